@@ -1,0 +1,128 @@
+//! The hash of flows and of service keys.
+//!
+//! Multiply-xorshift rounds, as in the finalizers of MurmurHash3 and SplitMix64 (Steele, Lea and
+//! Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014): three multiplications a
+//! flow, and none of 128 bits, which BPF lacks. The seed enters before the first round and between
+//! the rounds, so that who does not know it cannot aim at a real server.
+
+use crate::layout::Seed;
+
+const M1: u64 = 0xbf58_476d_1ce4_e5b9;
+const M2: u64 = 0x94d0_49bb_1331_11eb;
+const M3: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The hash of an IPv4 flow, of which the upper 32 bits are to be used. Addresses and ports in wire
+/// order.
+#[inline(always)]
+#[must_use]
+pub const fn flow(seed: &Seed, source: u32, destination: u32, ports: u32, protocol: u8) -> u64 {
+    let addresses = (source as u64) << 32 | destination as u64;
+    let rest = (ports as u64) << 8 | protocol as u64;
+    finish(absorb(absorb(seed.0[0], addresses, M1), rest ^ seed.0[1], M2))
+}
+
+/// The hash of an IPv4 client alone.
+#[inline(always)]
+#[must_use]
+pub const fn source(seed: &Seed, source: u32) -> u64 {
+    flow(seed, source, 0, 0, 0)
+}
+
+/// The slot, below `len`, for a flow's hash: the upper half scaled by multiplication and shift
+/// (Lemire, "Fast random integer generation in an interval", 2019), without a division.
+#[inline(always)]
+#[must_use]
+pub const fn slot(hash: u64, len: u32) -> u32 {
+    (((hash >> 32) * len as u64) >> 32) as u32
+}
+
+/// The hash of a service key under the seed of a table's layout.
+#[inline(always)]
+#[must_use]
+pub const fn service(key: u64, seed: u32) -> u64 {
+    finish(absorb(seed as u64, key, M1))
+}
+
+#[inline(always)]
+const fn absorb(state: u64, word: u64, multiplier: u64) -> u64 {
+    let mixed = state ^ word;
+    (mixed ^ (mixed >> 32)).wrapping_mul(multiplier)
+}
+
+#[inline(always)]
+const fn finish(state: u64) -> u64 {
+    let mixed = (state ^ (state >> 29)).wrapping_mul(M3);
+    mixed ^ (mixed >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SEED: Seed = Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
+
+    proptest! {
+        #[test]
+        fn a_slot_is_always_within_the_ring(hash: u64, len in 1u32..=crate::limits::RING_MAX) {
+            prop_assert!(slot(hash, len) < len);
+        }
+
+        #[test]
+        fn every_part_of_the_flow_and_of_the_seed_counts(
+            src: u32, dst: u32, ports: u32, bit in 0u32..32, a: u64, b: u64,
+        ) {
+            let seed = Seed([a, b]);
+            let hash = flow(&seed, src, dst, ports, 6);
+            let flip = 1 << bit;
+            prop_assert_ne!(hash, flow(&seed, src ^ flip, dst, ports, 6));
+            prop_assert_ne!(hash, flow(&seed, src, dst ^ flip, ports, 6));
+            prop_assert_ne!(hash, flow(&seed, src, dst, ports ^ flip, 6));
+            prop_assert_ne!(hash, flow(&seed, src, dst, ports, 17));
+            prop_assert_ne!(hash, flow(&Seed([a ^ u64::from(flip), b]), src, dst, ports, 6));
+            prop_assert_ne!(hash, flow(&Seed([a, b ^ u64::from(flip)]), src, dst, ports, 6));
+        }
+    }
+
+    /// Clients differ in few bits (a port, the last byte of an address). Each flipped input bit
+    /// must turn each of the 32 used output bits about every second time.
+    #[test]
+    fn each_input_bit_moves_each_used_output_bit_about_half_of_the_time() {
+        const ROUNDS: u32 = 2000;
+        for bit in 0..96 {
+            let mut turned = [0u32; 32];
+            for round in 0..ROUNDS {
+                let (src, dst, ports) = (0x0a00_0001 + round, 0xc000_020a, 0x5000_8001 + round * 7);
+                let (s, d, p) = match bit {
+                    0..32 => (src ^ 1 << bit, dst, ports),
+                    32..64 => (src, dst ^ 1 << (bit - 32), ports),
+                    _ => (src, dst, ports ^ 1 << (bit - 64)),
+                };
+                let difference = flow(&SEED, src, dst, ports, 6) ^ flow(&SEED, s, d, p, 6);
+                for (out, count) in turned.iter_mut().enumerate() {
+                    *count += (difference >> (32 + out)) as u32 & 1;
+                }
+            }
+            for (out, count) in turned.iter().enumerate() {
+                let share = f64::from(*count) / f64::from(ROUNDS);
+                assert!((0.4..0.6).contains(&share), "input {bit}, output {out}: {share}");
+            }
+        }
+    }
+
+    #[test]
+    fn sequential_clients_fill_a_ring_evenly() {
+        const LEN: u32 = 251;
+        let mut hits = vec![0u32; LEN as usize];
+        for client in 0..251_000u32 {
+            let source = u32::from_be_bytes([10, 0, 0, 0]).wrapping_add(client).swap_bytes();
+            hits[slot(flow(&SEED, source, 1, 2, 6), LEN) as usize] += 1;
+        }
+        // Poisson with mean 1000: six standard deviations.
+        assert!(hits.iter().all(|hits| (810..1190).contains(hits)), "{hits:?}");
+    }
+}

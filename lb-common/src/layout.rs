@@ -1,0 +1,389 @@
+//! What stands in the tables that the daemon writes and the datapath reads.
+//!
+//! Words that change while packets flow are single integers, written by one atomic store: a reader
+//! sees the old value or the new one, never half of each. What does not fit a word stands in the
+//! half of the service table that nobody reads, until [`TableWord`] makes it the one that is read.
+//!
+//! All of it is little-endian memory, as the BPF object is built (`bpfel`).
+
+use core::num::NonZeroU16;
+
+use crate::limits;
+
+/// The version of everything in this module and of the tables' names and sizes.
+///
+/// It stands in the object and in the pin directory; a daemon never reads the pinned tables of
+/// another layout.
+pub const LAYOUT: u32 = 1;
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("the datapath is built for little-endian machines (bpfel)");
+
+/// Declares that a struct is shared between the planes: its size is what was counted (hence no
+/// hidden padding), and any bit pattern is a value of it.
+macro_rules! shared {
+    ($name:ty, size = $size:expr) => {
+        const _: () = assert!(size_of::<$name>() == $size);
+        #[cfg(feature = "user")]
+        // SAFETY: `repr(C)` or `repr(transparent)` over integers, without padding by the assertion
+        // above, so every byte is initialised and every bit pattern valid.
+        unsafe impl aya::Pod for $name {}
+    };
+}
+
+/// The secret that seeds the flow hash: equal on all balancers of a group, unknown to clients.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed(pub [u64; 2]);
+shared!(Seed, size = 16);
+
+/// A real server's number in the pool of its VIP, from 1: zero, as in memory nobody wrote, names
+/// no real and can never steer a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Member(NonZeroU16);
+
+impl Member {
+    /// The member with this number; `None` for 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(number: u16) -> Option<Self> {
+        match NonZeroU16::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// The number, 1 or more.
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0.get()
+    }
+
+    /// Where this member of the pool at `pool` stands in the arrays of reals and of counters.
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(self, pool: u32) -> u32 {
+        pool + self.0.get() as u32 - 1
+    }
+}
+
+/// One slot of a ring: who owns it now (`current`), and who owned it before the ring moved under
+/// flows that may still be alive (`previous`).
+///
+/// A slot without a previous owner is *stable*: every packet goes to `current` and no table of
+/// flows is read.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    /// A slot that nobody owns: packets that hash to it have nowhere to go.
+    pub const EMPTY: Self = Self(0);
+
+    /// The stable slot of this owner.
+    #[inline(always)]
+    #[must_use]
+    pub const fn stable(current: Member) -> Self {
+        Self(current.number() as u32)
+    }
+
+    /// Who takes new flows.
+    #[inline(always)]
+    #[must_use]
+    pub const fn current(self) -> Option<Member> {
+        Member::new(self.0 as u16)
+    }
+
+    /// Who took the flows older than the last change; `None` in a stable slot.
+    #[inline(always)]
+    #[must_use]
+    pub const fn previous(self) -> Option<Member> {
+        Member::new((self.0 >> 16) as u16)
+    }
+}
+
+/// The slots of one value of the arena's array.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug)]
+pub struct SlotBlock(pub [u32; limits::SLOTS_PER_BLOCK as usize]);
+shared!(SlotBlock, size = 4 * limits::SLOTS_PER_BLOCK as usize);
+
+const MAC_MASK: u64 = (1 << 48) - 1;
+
+/// How a real server is reached: its MAC address (bits 0 to 47, in memory as on the wire), its VLAN
+/// (bits 48 to 59, 0 for none) and the port, that is the number of the balancer's interface (bits
+/// 60 to 63). Zero is nobody.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RealWord(pub u64);
+
+impl RealWord {
+    /// Nobody.
+    pub const NONE: Self = Self(0);
+
+    /// The word for this MAC address, reached untagged through this port (1 to 15).
+    #[must_use]
+    pub const fn new(mac: [u8; 6], port: u8) -> Self {
+        assert!(port != 0 && (port as u32) < limits::PORTS);
+        Self(mac_bits(mac) | (port as u64) << 60)
+    }
+
+    /// The MAC address as the low 48 bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mac_bits(self) -> u64 {
+        self.0 & MAC_MASK
+    }
+
+    /// The MAC address in wire order.
+    #[must_use]
+    pub const fn mac(self) -> [u8; 6] {
+        mac_bytes(self.0)
+    }
+
+    /// The number of the interface, 0 in a word that nobody wrote.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port(self) -> u8 {
+        (self.0 >> 60) as u8
+    }
+}
+
+/// One of the balancer's interfaces: its MAC address, in the low 48 bits. Zero while unknown.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortWord(pub u64);
+
+impl PortWord {
+    /// The word for an interface with this MAC address.
+    #[must_use]
+    pub const fn new(mac: [u8; 6]) -> Self {
+        Self(mac_bits(mac))
+    }
+
+    /// The MAC address as the low 48 bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mac_bits(self) -> u64 {
+        self.0 & MAC_MASK
+    }
+}
+
+/// A MAC address as the low 48 bits of a little-endian word: stored back as 4 and 2 bytes, it is in
+/// wire order again.
+#[inline(always)]
+#[must_use]
+pub const fn mac_bits(mac: [u8; 6]) -> u64 {
+    u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0])
+}
+
+/// The inverse of [`mac_bits`].
+#[inline(always)]
+#[must_use]
+pub const fn mac_bytes(bits: u64) -> [u8; 6] {
+    let b = bits.to_le_bytes();
+    [b[0], b[1], b[2], b[3], b[4], b[5]]
+}
+
+/// Which half of the service table is read, how large it is and with which seed it was laid out:
+/// the one word whose store makes a new table the one in force.
+///
+/// Bits 0 to 31: seed; 32 to 39: log2 of the number of entries; 40 to 47: log2 of the number of
+/// displacements; 48: the half; 56: set in every word that was written.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableWord(pub u64);
+
+impl TableWord {
+    /// The word for a table of `1 << entries` entries and `1 << displacements` displacements.
+    #[must_use]
+    pub const fn new(seed: u32, entries: u32, displacements: u32, half: u32) -> Self {
+        assert!(1 << entries <= limits::TABLE_ENTRIES);
+        assert!(1 << displacements <= limits::TABLE_DISPLACEMENTS);
+        assert!(half < 2);
+        Self(
+            seed as u64
+                | (entries as u64) << 32
+                | (displacements as u64) << 40
+                | (half as u64) << 48
+                | 1 << 56,
+        )
+    }
+
+    /// Whether a table was ever put in force.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_written(self) -> bool {
+        self.0 != 0
+    }
+
+    /// The half that is read, 0 or 1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn half(self) -> u32 {
+        (self.0 >> 48) as u32 & 1
+    }
+
+    /// The seed of the layout.
+    #[inline(always)]
+    #[must_use]
+    pub const fn seed(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The number of entries in use, a power of two.
+    #[inline(always)]
+    #[must_use]
+    pub const fn entries(self) -> u32 {
+        1 << ((self.0 >> 32) as u32 & 31)
+    }
+
+    /// The number of displacements in use, a power of two.
+    #[inline(always)]
+    #[must_use]
+    pub const fn displacements(self) -> u32 {
+        1 << ((self.0 >> 40) as u32 & 31)
+    }
+
+    /// Where the displacement for a key with this hash stands.
+    #[inline(always)]
+    #[must_use]
+    pub const fn displacement_index(self, hash: u64) -> u32 {
+        self.half() * limits::TABLE_DISPLACEMENTS + ((hash >> 32) as u32 & (self.displacements() - 1))
+    }
+
+    /// Where the entry for a key with this hash and displacement stands.
+    #[inline(always)]
+    #[must_use]
+    pub const fn entry_index(self, hash: u64, displacement: u32) -> u32 {
+        let spread = (hash as u32).wrapping_add(displacement.wrapping_mul(0x9e37_79b1));
+        let spread = (spread ^ (spread >> 16)).wrapping_mul(0x85eb_ca6b);
+        self.half() * limits::TABLE_ENTRIES + ((spread >> 8) & (self.entries() - 1))
+    }
+}
+
+/// A service key of IPv4: address, protocol and port in one word, the address in wire order.
+///
+/// A key with protocol and port 0 stands for the address itself, one with port 0 for all ports of
+/// the protocol. Never zero for a real address, so a table's empty entries match nothing.
+#[inline(always)]
+#[must_use]
+pub const fn key(address: u32, protocol: u8, port: u16) -> u64 {
+    (address as u64) << 32 | (protocol as u64) << 16 | port as u64
+}
+
+/// One entry of the service table: a key and what a packet that matches it needs, in half a cache
+/// line. It is never changed in the half that is read.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// See [`key`]; 0 in an unused entry.
+    pub key: u64,
+    /// The first slot of the VIP's ring in the arena.
+    pub ring: u32,
+    /// The length of the ring, a prime; 0 where the entry only says that the address is a VIP's.
+    pub ring_len: u32,
+    /// The first place of the VIP's pool in the arrays of reals and of counters.
+    pub pool: u32,
+    /// [`Entry::SOURCE_HASH`] and its fellows.
+    pub flags: u32,
+    /// Zero. Keeps an entry from straddling two cache lines.
+    pub reserved: u64,
+}
+shared!(Entry, size = 32);
+
+impl Entry {
+    /// Hash the client's address alone, so that one client stays with one real.
+    pub const SOURCE_HASH: u32 = 1;
+    /// On the entry of an address: it is assigned to this machine, whose own stack gets what no
+    /// service matches.
+    pub const LOCAL: u32 = 1 << 1;
+    /// On the entry of an address: there is an entry for all its TCP ports.
+    pub const ALL_TCP: u32 = 1 << 2;
+    /// On the entry of an address: there is an entry for all its UDP ports.
+    pub const ALL_UDP: u32 = 1 << 3;
+
+    /// Whether this flag is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// What was steered to one real of one VIP, on one CPU. Monotone.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames.
+    pub packets: u64,
+    /// Bytes of those frames, Ethernet header included.
+    pub bytes: u64,
+    /// TCP connections begun: segments with SYN and without ACK. (UDP has no such mark.)
+    pub flows: u64,
+    /// Zero. Keeps a counter from straddling two cache lines.
+    pub reserved: u64,
+}
+shared!(Counters, size = 32);
+
+/// By which rule a flow's real was chosen.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The slot's current owner.
+    Current = 1,
+}
+
+/// What the trace program says of the one packet it was run on.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceRecord {
+    /// [`Outcome::index`](crate::Outcome::index).
+    pub outcome: u32,
+    /// The slot within the VIP's ring; meaningless unless forwarded.
+    pub slot: u32,
+    /// The place of the chosen real ([`Member::place`]); meaningless unless forwarded.
+    pub place: u32,
+    /// A [`Rule`]; 0 unless forwarded.
+    pub rule: u32,
+}
+shared!(TraceRecord, size = 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unwritten_word_names_nobody() {
+        assert_eq!(Slot::default().current(), None);
+        assert_eq!(Slot::default().previous(), None);
+        assert_eq!(RealWord::default().port(), 0);
+        assert!(!TableWord::default().is_written());
+    }
+
+    #[test]
+    fn a_mac_address_survives_its_word() {
+        let mac = [0x02, 0x11, 0x22, 0x33, 0x44, 0xfe];
+        let word = RealWord::new(mac, 15);
+        assert_eq!(word.mac(), mac);
+        assert_eq!(word.port(), 15);
+        assert_eq!(word.mac_bits(), PortWord::new(mac).mac_bits());
+        assert_eq!(mac_bits(mac).to_le_bytes()[..6], mac);
+    }
+
+    #[test]
+    fn the_halves_of_the_service_table_do_not_overlap() {
+        let (low, high) = (TableWord::new(7, 16, 14, 0), TableWord::new(7, 16, 14, 1));
+        for hash in [0, u64::MAX, 0x0123_4567_89ab_cdef] {
+            for displacement in [0, 1, u32::MAX] {
+                assert!(low.entry_index(hash, displacement) < limits::TABLE_ENTRIES);
+                assert!(high.entry_index(hash, displacement) >= limits::TABLE_ENTRIES);
+                assert!(high.entry_index(hash, displacement) < 2 * limits::TABLE_ENTRIES);
+            }
+            assert!(low.displacement_index(hash) < limits::TABLE_DISPLACEMENTS);
+            assert!(high.displacement_index(hash) >= limits::TABLE_DISPLACEMENTS);
+        }
+        assert_eq!(high.seed(), 7);
+    }
+}

@@ -1,0 +1,14 @@
+//! What the datapath in the kernel and the daemon in user space must agree on, and nothing else:
+//! the limits of the tables, the layout of what stands in them, the ways a packet can end, and the
+//! hash. Each is written once, here, so that the two planes (and `lbctl trace`) cannot disagree.
+#![no_std]
+
+pub mod hash;
+pub mod layout;
+pub mod limits;
+pub mod outcome;
+
+pub use layout::{
+    Counters, Entry, LAYOUT, Member, PortWord, RealWord, Seed, Slot, SlotBlock, TableWord, TraceRecord,
+};
+pub use outcome::{Action, Outcome};

@@ -1,0 +1,47 @@
+//! All limits of the datapath's tables, and the relations that must hold between them.
+//!
+//! Memory at these sizes: 16 MiB of ring slots, 4.3 MiB of service table, 0.5 MiB of reals, and
+//! 2 MiB of counters for every CPU.
+
+/// Slots in the arena that all rings share.
+pub const RING_SLOTS: u32 = 1 << 22;
+
+/// Ring slots in one value of the arena's array: one cache line.
+///
+/// The kernel rounds an array's values up to 8 bytes (`array_map_alloc`, kernel/bpf/arraymap.c),
+/// so 4-byte slots are packed and cost no more than they hold.
+pub const SLOTS_PER_BLOCK: u32 = 16;
+
+/// Entries in each of the two halves of the service table, of which one is read while the other is
+/// laid out.
+pub const TABLE_ENTRIES: u32 = 1 << 16;
+
+/// Displacements in each of the two halves of the service table.
+pub const TABLE_DISPLACEMENTS: u32 = 1 << 14;
+
+/// The most service keys (an address, or an address with a protocol and a port) at once: the table
+/// stays at most half full, so that a perfect layout is found at the first seed or soon after.
+pub const SERVICE_KEYS: u32 = TABLE_ENTRIES / 2;
+
+/// Pool places over all VIPs: one for each real server of each VIP.
+pub const REALS: u32 = 1 << 16;
+
+/// The most real servers in one VIP's pool, set by the 16 bits of a [`Member`](crate::Member).
+pub const POOL: u32 = 4096;
+
+/// The longest ring.
+pub const RING_MAX: u32 = 262_139;
+
+/// Interfaces that the datapath can send on, set by the 4 bits of a port in a
+/// [`RealWord`](crate::RealWord); number 0 stands for none.
+pub const PORTS: u32 = 16;
+
+/// The highest weight of a real server.
+pub const WEIGHT_MAX: u16 = 256;
+
+const _: () = assert!(RING_SLOTS.is_multiple_of(SLOTS_PER_BLOCK));
+const _: () = assert!(RING_MAX <= RING_SLOTS);
+const _: () = assert!(TABLE_ENTRIES.is_power_of_two() && TABLE_DISPLACEMENTS.is_power_of_two());
+const _: () = assert!(SERVICE_KEYS <= TABLE_ENTRIES / 2);
+const _: () = assert!(POOL < u16::MAX as u32 && POOL <= REALS);
+const _: () = assert!(PORTS == 1 << 4);

@@ -1,0 +1,2 @@
+//! The datapath.
+#![cfg_attr(target_arch = "bpf", no_std)]

@@ -1,0 +1,25 @@
+//! The daemon `lbd` and the command `lbctl`.
+//!
+//! A module imports only modules that stand before it in this list.
+
+pub mod model;
+
+pub mod config;
+
+pub mod maglev;
+
+pub mod plan;
+
+pub mod dataplane;
+
+pub mod neighbour;
+
+pub mod health;
+
+pub mod announce;
+
+pub mod api;
+
+pub mod reconcile;
+
+pub mod daemon;

@@ -1,0 +1,409 @@
+//! What the operator asked for, checked: a value of these types can be planned and loaded without
+//! a further question. `config` makes them out of the file; everything to the right only reads them.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use lb_common::{Seed, limits};
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// This machine.
+    pub node: Node,
+    /// The VIPs in the file's order; names and service keys are unique.
+    pub vips: Vec<Vip>,
+}
+
+/// This machine's part of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Where XDP is attached; at least one, unique.
+    pub interfaces: Vec<String>,
+    /// How XDP is attached.
+    pub xdp: XdpChoice,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// What must survive a reboot: the hash seed, the addresses that were assigned.
+    pub state_dir: PathBuf,
+    /// A directory on a BPF file system, for link and maps.
+    pub pin_dir: PathBuf,
+    /// The seed of the flow hash, where the file gives one.
+    pub hash_seed: Option<HashSeed>,
+    /// Where the read-only HTTP listener binds, if anywhere.
+    pub listen: Option<SocketAddr>,
+}
+
+/// How XDP may be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpChoice {
+    /// In the driver where it can, else in the generic hook.
+    #[default]
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the generic hook.
+    Generic,
+}
+
+/// The seed of the flow hash, kept out of logs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HashSeed(pub Seed);
+
+/// A VIP: a virtual address with its ports and its pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vip {
+    /// Unique, 1 to 63 of `[A-Za-z0-9._-]`.
+    pub name: String,
+    /// The virtual address.
+    pub address: IpAddr,
+    /// The ports it serves; at least one, none within another.
+    pub ports: Vec<Ports>,
+    /// Who makes routers find it.
+    pub announce: Announce,
+    /// What is hashed.
+    pub hash: HashMode,
+    /// How long a silent flow is still honoured after a change.
+    pub idle_timeout: Duration,
+    /// How long a drain lasts at most.
+    pub drain_timeout: Duration,
+    /// How long unknown UDP flows count as old after a change.
+    pub udp_idle_timeout: Duration,
+    /// Whether UDP flows keep their real across changes.
+    pub udp: UdpMode,
+    /// Takes new flows while no real is up.
+    pub sorry: Option<IpAddr>,
+    /// How health is checked.
+    pub check: Option<Check>,
+    /// The pool in the file's order; addresses are unique, of the VIP's family.
+    pub reals: Vec<Real>,
+}
+
+/// A real server in the pool of a VIP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Real {
+    /// Its real address.
+    pub address: IpAddr,
+    /// Its part of the flows relative to the others', 0 to [`limits::WEIGHT_MAX`].
+    pub weight: u16,
+    /// What the operator wants of it.
+    pub state: RealState,
+    /// Its MAC address where it is not to be resolved.
+    pub mac: Option<Mac>,
+}
+
+/// Ports that a VIP serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ports {
+    /// Everything sent to the address (`any`).
+    Any,
+    /// All ports of a protocol (`tcp/*`).
+    All(Protocol),
+    /// One port (`tcp/80`), not 0.
+    One(Protocol, u16),
+}
+
+/// A protocol with ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// RFC 9293.
+    Tcp,
+    /// RFC 768.
+    Udp,
+}
+
+/// Declares an enum of words that stand in the file, on the command line and in JSON.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident, $what:literal { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Every word, in the order of the documentation.
+            pub const WORDS: &[&str] = &[$($word),+];
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $(Self::$variant => $word,)+ })
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+            fn from_str(word: &str) -> Result<Self, String> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(format!("unknown {} \"{word}\"; one of: {}", $what, Self::WORDS.join(", "))),
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// Who makes routers find a VIP.
+    Announce, "announce mode" {
+        /// The daemon assigns the address and announces it by gratuitous ARP.
+        Arp = "arp",
+        /// Something else does: keepalived, a BGP speaker.
+        None = "none",
+    }
+}
+
+words! {
+    /// What of a packet chooses the slot.
+    HashMode, "hash mode" {
+        /// Addresses, protocol and ports.
+        Flow = "flow",
+        /// The client's address alone.
+        Source = "source",
+    }
+}
+
+words! {
+    /// How UDP is treated when a ring changes.
+    UdpMode, "udp mode" {
+        /// Flows keep their real.
+        Flow = "flow",
+        /// Every packet for itself.
+        Packet = "packet",
+    }
+}
+
+words! {
+    /// What the operator wants of a real server.
+    RealState, "real state" {
+        /// In service.
+        Active = "active",
+        /// No new flows, open ones stay.
+        Drain = "drain",
+        /// Out of service at once.
+        Disabled = "disabled",
+    }
+}
+
+/// How the health of a VIP's reals is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What is probed.
+    pub kind: CheckKind,
+    /// Which address is probed.
+    pub via: CheckVia,
+    /// From one probe to the next.
+    pub interval: Duration,
+    /// For a whole probe; not longer than the interval.
+    pub timeout: Duration,
+    /// Passed probes in a row until a real is up, 1 or more.
+    pub rise: u32,
+    /// Failed probes in a row until a real is down, 1 or more.
+    pub fall: u32,
+}
+
+/// What a check probes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    /// That a TCP connection is accepted.
+    Tcp {
+        /// Where.
+        port: u16,
+    },
+    /// That an HTTP GET is answered with 2xx or 3xx.
+    Http {
+        /// Where.
+        port: u16,
+        /// Starting with `/`.
+        path: String,
+    },
+}
+
+words! {
+    /// Which address a check probes.
+    CheckVia, "check path" {
+        /// The VIP at the real's MAC address: the clients' path.
+        Vip = "vip",
+        /// The real's own address.
+        Rip = "rip",
+    }
+}
+
+/// An Ethernet address, written `02:00:00:00:00:0b`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// Whether it may be a machine's: neither zero nor a group address (IEEE 802.3, 3.2.3).
+    #[must_use]
+    pub fn is_unicast(self) -> bool {
+        self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Mac {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("\"{text}\" is not a MAC address; write it as 02:00:00:00:00:0b");
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(wrong)?;
+            if !part.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(wrong());
+            }
+            *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
+        }
+        if parts.next().is_some() {
+            return Err(wrong());
+        }
+        let mac = Self(bytes);
+        if !mac.is_unicast() {
+            return Err(format!("{mac} is not the address of one machine (zero, broadcast or multicast)"));
+        }
+        Ok(mac)
+    }
+}
+
+impl Protocol {
+    /// The protocol number in the IP header (IANA protocol numbers).
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
+            _ => Err(format!("unknown protocol \"{word}\"; one of: tcp, udp")),
+        }
+    }
+}
+
+impl Ports {
+    /// Whether every packet that `other` matches is matched by `self` too.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::All(a), Self::All(b) | Self::One(b, _)) => a == b,
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::All(protocol) => write!(f, "{protocol}/*"),
+            Self::One(protocol, port) => write!(f, "{protocol}/{port}"),
+        }
+    }
+}
+
+impl FromStr for Ports {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("\"{text}\" is not a port; write tcp/80, udp/53, tcp/*, udp/* or any");
+        if text == "any" {
+            return Ok(Self::Any);
+        }
+        let (protocol, port) = text.split_once('/').ok_or_else(wrong)?;
+        let protocol = protocol.parse().map_err(|_| wrong())?;
+        match port {
+            "*" => Ok(Self::All(protocol)),
+            _ => match port.parse() {
+                Ok(0) => Err(format!("\"{text}\": port 0 cannot be served; write {protocol}/* for all ports")),
+                Ok(port) => Ok(Self::One(protocol, port)),
+                Err(_) => Err(wrong()),
+            },
+        }
+    }
+}
+
+impl HashSeed {
+    /// What may be shown of the seed: enough to see that two balancers have the same.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let id = lb_common::hash::flow(&self.0, 0, 0, 0, 0);
+        format!("{:08x}", (id >> 32) as u32)
+    }
+}
+
+impl fmt::Debug for HashSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HashSeed({})", self.id())
+    }
+}
+
+impl FromStr for HashSeed {
+    type Err = String;
+
+    /// 32 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| {
+            "a hash seed has 32 hexadecimal digits; make one with `openssl rand -hex 16`".to_owned()
+        })?;
+        let (a, b) = bytes.split_at(8);
+        let word = |half: &[u8]| half.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        Ok(Self(Seed([word(a), word(b)])))
+    }
+}
+
+impl Vip {
+    /// The reals that own slots when all is well: those with a weight.
+    #[must_use]
+    pub fn weighted(&self) -> impl Iterator<Item = &Real> {
+        self.reals.iter().filter(|real| real.weight > 0)
+    }
+
+    /// The ring length for this pool: the smallest of five primes that leaves at least 100 slots
+    /// for each unit of reals when the pool has grown fourfold. A unit is a real of the smallest
+    /// weight, so that weights of 100 each do not ask for a ring a hundred times longer.
+    #[must_use]
+    pub fn ring_len(&self) -> u32 {
+        const LENGTHS: [u32; 5] = [1021, 4093, 16_381, 65_537, limits::RING_MAX];
+        let weights = || self.weighted().map(|real| u32::from(real.weight));
+        let units = weights().sum::<u32>().div_ceil(weights().min().unwrap_or(1));
+        let wanted = units.saturating_mul(400);
+        LENGTHS.into_iter().find(|len| *len >= wanted).unwrap_or(limits::RING_MAX)
+    }
+}
