@@ -8,6 +8,8 @@ mod kernel;
 mod load;
 mod mapped;
 mod memory;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     attach::{Mode, detach_all},

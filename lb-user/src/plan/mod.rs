@@ -269,21 +269,22 @@ impl<'a> Planner<'a> {
         self.leavers(vip, old, block);
     }
 
-    /// Reals that are no longer in the pool: what they counted stays with the VIP.
+    /// Reals that are no longer in the pool: what they counted stays with the VIP. A pool that is
+    /// given up is nobody's.
     fn leavers(&mut self, vip: &DesiredVip, old: Option<&Block>, block: &mut Block) {
-        let (pool, old_pool) = (block.pool, old.map_or(block.pool, |old| old.pool));
-        block.members.retain(|address, occupant| {
-            let stays = vip.pool().any(|real| real.address == *address);
-            if !stays {
-                let place = occupant.member.place(old_pool);
-                self.retire.push(Op::MoveCounters { from: place, to: pool });
+        let stays = |address: &IpAddr| vip.pool().any(|real| real.address == *address);
+        block.members.retain(|address, _| stays(address));
+        let Some(old) = old else {
+            return;
+        };
+        for (address, occupant) in &old.members {
+            let place = occupant.member.place(old.pool);
+            if !stays(address) {
+                self.retire.push(Op::MoveCounters { from: place, to: block.pool });
+            }
+            if !stays(address) || old.pool != block.pool {
                 self.retire.push(Op::Address { place, address: None });
             }
-            stays
-        });
-        if let Some(old) = old.filter(|old| old.pool != pool) {
-            let places = block.members.values().map(|occupant| occupant.member.place(old.pool));
-            self.retire.extend(places.map(|place| Op::Address { place, address: None }));
         }
     }
 
