@@ -1,2 +1,42 @@
-//! The automation.
-fn main() {}
+//! The project's automation: `cargo xtask setup | build | test | lint | demo`.
+//!
+//! It imports no product crate, so that it works while they do not compile.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod build;
+mod command;
+mod demo;
+mod lint;
+mod setup;
+mod test;
+
+/// Builds, tests and shows the load balancer.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Setup(setup::Options),
+    Build(build::Options),
+    Test(test::Options),
+    Lint(lint::Options),
+    Demo(demo::Options),
+}
+
+fn main() -> Result<ExitCode> {
+    match Cli::parse().task {
+        Task::Setup(options) => setup::run(&options),
+        Task::Build(options) => build::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Lint(options) => lint::run(&options),
+        Task::Demo(options) => demo::run(&options),
+    }
+}
