@@ -22,7 +22,17 @@ enum Compiler {
     Nightly,
 }
 
-fn main() -> Result<()> {
+fn main() {
+    if let Err(error) = object() {
+        // Such a line makes the build fail, and is shown without all else that is printed here, as
+        // it would be after a failure's exit code.
+        for line in format!("{error:#}").lines() {
+            println!("cargo::error={line}");
+        }
+    }
+}
+
+fn object() -> Result<()> {
     let manifest = PathBuf::from(var("CARGO_MANIFEST_DIR")?);
     let root = manifest.parent().context("lb-user lies in the workspace")?;
     watch(root);
@@ -131,8 +141,7 @@ fn build(mut cargo: Command, root: &Path, target_dir: &Path) -> Result<()> {
     let output = cargo.output().with_context(|| format!("running {cargo:?}"))?;
     let diagnostics = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        eprintln!("{diagnostics}");
-        bail!("lb-ebpf does not build for {BPF}: see above; the command was {cargo:?}");
+        bail!("lb-ebpf does not build for {BPF}:\n{diagnostics}");
     }
     for line in diagnostics.lines() {
         println!("cargo::warning={line}");

@@ -61,10 +61,12 @@ impl Member {
     }
 
     /// Where this member of the pool at `pool` stands in the arrays of reals and of counters.
+    ///
+    /// The pool's first place is nobody's: its counters keep what members that left had counted.
     #[inline(always)]
     #[must_use]
     pub const fn place(self, pool: u32) -> u32 {
-        pool + self.0.get() as u32 - 1
+        pool.wrapping_add(self.0.get() as u32)
     }
 }
 
@@ -288,8 +290,10 @@ pub struct Entry {
     pub pool: u32,
     /// [`Entry::SOURCE_HASH`] and its fellows.
     pub flags: u32,
+    /// The number of places of the pool, for the daemon that takes over.
+    pub places: u32,
     /// Zero. Keeps an entry from straddling two cache lines.
-    pub reserved: u64,
+    pub reserved: u32,
 }
 shared!(Entry, size = 32);
 

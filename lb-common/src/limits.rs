@@ -23,7 +23,7 @@ pub const TABLE_DISPLACEMENTS: u32 = 1 << 14;
 /// stays at most half full, so that a perfect layout is found at the first seed or soon after.
 pub const SERVICE_KEYS: u32 = TABLE_ENTRIES / 2;
 
-/// Pool places over all VIPs: one for each real server of each VIP.
+/// Pool places over all VIPs: one for each real server of each VIP, and one for the VIP itself.
 pub const REALS: u32 = 1 << 16;
 
 /// The most real servers in one VIP's pool, set by the 16 bits of a [`Member`](crate::Member).
@@ -36,6 +36,9 @@ pub const RING_MAX: u32 = 262_139;
 /// [`RealWord`](crate::RealWord); number 0 stands for none.
 pub const PORTS: u32 = 16;
 
+/// Counters of outcomes: with room for more kinds, so that a new one does not change the layout.
+pub const OUTCOMES: u32 = 64;
+
 /// The highest weight of a real server.
 pub const WEIGHT_MAX: u16 = 256;
 
@@ -45,3 +48,4 @@ const _: () = assert!(TABLE_ENTRIES.is_power_of_two() && TABLE_DISPLACEMENTS.is_
 const _: () = assert!(SERVICE_KEYS <= TABLE_ENTRIES / 2);
 const _: () = assert!(POOL < u16::MAX as u32 && POOL <= REALS);
 const _: () = assert!(PORTS == 1 << 4);
+const _: () = assert!(crate::Outcome::ALL.len() <= OUTCOMES as usize);

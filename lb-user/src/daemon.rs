@@ -1,1 +1,275 @@
-//! TBD
+//! The life of `lbd`: everything is checked before anything is changed, then loaded, attached and
+//! served until a signal or a detach ends it. Ending leaves the datapath forwarding.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya_log::EbpfLogger;
+use nix::{
+    fcntl::{Flock, FlockArg},
+    net::if_::if_nametoindex,
+    unistd::{Group, chown},
+};
+use tokio::{
+    io::unix::AsyncFd,
+    net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
+};
+
+use crate::{
+    announce::Addresses,
+    api::{
+        request::Requests,
+        server,
+    },
+    config,
+    dataplane::{Kernel, Loader, detach_all},
+    model::{HashSeed, Model, Node},
+    neighbour::{self, Watcher},
+    reconcile::{
+        Announcing, Configuration, Event, Network, Next, Reconciler, remove_remembered,
+    },
+};
+
+/// How long a start waits for the kernel to resolve the reals before it attaches.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// How often everything is compared and repaired.
+const RESYNC: Duration = Duration::from_secs(10);
+
+/// Events that may wait.
+const QUEUE: usize = 1024;
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+///
+/// What is wrong with it, and where.
+pub fn configuration(path: &Path) -> Result<Configuration> {
+    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    match config::parse(&text) {
+        Ok(model) => Ok(Configuration { path: path.to_owned(), text, model }),
+        Err(errors) => bail!("{}", errors.at(path)),
+    }
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+///
+/// Whatever keeps it from starting, before anything is changed.
+pub async fn run(config: Configuration) -> Result<()> {
+    let node = config.model.node.clone();
+    let _lock = lock(&node)?;
+    Kernel::check(&node.interfaces[0], &node.pin_dir).await?;
+    let seed = hash_seed(&node)?;
+    let loader = Loader {
+        pin_dir: Some(node.pin_dir.clone()),
+        seed: seed.0,
+        log: log::log_enabled!(log::Level::Debug),
+    };
+    let mut kernel = Kernel::load(&loader)?;
+    follow_log(&mut kernel);
+
+    let (network_tx, mut network_rx) = mpsc::channel(QUEUE);
+    let (probe_tx, probe_rx) = mpsc::channel(QUEUE);
+    let watcher = Watcher::start(network_tx).await.context("watching the network")?;
+    let (network, announcing) = facts(&node)?;
+    let mut reconciler =
+        Reconciler::new(config, seed, kernel, network, watcher, announcing, probe_tx);
+    settle(&mut reconciler, &mut network_rx).await;
+    reconciler.reconcile();
+    let mode = reconciler.attach().await?;
+    log::info!("{}: XDP attached, {}", node.interfaces[0], mode.label());
+
+    let (request_tx, request_rx) = mpsc::channel(QUEUE);
+    serve(&node, Requests::new(request_tx)).await?;
+    reconciler.announce().await;
+    reconciler.announce_again().await;
+    sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling the service manager")?;
+    let sources = Sources { network: network_rx, probes: probe_rx, requests: request_rx };
+    events(reconciler, sources).await
+}
+
+/// Stops forwarding without a running daemon: detaches XDP, removes pins and announced addresses.
+///
+/// # Errors
+///
+/// When a daemon is running, or something cannot be removed.
+pub async fn detach(model: &Model) -> Result<()> {
+    let node = &model.node;
+    let _lock = lock(node)?;
+    detach_all(&node.pin_dir)?;
+    if let Ok(interface) = if_nametoindex(node.interfaces[0].as_str()) {
+        remove_remembered(Addresses::new()?, interface, &node.state_dir)
+            .await
+            .context("removing announced addresses")?;
+    }
+    Ok(())
+}
+
+/// Takes the state directory for this daemon alone.
+fn lock(node: &Node) -> Result<Flock<fs::File>> {
+    let dir = &node.state_dir;
+    fs::create_dir_all(dir).with_context(|| format!("state_dir {}", dir.display()))?;
+    let path = dir.join("lock");
+    let file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    let file = file.with_context(|| format!("{}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+        anyhow::anyhow!("{}: {error}: another lbd is running on this state_dir", path.display())
+    })
+}
+
+/// The configured seed, or the one that was made for this machine, or a new one.
+fn hash_seed(node: &Node) -> Result<HashSeed> {
+    if let Some(seed) = node.hash_seed {
+        return Ok(seed);
+    }
+    let path = node.state_dir.join("hash_seed");
+    if path.exists() {
+        let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+        return text
+            .trim()
+            .parse()
+            .map_err(|error| anyhow::anyhow!("{}: {error}; or remove the file, which moves all flows", path.display()));
+    }
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).context("asking the kernel for a hash seed")?;
+    let text = hex::encode(bytes);
+    fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| {
+            file.write_all(format!("{text}\n").as_bytes())?;
+            file.sync_all()
+        })
+        .with_context(|| format!("{}", path.display()))?;
+    text.parse().map_err(anyhow::Error::msg)
+}
+
+/// Joins the datapath's log, where there is one, to ours.
+fn follow_log(kernel: &mut Kernel) {
+    if !log::log_enabled!(log::Level::Debug) {
+        return;
+    }
+    let logger = EbpfLogger::init(kernel.object()).map_err(anyhow::Error::from);
+    let logger = logger.and_then(|logger| Ok(AsyncFd::new(logger)?));
+    match logger {
+        Ok(mut logger) => drop(tokio::spawn(async move {
+            while let Ok(mut ready) = logger.readable_mut().await {
+                ready.get_inner_mut().flush();
+                ready.clear_ready();
+            }
+        })),
+        Err(error) => log::warn!("the datapath's log: {error}"),
+    }
+}
+
+fn facts(node: &Node) -> Result<(Network, Announcing)> {
+    let interface = &node.interfaces[0];
+    let index = if_nametoindex(interface.as_str()).with_context(|| format!("interface {interface}"))?;
+    let announcing = Announcing::new(Addresses::new()?, &node.state_dir)
+        .with_context(|| format!("{}/announced", node.state_dir.display()))?;
+    Ok((Network::new(index, interface), announcing))
+}
+
+/// Waits, for a moment, until the kernel has said what it knows of the interface and the reals: a
+/// start then neither drops what it could forward nor takes a living real out.
+async fn settle(reconciler: &mut Reconciler, network: &mut mpsc::Receiver<neighbour::Event>) {
+    let deadline = Instant::now() + SETTLE;
+    reconciler.track().await;
+    while !reconciler.is_settled() {
+        let Ok(Some(event)) = timeout_at(deadline, network.recv()).await else {
+            break;
+        };
+        reconciler.learn(event);
+    }
+}
+
+async fn serve(node: &Node, requests: Requests) -> Result<()> {
+    let control = bind(&node.socket)?;
+    if let Some(address) = node.listen {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("listen = \"{address}\""))?;
+        let router = server::read_only(requests.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+    }
+    tokio::spawn(async move { axum::serve(control, server::control(requests)).await });
+    Ok(())
+}
+
+/// Binds the control socket, for root and the group `lb`.
+fn bind(path: &Path) -> Result<UnixListener> {
+    let named = || format!("socket {}", path.display());
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(named)?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path).with_context(named)?,
+        Ok(_) => bail!("{} exists and is not a socket: remove it, or choose another path", named()),
+        Err(_) => {}
+    }
+    let umask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind(path).with_context(named);
+    nix::sys::stat::umask(umask);
+    let listener = listener?;
+    if let Some(group) = Group::from_name("lb").ok().flatten() {
+        chown(path, None, Some(group.gid)).with_context(named)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).with_context(named)?;
+    }
+    Ok(listener)
+}
+
+/// Where events come from.
+struct Sources {
+    network: mpsc::Receiver<neighbour::Event>,
+    probes: mpsc::Receiver<crate::reconcile::Probed>,
+    requests: mpsc::Receiver<crate::api::request::Request>,
+}
+
+/// One event after the other, until the end.
+async fn events(mut reconciler: Reconciler, mut sources: Sources) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut resync = interval(RESYNC);
+    resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    resync.reset();
+    loop {
+        let event = tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => Event::Reload,
+            _ = resync.tick() => Event::Resync,
+            Some(probed) = sources.probes.recv() => Event::Probed(probed),
+            Some(request) = sources.requests.recv() => Event::Request(request),
+            event = sources.network.recv() => {
+                let event = event.context("the watcher of the network has ended")?;
+                // What came together is acted on together.
+                reconciler.learn(event);
+                while let Ok(event) = sources.network.try_recv() {
+                    reconciler.learn(event);
+                }
+                reconciler.reconcile();
+                continue;
+            }
+        };
+        if reconciler.handle(event).await == Next::Stop {
+            // Let the answer to the one who asked for it leave.
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
+    }
+    log::info!("stopping; the datapath goes on forwarding (`lbctl detach` stops it)");
+    Ok(())
+}

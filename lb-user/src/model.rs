@@ -39,18 +39,6 @@ pub struct Node {
     pub listen: Option<SocketAddr>,
 }
 
-/// How XDP may be attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum XdpChoice {
-    /// In the driver where it can, else in the generic hook.
-    #[default]
-    Auto,
-    /// In the driver or not at all.
-    Native,
-    /// In the generic hook.
-    Generic,
-}
-
 /// The seed of the flow hash, kept out of logs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HashSeed(pub Seed);
@@ -145,6 +133,20 @@ macro_rules! words {
             }
         }
     };
+}
+
+words! {
+    /// How XDP may be attached.
+    #[derive(Default)]
+    XdpChoice, "xdp mode" {
+        /// In the driver where it can, else in the generic hook.
+        #[default]
+        Auto = "auto",
+        /// In the driver or not at all.
+        Native = "native",
+        /// In the generic hook.
+        Generic = "generic",
+    }
 }
 
 words! {

@@ -16,8 +16,8 @@ use crate::{
 /// Run all tests. Those in network namespaces need root: sudo may ask for a password.
 #[derive(clap::Args)]
 pub struct Options {
-    /// For `cargo test`, such as `-p tests -- --nocapture`.
-    #[arg(last = true)]
+    /// For `cargo test`, such as `-p tests NAME -- --nocapture`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
 
@@ -25,13 +25,14 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let host = setup::ensure(Scope::Test)?;
     let begin = Instant::now();
+    // The tests start these, which cargo does not build for another package's tests.
+    command::run(command::cargo().args(["build", "--package=lb-user", "--bins"]))?;
     let mut cargo = command::cargo();
     cargo.args(arguments(&options.args)).stdout(Stdio::piped());
     if let Some(runner) = command::root_runner()? {
-        // Asked for now, not in the middle of the tests' output.
-        command::run(
-            command::as_root("true")?.env("SUDO_PROMPT", "the tests need root; password: "),
-        )?;
+        eprintln!("the tests make network namespaces, as root: sudo may ask for your password");
+        // Now, not in the middle of the tests' output.
+        command::run(&mut command::as_root("true")?)?;
         cargo.env(command::runner_variable(&host), runner);
     }
     command::say(&cargo);

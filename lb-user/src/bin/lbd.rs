@@ -1,2 +1,59 @@
-//! The daemon.
-fn main() {}
+//! `lbd`, the daemon.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use lb_user::daemon;
+
+/// The daemon of a Direct Server Return load balancer on XDP.
+///
+/// Loads the VIPs of the configuration into the datapath, follows the neighbours, announces the
+/// addresses, and serves `lbctl`. Stopping or killing it does not stop forwarding; `lbctl detach`
+/// does.
+#[derive(Parser)]
+#[command(version, after_help = "Example:\n  lbd --config /etc/lb/lb.toml")]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/lb/lb.toml")]
+    config: PathBuf,
+    /// Check the file and exit: 0 if it is good, 2 with what is wrong if not.
+    #[arg(long)]
+    check: bool,
+    /// Stop forwarding when no daemon runs: detach XDP, remove pins and announced addresses.
+    #[arg(long, conflicts_with = "check")]
+    detach: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    let config = match daemon::configuration(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    if arguments.check {
+        println!("{}: good, {} VIPs", arguments.config.display(), config.model.vips.len());
+        return ExitCode::SUCCESS;
+    }
+    let result = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Into::into).and_then(
+        |runtime| {
+            runtime.block_on(async {
+                if arguments.detach {
+                    daemon::detach(&config.model).await
+                } else {
+                    daemon::run(config).await
+                }
+            })
+        },
+    );
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lbd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

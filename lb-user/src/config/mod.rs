@@ -1,3 +1,44 @@
 //! The configuration file: read, checked, edited in place and replaced atomically.
+//!
+//! text → [`raw`] (a tree with places) → [`check`] (all that is wrong, or a model). Nothing else
+//! makes a [`Model`] out of text: an edit is made in the text and read again.
 
 pub mod change;
+mod check;
+pub mod edit;
+pub mod error;
+pub mod export;
+mod raw;
+pub mod store;
+
+use toml::de::DeTable;
+
+pub use error::{Errors, Problem};
+
+use crate::model::Model;
+
+/// Reads and checks a configuration.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, or the first mistake in its TOML syntax.
+pub fn parse(text: &str) -> Result<Model, Errors> {
+    let tree = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
+    let problems = raw::Problems::of(text);
+    match check::model(&tree, &problems) {
+        Some(model) if problems.none() => Ok(model),
+        _ => Err(problems.into_errors()),
+    }
+}
+
+/// Only the first mistake: what the parser says of the rest of a broken line is mostly wrong.
+fn syntax(text: &str, error: &toml::de::Error) -> Errors {
+    let message = format!("not TOML: {}", error.message().replace('\n', " "));
+    Errors::locate(text, vec![(error.span().unwrap_or(0..0), message)])
+}
+
+#[cfg(test)]
+mod samples;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! The kernel's maps as the datapath's tables. Arrays all: their look-ups are inlined.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, PerCpuArray},
+};
+use lb_common::{
+    Counters, Entry, LAYOUT, Outcome, PortWord, RealWord, Seed, Slot, SlotBlock, TableWord,
+    TraceRecord, limits,
+};
+
+use lb_ebpf::tables::{Count, Tables};
+
+/// Flags of the arrays that the daemon writes through a mapping, one atomic store a word.
+const MAPPED: u32 = BPF_F_MMAPABLE;
+
+#[map]
+static PORTS: Array<u64> = Array::with_max_entries(limits::PORTS, MAPPED);
+#[map]
+static TABLE: Array<u64> = Array::with_max_entries(1, MAPPED);
+#[map]
+static DISPLACE: Array<u64> = Array::with_max_entries(limits::TABLE_DISPLACEMENTS * 2, MAPPED);
+#[map]
+static ENTRIES: Array<Entry> = Array::with_max_entries(limits::TABLE_ENTRIES * 2, MAPPED);
+#[map]
+static RINGS: Array<SlotBlock> =
+    Array::with_max_entries(limits::RING_SLOTS / limits::SLOTS_PER_BLOCK, MAPPED);
+#[map]
+static REALS: Array<u64> = Array::with_max_entries(limits::REALS, MAPPED);
+/// The address of the real at each place, for the daemon that takes over; the datapath never looks.
+#[map]
+static ADDRESSES: Array<[u8; 16]> = Array::with_max_entries(limits::REALS, MAPPED);
+#[map]
+static STEERED: PerCpuArray<Counters> = PerCpuArray::with_max_entries(limits::REALS, 0);
+#[map]
+static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(limits::OUTCOMES, 0);
+#[map]
+static TRACE: Array<TraceRecord> = Array::with_max_entries(1, MAPPED);
+
+/// Set by the loader; constants for the verifier.
+#[unsafe(no_mangle)]
+static SEED: Seed = Seed([0; 2]);
+#[unsafe(no_mangle)]
+static PORT: u8 = 0;
+/// For whoever looks at the object: the daemon knows it from the same constant.
+#[used]
+#[unsafe(no_mangle)]
+static LAYOUT_VERSION: u32 = LAYOUT;
+
+/// The maps, from a frame's point of view.
+pub struct Maps;
+
+/// A constant that the loader has set in the object's read-only data.
+///
+/// Volatile, since the compiler knows only the value before the loader's.
+#[inline(always)]
+fn constant<T: Copy>(value: &'static T) -> T {
+    // SAFETY: a reference is valid to read.
+    unsafe { core::ptr::read_volatile(value) }
+}
+
+#[inline(always)]
+fn word(array: &'static Array<u64>, index: u32) -> u64 {
+    let Some(word) = array.get_ptr(index) else {
+        return 0;
+    };
+    // SAFETY: a value of the array, aligned to its 8 bytes; the daemon replaces it by single
+    // stores, so this load sees one of its values.
+    unsafe { core::ptr::read_volatile(word) }
+}
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn port(&self) -> PortWord {
+        PortWord(word(&PORTS, u32::from(self.port_number())))
+    }
+
+    #[inline(always)]
+    fn port_number(&self) -> u8 {
+        constant(&PORT)
+    }
+
+    #[inline(always)]
+    fn seed(&self) -> Seed {
+        constant(&SEED)
+    }
+
+    #[inline(always)]
+    fn table(&self) -> TableWord {
+        TableWord(word(&TABLE, 0))
+    }
+
+    #[inline(always)]
+    fn displacement(&self, index: u32) -> u32 {
+        word(&DISPLACE, index) as u32
+    }
+
+    #[inline(always)]
+    fn entry(&self, index: u32) -> Option<&Entry> {
+        ENTRIES.get(index)
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Slot {
+        let Some(block) = RINGS.get_ptr(index / limits::SLOTS_PER_BLOCK) else {
+            return Slot::EMPTY;
+        };
+        let within = (index % limits::SLOTS_PER_BLOCK) as usize;
+        // SAFETY: the index is below the number of slots in a block.
+        let slot = unsafe { block.cast::<u32>().add(within) };
+        // SAFETY: within a value of the array, aligned; as in `word`.
+        Slot(unsafe { core::ptr::read_volatile(slot) })
+    }
+
+    #[inline(always)]
+    fn real(&self, place: u32) -> RealWord {
+        RealWord(word(&REALS, place))
+    }
+}
+
+impl Count for Maps {
+    #[inline(always)]
+    fn outcome(&self, outcome: Outcome) {
+        if let Some(counter) = OUTCOMES.get_ptr_mut(outcome.index()) {
+            // SAFETY: this CPU's value; nothing else on this CPU counts while the program runs.
+            unsafe { *counter += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn steered(&self, place: u32, bytes: u64, begins: bool) {
+        if let Some(counters) = STEERED.get_ptr_mut(place) {
+            // SAFETY: as above.
+            let counters = unsafe { &mut *counters };
+            counters.packets += 1;
+            counters.bytes += bytes;
+            counters.flows += u64::from(begins);
+        }
+    }
+}
+
+/// Counts nothing: for packets that nobody sent.
+pub struct Uncounted;
+
+impl Count for Uncounted {
+    #[inline(always)]
+    fn outcome(&self, _: Outcome) {}
+
+    #[inline(always)]
+    fn steered(&self, _: u32, _: u64, _: bool) {}
+}
+
+/// Leaves what the trace program found for the daemon to read.
+#[inline(always)]
+pub fn record(found: TraceRecord) {
+    if let Some(record) = TRACE.get_ptr_mut(0) {
+        // SAFETY: a value of the array; the daemon runs one trace at a time and reads it after.
+        unsafe { *record = found };
+    }
+}

@@ -1,0 +1,185 @@
+//! The one window onto packet memory.
+//!
+//! The verifier learns how far a packet reaches only from a comparison of a packet pointer plus a
+//! constant with the packet's end, so that comparison stands here, once. Above this file there is
+//! no raw pointer.
+
+use core::marker::PhantomData;
+
+use lb_common::Outcome;
+use network_types::{ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
+
+/// A frame in memory that may be read and written for `'a`.
+pub struct Packet<'a> {
+    start: *mut u8,
+    end: *mut u8,
+    memory: PhantomData<&'a mut [u8]>,
+}
+
+/// A header as it lies on the wire.
+///
+/// # Safety
+///
+/// Implementors have alignment 1 and are valid for every bit pattern.
+pub unsafe trait Header {}
+
+/// The Ethernet header, of byte arrays (that of `network-types` asks for alignment 2).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Ethernet {
+    /// Whom the frame is for.
+    pub destination: [u8; 6],
+    /// Whom it is from.
+    pub source: [u8; 6],
+    /// What it carries, an `EtherType` in wire order.
+    pub ether_type: [u8; 2],
+}
+
+// SAFETY: byte arrays only.
+unsafe impl Header for Ethernet {}
+// SAFETY: byte arrays only.
+unsafe impl Header for Ipv4Hdr {}
+// SAFETY: byte arrays and a bitfield over a byte array.
+unsafe impl Header for TcpHdr {}
+// SAFETY: byte arrays only.
+unsafe impl Header for UdpHdr {}
+
+impl<'a> Packet<'a> {
+    /// The frame from `start` up to `end`, which must be a context's `data` and `data_end` in the
+    /// kernel, and the bounds of a slice elsewhere.
+    ///
+    /// # Safety
+    ///
+    /// The memory between must be readable and writable, and nobody else's, for `'a`.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn new(start: *mut u8, end: *mut u8) -> Self {
+        Self { start, end, memory: PhantomData }
+    }
+
+    /// The frame in this buffer.
+    #[must_use]
+    pub fn from_slice(frame: &'a mut [u8]) -> Self {
+        let range = frame.as_mut_ptr_range();
+        // SAFETY: these are the bounds of a slice that is borrowed mutably for `'a`.
+        unsafe { Self::new(range.start, range.end) }
+    }
+
+    /// The frame's length in bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.end as u64 - self.start as u64
+    }
+
+    /// Whether there is nothing in it.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The header at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::Truncated`] when the frame ends before the header does.
+    #[inline(always)]
+    pub fn header<T: Header>(&self, offset: usize) -> Result<&T, Outcome> {
+        let header = self.bounded::<T>(offset)?;
+        // SAFETY: within the frame by `bounded`; `Header` promises that alignment and content
+        // cannot be wrong; `&self` keeps writers away.
+        Ok(unsafe { &*header })
+    }
+
+    /// The header at `offset`, to be changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packet::header`].
+    #[inline(always)]
+    pub fn header_mut<T: Header>(&mut self, offset: usize) -> Result<&mut T, Outcome> {
+        let header = self.bounded::<T>(offset)?;
+        // SAFETY: as in `header`; `&mut self` keeps everyone else away.
+        Ok(unsafe { &mut *header })
+    }
+
+    /// Whether the frame holds `length` bytes from `offset` on.
+    ///
+    /// For lengths that come from the packet: bound by a mask, as the verifier asks.
+    #[inline(always)]
+    #[must_use]
+    pub fn holds(&self, offset: usize, length: usize) -> bool {
+        self.start.wrapping_add(offset + length) <= self.end
+    }
+
+    #[inline(always)]
+    fn bounded<T: Header>(&self, offset: usize) -> Result<*mut T, Outcome> {
+        const { assert!(align_of::<T>() == 1) };
+        let header = self.start.wrapping_add(offset);
+        if header.wrapping_add(size_of::<T>()) > self.end {
+            return Err(Outcome::Truncated);
+        }
+        Ok(header.cast())
+    }
+}
+
+/// Two bytes of a header as they lie in memory, in one load.
+#[inline(always)]
+#[must_use]
+pub fn word16(bytes: &[u8; 2]) -> u16 {
+    load::<u16, 2>(bytes)
+}
+
+/// Four bytes of a header as they lie in memory, in one load.
+#[inline(always)]
+#[must_use]
+pub fn word32(bytes: &[u8; 4]) -> u32 {
+    load::<u32, 4>(bytes)
+}
+
+/// A MAC address as the low 48 bits of a word, as in [`lb_common::layout::mac_bits`], in two loads.
+#[inline(always)]
+#[must_use]
+pub fn mac_bits(mac: &[u8; 6]) -> u64 {
+    let [_, _, _, _, high @ ..] = mac;
+    u64::from(load::<u32, 6>(mac)) | u64::from(load::<u16, 2>(high)) << 32
+}
+
+/// Writes the low 48 bits of a word as a MAC address, in two stores.
+#[inline(always)]
+pub fn set_mac(mac: &mut [u8; 6], bits: u64) {
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        *mac = lb_common::layout::mac_bytes(bits);
+    }
+    #[cfg(target_arch = "bpf")]
+    {
+        let low: *mut u32 = mac.as_mut_ptr().cast();
+        // SAFETY: four of the array's six bytes. The target is told a lie about alignment, which
+        // it may be told: see `load`.
+        unsafe { low.write(bits as u32) };
+        // SAFETY: the last two bytes of the array; as above.
+        let high: *mut u16 = unsafe { mac.as_mut_ptr().add(4) }.cast();
+        // SAFETY: as above.
+        unsafe { high.write((bits >> 32) as u16) };
+    }
+}
+
+/// Loads an integer from the first bytes of a field.
+///
+/// Headers have alignment 1, for which the BPF backend would load byte by byte. The machines that
+/// run the program load unaligned words as they are, and the kernel accepts such loads from packet
+/// memory wherever `CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS` is set (`check_pkt_ptr_alignment` in
+/// kernel/bpf/verifier.c), so there, and only there, one aligned load is asked for.
+#[inline(always)]
+fn load<T: Copy, const N: usize>(bytes: &[u8; N]) -> T {
+    const { assert!(size_of::<T>() <= N) };
+    let field: *const T = bytes.as_ptr().cast();
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the array holds the bytes of `T`, an integer; alignment as said above.
+    return unsafe { field.read() };
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: the array holds the bytes of `T`, an integer.
+    return unsafe { field.read_unaligned() };
+}

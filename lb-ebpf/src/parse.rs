@@ -1,0 +1,143 @@
+//! From bytes to what steering needs to know of them. Reads headers, decides nothing.
+
+
+use lb_common::Outcome;
+use network_types::{
+    eth::EtherType,
+    ip::{IpProto, Ipv4Hdr},
+    tcp::TcpHdr,
+    udp::UdpHdr,
+};
+
+use crate::packet::{Ethernet, Packet, mac_bits, word16, word32};
+
+/// An IPv4 datagram on its way somewhere. Addresses in wire order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// The client's address.
+    pub source: u32,
+    /// The address that may be a VIP.
+    pub destination: u32,
+    /// The protocol number.
+    pub protocol: u8,
+    /// What its transport header says.
+    pub transport: Transport,
+}
+
+/// What a datagram's transport header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP or UDP.
+    Ports(Ports),
+    /// A protocol that is not looked into.
+    Opaque,
+    /// A fragment: ports are in the first one only, and it alone cannot steer the others.
+    Fragment,
+    /// The TCP or UDP header is not all there.
+    Truncated,
+}
+
+/// The ports of a TCP segment or UDP datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Both as they lie in memory: source in the lower, destination in the upper half.
+    pub both: u32,
+    /// The destination port, as a number.
+    pub destination: u16,
+    /// Whether it begins a TCP connection: SYN without ACK.
+    pub begins: bool,
+}
+
+/// The bits of a fragment field that are set in fragments only: "more fragments", and the offset
+/// (RFC 791, section 3.1).
+const FRAGMENT: u16 = 0x3fff;
+
+const IP: usize = size_of::<Ethernet>();
+
+/// Reads a frame that is addressed to the interface with the MAC address `own`.
+///
+/// # Errors
+///
+/// The outcome that the frame has without further ado.
+#[inline(always)]
+pub fn datagram(packet: &Packet, own: u64) -> Result<Datagram, Outcome> {
+    let ethernet: &Ethernet = packet.header(0)?;
+    // A flooded frame for somebody else must not be forwarded a second time.
+    if mac_bits(&ethernet.destination) != own {
+        return Err(Outcome::NotForUs);
+    }
+    if word16(&ethernet.ether_type) != EtherType::Ipv4 as u16 {
+        return Err(Outcome::NotIp);
+    }
+    ipv4(packet)
+}
+
+#[inline(always)]
+fn ipv4(packet: &Packet) -> Result<Datagram, Outcome> {
+    let ip: &Ipv4Hdr = packet.header(IP)?;
+    let header = usize::from(ip.vihl & 0xf) * 4;
+    let total = usize::from(u16::from_be_bytes(ip.tot_len));
+    if ip.vihl >> 4 != 4 || header < Ipv4Hdr::LEN || total < header {
+        return Err(Outcome::Malformed);
+    }
+    if IP + total > packet.len() as usize {
+        return Err(Outcome::Truncated);
+    }
+    let transport = if u16::from_be_bytes(ip.frags) & FRAGMENT != 0 {
+        Transport::Fragment
+    } else {
+        transport(packet, ip.proto, IP + header, total - header)
+    };
+    Ok(Datagram {
+        source: word32(&ip.src_addr),
+        destination: word32(&ip.dst_addr),
+        protocol: ip.proto,
+        transport,
+    })
+}
+
+/// Reads the transport header at `offset`, of which the IP header says that `length` bytes are
+/// there: what follows in the frame is padding.
+#[inline(always)]
+fn transport(packet: &Packet, protocol: u8, offset: usize, length: usize) -> Transport {
+    let ports = if protocol == IpProto::Tcp as u8 {
+        tcp(packet, offset, length)
+    } else if protocol == IpProto::Udp as u8 {
+        udp(packet, offset, length)
+    } else {
+        return Transport::Opaque;
+    };
+    match ports {
+        Ok(ports) => Transport::Ports(ports),
+        Err(_) => Transport::Truncated,
+    }
+}
+
+#[inline(always)]
+fn tcp(packet: &Packet, offset: usize, length: usize) -> Result<Ports, Outcome> {
+    if length < TcpHdr::LEN {
+        return Err(Outcome::Truncated);
+    }
+    let header: &TcpHdr = packet.header(offset)?;
+    let begins = header.syn() != 0 && header.ack() == 0;
+    Ok(ports(&header.source, &header.dest, begins))
+}
+
+#[inline(always)]
+fn udp(packet: &Packet, offset: usize, length: usize) -> Result<Ports, Outcome> {
+    if length < UdpHdr::LEN {
+        return Err(Outcome::Truncated);
+    }
+    let header: &UdpHdr = packet.header(offset)?;
+    Ok(ports(&header.src, &header.dst, false))
+}
+
+#[inline(always)]
+fn ports(source: &[u8; 2], destination: &[u8; 2], begins: bool) -> Ports {
+    let (source, destination) = (word16(source), word16(destination));
+    Ports {
+        both: u32::from(source) | u32::from(destination) << 16,
+        destination: u16::from_be(destination),
+        begins,
+    }
+}

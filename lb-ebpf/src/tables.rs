@@ -1,0 +1,32 @@
+//! What the datapath reads besides the packet. Two implementations exist: the kernel's maps
+//! (`maps`), and the daemon's and the tests' memory.
+
+use lb_common::{Entry, Outcome, PortWord, RealWord, Seed, Slot, TableWord};
+
+/// The tables, all read by index: no look-up calls a helper in the kernel.
+pub trait Tables {
+    /// The interface that the frame came in on.
+    fn port(&self) -> PortWord;
+    /// The number of that interface, 1 or more.
+    fn port_number(&self) -> u8;
+    /// The seed of the flow hash.
+    fn seed(&self) -> Seed;
+    /// Which service table is in force.
+    fn table(&self) -> TableWord;
+    /// One displacement of the service table; 0 outside of it.
+    fn displacement(&self, index: u32) -> u32;
+    /// One entry of the service table.
+    fn entry(&self, index: u32) -> Option<&Entry>;
+    /// One slot of the arena; empty outside of it.
+    fn slot(&self, index: u32) -> Slot;
+    /// The real at this place; nobody outside of the array.
+    fn real(&self, place: u32) -> RealWord;
+}
+
+/// Where the datapath counts.
+pub trait Count {
+    /// One more frame ended so.
+    fn outcome(&self, outcome: Outcome);
+    /// One more frame of `bytes` bytes went to the real at this place; `begins` a TCP connection.
+    fn steered(&self, place: u32, bytes: u64, begins: bool);
+}

@@ -1,0 +1,44 @@
+//! From the text as typed to a model that cannot be wrong.
+
+mod address;
+mod duration;
+mod health;
+mod node;
+mod real;
+mod rules;
+mod vip;
+
+use toml::{Spanned, de::DeTable};
+
+use super::raw::{Problems, Table};
+use crate::model::Model;
+
+/// The model, if all of it could be read. Only to be used when nothing is noted in `problems`.
+pub(super) fn model<'t>(
+    tree: &'t Spanned<DeTable<'t>>,
+    problems: &'t Problems<'t>,
+) -> Option<Model> {
+    let root = Table::root(tree, problems);
+    root.only(&["node", "vip"], &[]);
+    let nothing = DeTable::new();
+    let node = node::node(
+        &root
+            .table("node")
+            .unwrap_or_else(|| root.absent(&nothing, "node")),
+    );
+    let tables = root.tables("vip", "[[vip]]").into_iter();
+    let drafts: Vec<_> = tables
+        .enumerate()
+        .map(|(index, table)| vip::draft(table, index))
+        .collect();
+    rules::between(&drafts);
+    let vips: Vec<_> = drafts
+        .into_iter()
+        .map(vip::Draft::finish)
+        .collect::<Option<_>>()?;
+    rules::rings_fit(&vips);
+    Some(Model {
+        node: node?,
+        vips: vips.into_iter().map(|(_, vip)| vip).collect(),
+    })
+}

@@ -1,0 +1,111 @@
+//! `[node]`.
+
+use std::path::PathBuf;
+
+use toml::Spanned;
+
+use crate::{config::raw::Table, model::Node};
+
+const KEYS: &[&str] = &[
+    "interfaces",
+    "xdp",
+    "socket",
+    "state_dir",
+    "pin_dir",
+    "hash_seed",
+    "listen",
+];
+
+/// The longest path of a Unix socket (`sun_path`, unix(7)), without the final zero.
+const SOCKET_PATH: usize = 107;
+
+pub(super) fn node(table: &Table<'_>) -> Option<Node> {
+    table.only(KEYS, &[]);
+    let interfaces = interfaces(table);
+    Some(Node {
+        xdp: table
+            .parsed("xdp")
+            .map(Spanned::into_inner)
+            .unwrap_or_default(),
+        socket: socket(table),
+        state_dir: path(table, "state_dir", "/var/lib/lb"),
+        pin_dir: path(table, "pin_dir", "/sys/fs/bpf/lb"),
+        hash_seed: table.parsed("hash_seed").map(Spanned::into_inner),
+        listen: listen(table),
+        interfaces: interfaces?,
+    })
+}
+
+fn interfaces(table: &Table<'_>) -> Option<Vec<String>> {
+    let names = table.texts("interfaces", "interfaces = [\"eth0\"]")?;
+    let mut interfaces: Vec<String> = Vec::new();
+    for name in names {
+        match interface(name.get_ref(), &interfaces) {
+            Ok(()) => interfaces.push((*name.get_ref()).to_owned()),
+            Err(reason) => table.refuse(name.span(), reason),
+        }
+    }
+    Some(interfaces)
+}
+
+/// The kernel's rule (`dev_valid_name`, net/core/dev.c) and those of the list.
+fn interface(name: &str, before: &[String]) -> Result<(), String> {
+    let letters = name
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':'));
+    if !letters || !(1..=15).contains(&name.len()) || matches!(name, "." | "..") {
+        return Err(format!(
+            "\"{name}\" is not an interface name; write one that `ip link` shows (1 to 15 characters, no space, / or :)"
+        ));
+    }
+    if before.iter().any(|other| other == name) {
+        return Err(format!("interface \"{name}\" is given twice; remove one"));
+    }
+    match before.first() {
+        Some(first) => Err(format!(
+            "\"{name}\" is a second interface beside \"{first}\"; one interface in this version"
+        )),
+        None => Ok(()),
+    }
+}
+
+fn socket(table: &Table<'_>) -> PathBuf {
+    let socket = path(table, "socket", "/run/lb/lbd.sock");
+    let length = socket.as_os_str().len();
+    if length > SOCKET_PATH {
+        table.refuse(
+            table.place_of("socket"),
+            format_args!(
+                "socket is {length} bytes long; a Unix socket's path has at most {SOCKET_PATH}"
+            ),
+        );
+    }
+    socket
+}
+
+fn path(table: &Table<'_>, key: &str, default: &str) -> PathBuf {
+    let Some(text) = table.text(key) else {
+        return default.into();
+    };
+    let path = *text.get_ref();
+    if !path.starts_with('/') || path.contains('\0') {
+        table.refuse(
+            text.span(),
+            format_args!(
+                "{key} \"{}\" is not an absolute path; write one such as {default}",
+                path.escape_debug()
+            ),
+        );
+    }
+    path.into()
+}
+
+fn listen(table: &Table<'_>) -> Option<std::net::SocketAddr> {
+    let text = table.text("listen")?;
+    let address = text.get_ref().parse();
+    if address.is_err() {
+        let text_of = text.get_ref();
+        table.refuse(text.span(), format_args!("listen \"{text_of}\" is not an address with a port; write one such as 127.0.0.1:9101"));
+    }
+    address.ok()
+}

@@ -1,0 +1,129 @@
+//! What must hold between VIPs, and for all of them together.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
+
+use lb_common::limits;
+use toml::Spanned;
+
+use super::vip::Draft;
+use crate::{config::raw::Table, model::Vip};
+
+/// Notes every VIP that cannot be beside the others.
+pub(super) fn between(vips: &[Draft<'_>]) {
+    names_are_unique(vips);
+    services_are_unique(vips);
+    servers_are_no_vips(vips);
+    tables_hold_all(vips);
+}
+
+fn names_are_unique(vips: &[Draft<'_>]) {
+    let mut first = HashMap::new();
+    for vip in vips {
+        let Some(name) = &vip.name else { continue };
+        let before = first.entry(*name.get_ref()).or_insert(name.span()).clone();
+        if before != name.span() {
+            let line = vip.table.line(&before);
+            vip.table.refuse(
+                name.span(),
+                format_args!("the name is taken by the VIP at line {line}; give each its own"),
+            );
+        }
+    }
+}
+
+/// The same ports in two VIPs of one address. Ports within wildcards of another VIP are well: the
+/// most specific wins.
+fn services_are_unique(vips: &[Draft<'_>]) {
+    let mut owners: HashMap<_, &Draft<'_>> = HashMap::new();
+    for vip in vips {
+        let Some(address) = &vip.address else {
+            continue;
+        };
+        for ports in &vip.ports {
+            let owner = *owners
+                .entry((*address.get_ref(), *ports.get_ref()))
+                .or_insert(vip);
+            if !std::ptr::eq(owner, vip) {
+                let (ports_of, address, owner) = (ports.get_ref(), address.get_ref(), owner.what());
+                vip.table.refuse(ports.span(), format_args!("{ports_of} of {address} is already served by {owner}; use another port or address"));
+            }
+        }
+    }
+}
+
+fn servers_are_no_vips(vips: &[Draft<'_>]) {
+    let addresses = vips
+        .iter()
+        .filter_map(|vip| Some((*vip.address.as_ref()?.get_ref(), vip.what())));
+    let addresses: HashMap<IpAddr, &str> = addresses.collect();
+    for vip in vips {
+        let reals = vip
+            .reals
+            .iter()
+            .map(|real| (real.get_ref().address, real.span(), "real"));
+        let sorry = vip
+            .sorry
+            .iter()
+            .map(|sorry| (*sorry.get_ref(), sorry.span(), "sorry"));
+        for (address, place, role) in reals.chain(sorry) {
+            if let Some(owner) = addresses.get(&address) {
+                vip.table.refuse(
+                    place,
+                    format_args!(
+                        "{role} {address} is the address of {owner}; write the server's own address"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// Each VIP beyond a limit of the datapath's tables is noted once, at its beginning.
+fn tables_hold_all(vips: &[Draft<'_>]) {
+    let mut addresses = HashSet::new();
+    let (mut keys, mut reals) = (0, 0);
+    for vip in vips {
+        let new_address = vip
+            .address
+            .as_ref()
+            .map(Spanned::get_ref)
+            .is_some_and(|address| addresses.insert(*address));
+        let before = (keys, reals);
+        keys += vip.ports.len() + usize::from(new_address);
+        reals += vip.reals.len();
+        exceeded(
+            vip,
+            "service keys (one for each address and each of ports)",
+            before.0,
+            keys,
+            limits::SERVICE_KEYS,
+        );
+        exceeded(vip, "reals over all VIPs", before.1, reals, limits::REALS);
+    }
+}
+
+/// Each pool's ring has its length from the pool.
+pub(super) fn rings_fit(vips: &[(Table<'_>, Vip)]) {
+    let mut slots = 0;
+    for (table, vip) in vips {
+        let before = slots;
+        slots += u64::from(vip.ring_len());
+        let limit = u64::from(limits::RING_SLOTS);
+        if before <= limit && slots > limit {
+            table.refuse(table.place(), format_args!("more than {limit} ring slots; this VIP does not fit; use fewer VIPs or smaller pools"));
+        }
+    }
+}
+
+fn exceeded(vip: &Draft<'_>, what: &str, before: usize, now: usize, limit: u32) {
+    let limit = limit as usize;
+    if before <= limit && now > limit {
+        vip.table.refuse(
+            vip.table.place(),
+            format_args!("more than {limit} {what}; this VIP does not fit"),
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! Models for property tests: any that a file can describe.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use lb_common::Seed;
+use proptest::{
+    collection::{btree_set, vec},
+    option,
+    prelude::*,
+    sample::select,
+};
+
+use crate::model::*;
+
+pub(super) fn model() -> impl Strategy<Value = Model> {
+    (node(), vec(vip(), 0..4)).prop_map(|(node, vips)| {
+        // A name and an address for each, so that nothing is served twice.
+        let vips = vips.into_iter().enumerate().map(|(index, vip)| Vip {
+            name: format!("{}{index}", vip.name),
+            address: Ipv4Addr::new(192, 0, 2, index as u8).into(),
+            ..vip
+        });
+        Model {
+            node,
+            vips: vips.collect(),
+        }
+    })
+}
+
+fn node() -> impl Strategy<Value = Node> {
+    let path = || "/[a-z \"\\\\é]{0,20}";
+    let listen = select(vec![
+        "127.0.0.1:9101".parse().unwrap(),
+        "[::1]:80".parse().unwrap(),
+    ]);
+    let xdp = select(vec![XdpChoice::Auto, XdpChoice::Native, XdpChoice::Generic]);
+    let seed = any::<[u64; 2]>().prop_map(|words| HashSeed(Seed(words)));
+    (
+        "[a-z0-9.@-]{2,15}",
+        xdp,
+        path(),
+        path(),
+        path(),
+        option::of(seed),
+        option::of(listen),
+    )
+        .prop_map(
+            |(interface, xdp, socket, state_dir, pin_dir, hash_seed, listen)| Node {
+                interfaces: vec![interface.replace("..", "lo")],
+                xdp,
+                socket: socket.into(),
+                state_dir: state_dir.into(),
+                pin_dir: pin_dir.into(),
+                hash_seed,
+                listen,
+            },
+        )
+}
+
+fn vip() -> impl Strategy<Value = Vip> {
+    let words = (
+        select(vec![Announce::Arp, Announce::None]),
+        select(vec![HashMode::Flow, HashMode::Source]),
+        select(vec![UdpMode::Flow, UdpMode::Packet]),
+    );
+    let timeouts = [
+        duration(604_800_000),
+        duration(604_800_000),
+        duration(604_800_000),
+    ];
+    (
+        "[A-Za-z0-9._-]{1,60}",
+        ports(),
+        words,
+        timeouts,
+        option::of(server(90..99)),
+        option::of(check()),
+        pool(),
+    )
+        .prop_map(
+            |(
+                name,
+                ports,
+                (announce, hash, udp),
+                [idle_timeout, drain_timeout, udp_idle_timeout],
+                sorry,
+                check,
+                reals,
+            )| {
+                let address = Ipv4Addr::UNSPECIFIED.into();
+                Vip {
+                    name,
+                    address,
+                    ports,
+                    announce,
+                    hash,
+                    idle_timeout,
+                    drain_timeout,
+                    udp_idle_timeout,
+                    udp,
+                    sorry,
+                    check,
+                    reals,
+                }
+            },
+        )
+}
+
+/// Entries of which none is within another.
+fn ports() -> impl Strategy<Value = Vec<Ports>> {
+    let protocol = || select(vec![Protocol::Tcp, Protocol::Udp]);
+    let one = || (protocol(), 1..=u16::MAX).prop_map(|(protocol, port)| Ports::One(protocol, port));
+    let entry =
+        prop_oneof![1 => Just(Ports::Any), 2 => protocol().prop_map(Ports::All), 9 => one()];
+    vec(entry, 1..5).prop_map(|entries| {
+        let mut kept: Vec<Ports> = Vec::new();
+        for entry in entries {
+            if !kept
+                .iter()
+                .any(|other| other.covers(entry) || entry.covers(*other))
+            {
+                kept.push(entry);
+            }
+        }
+        kept
+    })
+}
+
+fn pool() -> impl Strategy<Value = Vec<Real>> {
+    let real = || {
+        let state = select(vec![
+            RealState::Active,
+            RealState::Drain,
+            RealState::Disabled,
+        ]);
+        (0..=256u16, state, option::of(any::<[u8; 5]>()))
+    };
+    let addresses: BoxedStrategy<BTreeSet<u8>> = btree_set(1..80u8, 0..6).boxed();
+    (addresses, vec(real(), 6)).prop_map(|(addresses, reals)| {
+        let by_address: BTreeMap<_, _> = addresses.into_iter().zip(reals).collect();
+        let real = |(last, (weight, state, mac)): (u8, (u16, RealState, Option<[u8; 5]>))| Real {
+            address: Ipv4Addr::new(10, 0, 0, last).into(),
+            weight,
+            state,
+            mac: mac.map(|[a, b, c, d, e]| Mac([2, a, b, c, d, e])),
+        };
+        by_address.into_iter().map(real).collect()
+    })
+}
+
+fn server(last: std::ops::Range<u8>) -> impl Strategy<Value = IpAddr> {
+    last.prop_map(|last| Ipv4Addr::new(10, 0, 0, last).into())
+}
+
+fn check() -> impl Strategy<Value = Check> {
+    let tcp = (1..=u16::MAX).prop_map(|port| CheckKind::Tcp { port });
+    let http =
+        (1..=u16::MAX, "/[!-~]{0,20}").prop_map(|(port, path)| CheckKind::Http { port, path });
+    let via = select(vec![CheckVia::Vip, CheckVia::Rip]);
+    (
+        prop_oneof![tcp, http],
+        via,
+        duration(3_600_000),
+        duration(3_600_000),
+        1..=100u32,
+        1..=100u32,
+    )
+        .prop_map(|(kind, via, a, b, rise, fall)| Check {
+            kind,
+            via,
+            interval: a.max(b),
+            timeout: a.min(b),
+            rise,
+            fall,
+        })
+}
+
+fn duration(most_ms: u64) -> BoxedStrategy<Duration> {
+    (1..=most_ms).prop_map(Duration::from_millis).boxed()
+}

@@ -1,0 +1,272 @@
+//! Attaches the program to an interface by a pinned link, or takes the one over that is there.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::programs::{
+    ProgramError, Xdp, XdpMode, loaded_programs,
+    links::{FdLink, PinnedLink},
+    xdp::XdpLink,
+};
+use futures_util::TryStreamExt as _;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+
+use super::load::{Error, Loader};
+use crate::model::XdpChoice;
+
+/// How the program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver.
+    Native,
+    /// In the kernel's generic hook, after a socket buffer was made.
+    Generic,
+}
+
+impl Mode {
+    /// The word in logs and status.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+
+    fn fits(self, choice: XdpChoice) -> bool {
+        match choice {
+            XdpChoice::Auto => true,
+            XdpChoice::Native => self == Self::Native,
+            XdpChoice::Generic => self == Self::Generic,
+        }
+    }
+}
+
+/// An interface's XDP hook: the interface's index, and what is attached.
+struct Hook {
+    index: u32,
+    attached: Option<(Mode, u32)>,
+}
+
+/// Attaches the program, or replaces the one that the pinned link holds without a packet lost.
+///
+/// # Errors
+///
+/// Where the interface is missing, busy or unable; nothing is changed then.
+pub(super) async fn attach(
+    program: &mut Xdp,
+    interface: &str,
+    choice: XdpChoice,
+    pin_dir: &Path,
+) -> Result<Mode, Error> {
+    let hook = hook(interface).await?;
+    let pin = link_pin(pin_dir, interface);
+    if let (Some(link), Some((mode, _))) = (pinned(&pin, &hook)?, hook.attached) {
+        if mode.fits(choice) {
+            take_over(program, link, interface)?;
+            return Ok(mode);
+        }
+        log::warn!("{interface}: xdp was {} and shall not be: attaching anew", mode.label());
+        unpin(&pin)?;
+    } else if let Some((_, id)) = hook.attached {
+        return Err(busy(interface, id));
+    }
+    match choice {
+        XdpChoice::Native => attach_anew(program, &hook, Mode::Native, &pin)
+            .map_err(|error| native_refused(interface, error)),
+        XdpChoice::Generic => attach_anew(program, &hook, Mode::Generic, &pin).map_err(other),
+        XdpChoice::Auto => match attach_anew(program, &hook, Mode::Native, &pin) {
+            Ok(mode) => Ok(mode),
+            Err(AttachError::Program(error)) => {
+                log::warn!("{interface}: no native XDP ({error}): generic, which is slower");
+                attach_anew(program, &hook, Mode::Generic, &pin).map_err(other)
+            }
+            Err(AttachError::Other(error)) => Err(error),
+        },
+    }
+}
+
+/// Fails if the interface is missing or somebody else's program is attached to it.
+pub(super) async fn check(interface: &str, pin_dir: &Path) -> Result<(), Error> {
+    let hook = hook(interface).await?;
+    match (pinned(&link_pin(pin_dir, interface), &hook)?, hook.attached) {
+        (None, Some((_, id))) => Err(busy(interface, id)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what former configurations and layouts have left behind: links of other interfaces,
+/// maps of other layouts.
+pub(super) fn tidy(pin_dir: &Path, interface: &str) -> Result<(), Error> {
+    let keep = [link_pin(pin_dir, interface), Loader::map_dir(pin_dir)];
+    for path in pins(pin_dir)?.into_iter().filter(|path| !keep.contains(path)) {
+        log::info!("removing {path:?}, which belongs to a former configuration");
+        unpin(&path)?;
+    }
+    Ok(())
+}
+
+/// Detaches the program everywhere and removes all pins.
+///
+/// # Errors
+///
+/// When a pin cannot be removed.
+pub fn detach_all(pin_dir: &Path) -> Result<(), Error> {
+    for path in pins(pin_dir)? {
+        unpin(&path)?;
+    }
+    match fs::remove_dir(pin_dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::PinDirectory { path: pin_dir.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What stands in the pin directory and is ours: links first, so that nothing forwards any more
+/// once maps vanish.
+fn pins(pin_dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |source| Error::PinDirectory { path: pin_dir.to_owned(), source };
+    let entries = match fs::read_dir(pin_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut pins = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("link-") || name.starts_with("layout-") {
+            pins.push(entry.path());
+        }
+    }
+    pins.sort_by_key(|path| path.is_dir());
+    Ok(pins)
+}
+
+/// Removes a pinned link or a directory of pinned maps.
+fn unpin(path: &Path) -> Result<(), Error> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(|source| Error::PinDirectory { path: path.to_owned(), source })
+}
+
+fn link_pin(pin_dir: &Path, interface: &str) -> PathBuf {
+    pin_dir.join(format!("link-{interface}"))
+}
+
+/// The pinned link if it holds the hook. One that does not, since the interface was made anew, is
+/// unpinned: it will never forward again.
+fn pinned(pin: &Path, hook: &Hook) -> Result<Option<PinnedLink>, Error> {
+    if !pin.exists() {
+        return Ok(None);
+    }
+    let failed = |error| Error::kernel(format!("pinned link {pin:?}"), &error);
+    let link = PinnedLink::from_pin(pin).map_err(failed)?;
+    let link = FdLink::from(link);
+    let program = link.info().map_err(failed)?.program_id();
+    if hook.attached.is_some_and(|(_, id)| id == program) {
+        drop(link);
+        return PinnedLink::from_pin(pin).map(Some).map_err(failed);
+    }
+    unpin(pin)?;
+    Ok(None)
+}
+
+fn take_over(program: &mut Xdp, link: PinnedLink, interface: &str) -> Result<(), Error> {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Error::kernel(format!("replacing the program on {interface}"), error)
+    };
+    let link = XdpLink::try_from(FdLink::from(link)).map_err(|error| failed(&error))?;
+    let id = program.attach_to_link(link).map_err(|error| failed(&error))?;
+    // The pin holds the link; our handle of it is closed.
+    program.take_link(id).map(drop).map_err(|error| failed(&error))
+}
+
+/// Why a program could not be attached: refused by the kernel for this mode, or something else.
+enum AttachError {
+    Program(ProgramError),
+    Other(Error),
+}
+
+fn attach_anew(
+    program: &mut Xdp,
+    hook: &Hook,
+    mode: Mode,
+    pin: &Path,
+) -> Result<Mode, AttachError> {
+    let flag = match mode {
+        Mode::Native => XdpMode::Driver,
+        Mode::Generic => XdpMode::Skb,
+    };
+    let link = program
+        .attach_to_if_index(hook.index, flag)
+        .and_then(|id| program.take_link(id))
+        .map_err(AttachError::Program)?;
+    // Where links are unknown, aya attaches over netlink instead: that cannot be pinned.
+    let link = FdLink::try_from(link).map_err(|error| {
+        AttachError::Other(Error::OldKernel {
+            what: "attach XDP programs by links",
+            detail: error.to_string(),
+        })
+    })?;
+    link.pin(pin).map_err(|error| {
+        AttachError::Other(Error::kernel(format!("pinning the link at {pin:?}"), &error))
+    })?;
+    Ok(mode)
+}
+
+fn native_refused(interface: &str, error: AttachError) -> Error {
+    match error {
+        AttachError::Program(source) => Error::NoNative { interface: interface.to_owned(), source },
+        AttachError::Other(error) => error,
+    }
+}
+
+fn other(error: AttachError) -> Error {
+    match error {
+        AttachError::Program(error) => Error::kernel("attaching the program", &error),
+        AttachError::Other(error) => error,
+    }
+}
+
+fn busy(interface: &str, id: u32) -> Error {
+    let program = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(str::to_owned))
+        .unwrap_or_else(|| "unnamed".to_owned());
+    Error::Busy { interface: interface.to_owned(), program, id }
+}
+
+/// Asks the kernel for the interface and its XDP hook.
+async fn hook(interface: &str) -> Result<Hook, Error> {
+    let missing = || Error::NoInterface { name: interface.to_owned() };
+    let (connection, handle, _) = rtnetlink::new_connection()
+        .map_err(|error| Error::kernel("opening a netlink socket", &error))?;
+    let connection = tokio::spawn(connection);
+    let mut links = handle.link().get().match_name(interface.to_owned()).execute();
+    let link = links.try_next().await.ok().flatten().ok_or_else(missing);
+    connection.abort();
+    let link = link?;
+    Ok(Hook { index: link.header.index, attached: attached(&link) })
+}
+
+fn attached(link: &LinkMessage) -> Option<(Mode, u32)> {
+    let xdp = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Xdp(xdp) => Some(xdp),
+        _ => None,
+    })?;
+    let mode = xdp.iter().find_map(|part| match part {
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(Mode::Generic),
+        LinkXdp::Attached(XdpAttached::None) | LinkXdp::Attached(XdpAttached::Other(_)) => None,
+        LinkXdp::Attached(_) => Some(Mode::Native),
+        _ => None,
+    })?;
+    let id = xdp.iter().find_map(|part| match part {
+        LinkXdp::ProgId(id) => Some(*id),
+        _ => None,
+    })?;
+    Some((mode, id))
+}

@@ -1,0 +1,381 @@
+//! The datapath in the kernel: its maps, read and written, and its programs, attached and run.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    path::Path,
+    sync::atomic::Ordering,
+};
+
+use aya::{
+    Ebpf, Pod,
+    maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    programs::{TestRun as _, TestRunOptions, Xdp},
+    util::nr_cpus,
+};
+use lb_common::{
+    Counters, Entry, Member, Outcome, PortWord, RealWord, Slot, TableWord, TraceRecord,
+    limits,
+};
+
+use super::{
+    Dataplane,
+    attach::{self, Mode},
+    load::{Error, Loader},
+    mapped::Mapped,
+};
+use crate::{
+    model::XdpChoice,
+    plan::{Base, Block, Occupant, Op, State, Table},
+};
+
+/// The loaded datapath.
+pub struct Kernel {
+    ebpf: Ebpf,
+    ports: Mapped,
+    table: Mapped,
+    displacements: Mapped,
+    entries: Mapped,
+    rings: Mapped,
+    reals: Mapped,
+    addresses: Mapped,
+    trace: Mapped,
+    steered: PerCpuArray<MapData, Counters>,
+    outcomes: PerCpuArray<MapData, u64>,
+}
+
+/// Words of 8 bytes in an entry of the service table.
+const ENTRY_WORDS: usize = size_of::<Entry>() / 8;
+
+/// The attached program, and the one that traces.
+const BALANCER: &str = "lb";
+const TRACER: &str = "trace";
+
+impl Kernel {
+    /// Loads the object and maps its arrays; what is pinned already is taken as it is. `started`
+    /// runs between, while the datapath's log can still be picked up.
+    ///
+    /// # Errors
+    ///
+    /// Where the pin directory, the permissions or the kernel do not serve.
+    pub fn load(loader: &Loader) -> Result<Self, Error> {
+        let mut ebpf = loader.load()?;
+        for name in [BALANCER, TRACER] {
+            program(&mut ebpf, name)?
+                .load()
+                .map_err(|error| Error::kernel(format!("loading program \"{name}\""), &error))?;
+        }
+        Ok(Self {
+            ports: mapped(&mut ebpf, "PORTS")?,
+            table: mapped(&mut ebpf, "TABLE")?,
+            displacements: mapped(&mut ebpf, "DISPLACE")?,
+            entries: mapped(&mut ebpf, "ENTRIES")?,
+            rings: mapped(&mut ebpf, "RINGS")?,
+            reals: mapped(&mut ebpf, "REALS")?,
+            addresses: mapped(&mut ebpf, "ADDRESSES")?,
+            trace: mapped(&mut ebpf, "TRACE")?,
+            steered: per_cpu(&mut ebpf, "STEERED")?,
+            outcomes: per_cpu(&mut ebpf, "OUTCOMES")?,
+            ebpf,
+        })
+    }
+
+    /// Fails, before anything is changed, if the program could not be attached.
+    ///
+    /// # Errors
+    ///
+    /// Where the interface is missing or has another program.
+    pub async fn check(interface: &str, pin_dir: &Path) -> Result<(), Error> {
+        attach::check(interface, pin_dir).await
+    }
+
+    /// Attaches the program, or puts it in the place of the one that the pinned link holds, and
+    /// removes what former configurations have pinned.
+    ///
+    /// # Errors
+    ///
+    /// Where the interface is missing, busy or unable.
+    pub async fn attach(
+        &mut self,
+        interface: &str,
+        choice: XdpChoice,
+        pin_dir: &Path,
+    ) -> Result<Mode, Error> {
+        let program = program(&mut self.ebpf, BALANCER)?;
+        let mode = attach::attach(program, interface, choice, pin_dir).await?;
+        attach::tidy(pin_dir, interface)?;
+        Ok(mode)
+    }
+
+    /// Says which MAC address the interface has: only frames to it are balanced.
+    pub fn set_port(&mut self, port: PortWord) {
+        self.ports.store(1, port.0);
+    }
+
+    /// The object, for its log.
+    pub fn object(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// What stands in the tables, as a former daemon has left it.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let table = TableWord(self.table.load(0));
+        if !table.is_written() {
+            return State::default();
+        }
+        let first = table.half() * limits::TABLE_ENTRIES;
+        let mut entries: Vec<Entry> = (first..first + table.entries())
+            .map(|index| self.entry(index))
+            .filter(|entry| entry.key != 0)
+            .collect();
+        entries.sort_by_key(|entry| entry.key);
+        let mut services: Vec<&Entry> = entries.iter().filter(|entry| entry.ring_len > 0).collect();
+        services.sort_by_key(|entry| entry.ring);
+        services.dedup_by_key(|entry| entry.ring);
+        let blocks = services.into_iter().map(|entry| self.block(entry)).collect();
+        State { blocks, entries }
+    }
+
+    fn entry(&self, index: u32) -> Entry {
+        let word = |offset| self.entries.load(index as usize * ENTRY_WORDS + offset);
+        let halves = |word: u64| (word as u32, (word >> 32) as u32);
+        let ((ring, ring_len), (pool, flags)) = (halves(word(1)), halves(word(2)));
+        let (places, reserved) = halves(word(3));
+        Entry { key: word(0), ring, ring_len, pool, flags, places, reserved }
+    }
+
+    fn block(&self, entry: &Entry) -> Block {
+        let slots = (entry.ring..entry.ring + entry.ring_len)
+            .map(|index| Slot(self.rings.half_word(index as usize).load(Ordering::Relaxed)))
+            .collect();
+        let members = (1..entry.places).filter_map(|number| {
+            let member = Member::new(number as u16)?;
+            let place = member.place(entry.pool) as usize;
+            let word = RealWord(self.reals.load(place));
+            self.address(place).map(|address| (address, Occupant { member, word }))
+        });
+        Block {
+            name: None,
+            ring: entry.ring,
+            slots,
+            pool: entry.pool,
+            places: entry.places,
+            members: members.collect(),
+            base: Base::default(),
+        }
+    }
+
+    fn address(&self, place: usize) -> Option<IpAddr> {
+        let (high, low) = (self.addresses.load(place * 2), self.addresses.load(place * 2 + 1));
+        let address = Ipv6Addr::from(u128::from(high) << 64 | u128::from(low));
+        (!address.is_unspecified()).then(|| address.to_canonical())
+    }
+
+    /// What was steered to the real at a place, over all CPUs.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn steered(&self, place: u32) -> Result<Counters, Error> {
+        let counters = self.steered.get(&place, 0).map_err(|error| unreadable(&error))?;
+        Ok(counters.iter().fold(Counters::default(), |sum, counters| Counters {
+            packets: sum.packets + counters.packets,
+            bytes: sum.bytes + counters.bytes,
+            flows: sum.flows + counters.flows,
+            reserved: 0,
+        }))
+    }
+
+    /// How many frames ended so, over all CPUs.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn outcome(&self, outcome: Outcome) -> Result<u64, Error> {
+        let counters =
+            self.outcomes.get(&outcome.index(), 0).map_err(|error| unreadable(&error))?;
+        Ok(counters.iter().sum())
+    }
+
+    /// Runs the trace program on a frame: the tables in force, nothing counted.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot run it.
+    pub fn trace(&mut self, frame: &[u8]) -> Result<TraceRecord, Error> {
+        self.run(TRACER, frame)?;
+        let [a, b] = [self.trace.load(0), self.trace.load(1)];
+        Ok(TraceRecord {
+            outcome: a as u32,
+            slot: (a >> 32) as u32,
+            place: b as u32,
+            rule: (b >> 32) as u32,
+        })
+    }
+
+    /// Runs the balancer on a frame as if it had arrived, and counts it: the XDP action, and the
+    /// frame as it is then.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot run it: it takes frames from 14 bytes on.
+    pub fn process(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), Error> {
+        self.run(BALANCER, frame)
+    }
+
+    fn run(&mut self, name: &str, frame: &[u8]) -> Result<(u32, Vec<u8>), Error> {
+        let mut output = vec![0; frame.len() + 256];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut output);
+        let result = program(&mut self.ebpf, name)?
+            .test_run(options)
+            .map_err(|error| Error::kernel(format!("running program \"{name}\""), &error))?;
+        output.truncate(result.data_size_out as usize);
+        Ok((result.return_value, output))
+    }
+
+    /// How many instructions the verifier went through for the balancer, where the kernel says so
+    /// (5.16 and later).
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot be asked.
+    pub fn verified_instructions(&mut self) -> Result<Option<u32>, Error> {
+        let info = program(&mut self.ebpf, BALANCER)?
+            .info()
+            .map_err(|error| Error::kernel("asking about the program", &error))?;
+        Ok(info.verified_instruction_count())
+    }
+
+    fn write(&mut self, op: &Op) -> Result<(), Error> {
+        match op {
+            Op::Address { place, address } => self.write_address(*place as usize, *address),
+            Op::Real { place, word } => self.reals.store(*place as usize, word.0),
+            Op::ClearCounters { place } => self.set_counters(*place, Counters::default())?,
+            Op::Slots { first, slots } => {
+                for (index, slot) in (*first as usize..).zip(slots) {
+                    self.rings.half_word(index).store(slot.0, Ordering::Release);
+                }
+            }
+            Op::Services(entries) => self.write_services(entries)?,
+            Op::MoveCounters { from, to } => {
+                let (moved, total) = (self.steered(*from)?, self.steered(*to)?);
+                let total = Counters {
+                    packets: total.packets + moved.packets,
+                    bytes: total.bytes + moved.bytes,
+                    flows: total.flows + moved.flows,
+                    reserved: 0,
+                };
+                self.set_counters(*to, total)?;
+                self.set_counters(*from, Counters::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_address(&mut self, place: usize, address: Option<IpAddr>) {
+        let bits = match address {
+            None => 0,
+            Some(IpAddr::V4(address)) => address.to_ipv6_mapped().to_bits(),
+            Some(IpAddr::V6(address)) => address.to_bits(),
+        };
+        self.addresses.store(place * 2, (bits >> 64) as u64);
+        self.addresses.store(place * 2 + 1, bits as u64);
+    }
+
+    /// Sets a place's counters, all of it on the first CPU.
+    fn set_counters(&mut self, place: u32, total: Counters) -> Result<(), Error> {
+        let failed = |detail: String| Error::Kernel { what: "writing counters".to_owned(), detail };
+        let cpus = nr_cpus().map_err(|(file, error)| failed(format!("{file}: {error}")))?;
+        let mut values = vec![Counters::default(); cpus];
+        values[0] = total;
+        let values = PerCpuValues::try_from(values).map_err(|error| failed(error.to_string()))?;
+        self.steered.set(place, values, 0).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Writes the half that nobody reads, puts it in force, and waits until no packet reads the
+    /// other half: it may be written next.
+    fn write_services(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        let current = TableWord(self.table.load(0));
+        let half = if current.is_written() { 1 - current.half() } else { 0 };
+        let table = Table::lay_out(entries, half).ok_or_else(|| Error::Kernel {
+            what: "laying out the service table".to_owned(),
+            detail: format!("no layout for {} entries", entries.len()),
+        })?;
+        let first = (half * limits::TABLE_DISPLACEMENTS) as usize;
+        for (index, displacement) in (first..).zip(&table.displacements) {
+            self.displacements.store(index, u64::from(*displacement));
+        }
+        let first = (half * limits::TABLE_ENTRIES) as usize;
+        for (index, entry) in (first..).zip(&table.entries) {
+            let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+            let words = [
+                entry.key,
+                join(entry.ring, entry.ring_len),
+                join(entry.pool, entry.flags),
+                join(entry.places, entry.reserved),
+            ];
+            for (offset, word) in words.into_iter().enumerate() {
+                self.entries.store(index * ENTRY_WORDS + offset, word);
+            }
+        }
+        self.table.store(0, table.word.0);
+        wait_for_readers();
+        Ok(())
+    }
+}
+
+impl Dataplane for Kernel {
+    type Error = Error;
+
+    fn apply(&mut self, ops: &[Op]) -> Result<(), Error> {
+        ops.iter().try_for_each(|op| self.write(op))
+    }
+}
+
+/// Waits until every packet that is being processed now is done.
+///
+/// XDP programs run with bottom halves disabled, which is an RCU read-side critical section
+/// (Documentation/RCU/whatisRCU.rst), and `MEMBARRIER_CMD_GLOBAL` waits for a grace period
+/// (kernel/sched/membarrier.c). Kernels with `nohz_full` CPUs refuse it; there, a pause that is
+/// longer than any run of the program by four orders of magnitude must do.
+fn wait_for_readers() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: takes integers only and touches no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result != 0 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
+    ebpf.program_mut(name)
+        .ok_or_else(|| missing(name))?
+        .try_into()
+        .map_err(|error| Error::kernel(format!("program \"{name}\""), &error))
+}
+
+fn mapped(ebpf: &mut Ebpf, name: &str) -> Result<Mapped, Error> {
+    let Some(Map::Array(map)) = ebpf.map(name) else {
+        return Err(missing(name));
+    };
+    let info = map.info().map_err(|error| Error::kernel(format!("map {name}"), &error))?;
+    let stride = (info.value_size() as usize).next_multiple_of(8);
+    Mapped::new(map, info.max_entries(), stride)
+        .map_err(|error| Error::kernel(format!("mapping {name} into memory"), &error))
+}
+
+fn per_cpu<V: Pod>(ebpf: &mut Ebpf, name: &str) -> Result<PerCpuArray<MapData, V>, Error> {
+    let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
+    PerCpuArray::try_from(map).map_err(|error| Error::kernel(format!("map {name}"), &error))
+}
+
+fn missing(name: &str) -> Error {
+    Error::Kernel { what: "the object".to_owned(), detail: format!("has no \"{name}\"") }
+}
+
+fn unreadable(error: &MapError) -> Error {
+    Error::Kernel { what: "reading counters".to_owned(), detail: error.to_string() }
+}
+

@@ -1,0 +1,181 @@
+//! The datapath in this process's memory: the packet code of the kernel on tables of our own.
+
+use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, net::IpAddr};
+
+use lb_common::{
+    Counters, Entry, Outcome, PortWord, RealWord, Seed, Slot, TableWord, limits,
+};
+use lb_ebpf::{
+    Forward,
+    packet::Packet,
+    tables::{Count, Tables},
+};
+
+use super::Dataplane;
+use crate::plan::{Op, Table};
+
+/// Tables in memory. Sparse: what nobody wrote is zero, as in the kernel.
+pub struct Memory {
+    port: PortWord,
+    seed: Seed,
+    table: Option<Table>,
+    slots: BTreeMap<u32, Vec<Slot>>,
+    reals: BTreeMap<u32, RealWord>,
+    addresses: BTreeMap<u32, IpAddr>,
+    counts: RefCell<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    outcomes: BTreeMap<u32, u64>,
+    steered: BTreeMap<u32, Counters>,
+}
+
+impl Memory {
+    /// Empty tables of a balancer whose interface has this MAC address.
+    #[must_use]
+    pub fn new(mac: [u8; 6], seed: Seed) -> Self {
+        Self {
+            port: PortWord::new(mac),
+            seed,
+            table: None,
+            slots: BTreeMap::new(),
+            reals: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            counts: RefCell::default(),
+        }
+    }
+
+    /// Runs the datapath on a frame, which is rewritten if it is forwarded.
+    ///
+    /// # Errors
+    ///
+    /// How the frame ended if it was not forwarded.
+    pub fn process(&self, frame: &mut [u8]) -> Result<Forward, Outcome> {
+        lb_ebpf::process(&mut Packet::from_slice(frame), self, self)
+    }
+
+    /// How many frames ended so.
+    #[must_use]
+    pub fn outcome(&self, outcome: Outcome) -> u64 {
+        self.counts.borrow().outcomes.get(&outcome.index()).copied().unwrap_or_default()
+    }
+
+    /// What was steered to the real at a place.
+    #[must_use]
+    pub fn steered(&self, place: u32) -> Counters {
+        self.counts.borrow().steered.get(&place).copied().unwrap_or_default()
+    }
+
+    /// Who is at a place.
+    #[must_use]
+    pub fn address(&self, place: u32) -> Option<IpAddr> {
+        self.addresses.get(&place).copied()
+    }
+
+    fn write(&mut self, op: &Op) {
+        match op {
+            Op::Address { place, address: Some(address) } => {
+                self.addresses.insert(*place, *address);
+            }
+            Op::Address { place, address: None } => {
+                self.addresses.remove(place);
+            }
+            Op::Real { place, word } => {
+                self.reals.insert(*place, *word);
+            }
+            Op::ClearCounters { place } => {
+                self.counts.get_mut().steered.remove(place);
+            }
+            Op::Slots { first, slots } => self.write_slots(*first, slots),
+            Op::Services(entries) => {
+                let half = self.table.as_ref().map_or(0, |table| 1 - table.word.half());
+                self.table = Table::lay_out(entries, half);
+                assert!(self.table.is_some(), "no layout for {} entries", entries.len());
+            }
+            Op::MoveCounters { from, to } => {
+                let steered = &mut self.counts.get_mut().steered;
+                let moved = steered.remove(from).unwrap_or_default();
+                let total = steered.entry(*to).or_default();
+                total.packets += moved.packets;
+                total.bytes += moved.bytes;
+                total.flows += moved.flows;
+            }
+        }
+    }
+
+    /// Slots are kept in the blocks of the kernel's array.
+    fn write_slots(&mut self, first: u32, slots: &[Slot]) {
+        for (index, slot) in (first..).zip(slots) {
+            let block = self
+                .slots
+                .entry(index / limits::SLOTS_PER_BLOCK)
+                .or_insert_with(|| vec![Slot::EMPTY; limits::SLOTS_PER_BLOCK as usize]);
+            block[(index % limits::SLOTS_PER_BLOCK) as usize] = *slot;
+        }
+    }
+}
+
+impl Dataplane for Memory {
+    type Error = Infallible;
+
+    fn apply(&mut self, ops: &[Op]) -> Result<(), Infallible> {
+        ops.iter().for_each(|op| self.write(op));
+        Ok(())
+    }
+}
+
+impl Tables for Memory {
+    fn port(&self) -> PortWord {
+        self.port
+    }
+
+    fn port_number(&self) -> u8 {
+        1
+    }
+
+    fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    fn table(&self) -> TableWord {
+        self.table.as_ref().map_or(TableWord::default(), |table| table.word)
+    }
+
+    fn displacement(&self, index: u32) -> u32 {
+        let within = (index % limits::TABLE_DISPLACEMENTS) as usize;
+        self.table
+            .as_ref()
+            .and_then(|table| table.displacements.get(within))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn entry(&self, index: u32) -> Option<&Entry> {
+        self.table.as_ref()?.entries.get((index % limits::TABLE_ENTRIES) as usize)
+    }
+
+    fn slot(&self, index: u32) -> Slot {
+        let within = (index % limits::SLOTS_PER_BLOCK) as usize;
+        let block = self.slots.get(&(index / limits::SLOTS_PER_BLOCK));
+        block.map_or(Slot::EMPTY, |block| block[within])
+    }
+
+    fn real(&self, place: u32) -> RealWord {
+        self.reals.get(&place).copied().unwrap_or_default()
+    }
+}
+
+impl Count for Memory {
+    fn outcome(&self, outcome: Outcome) {
+        *self.counts.borrow_mut().outcomes.entry(outcome.index()).or_default() += 1;
+    }
+
+    fn steered(&self, place: u32, bytes: u64, begins: bool) {
+        let mut counts = self.counts.borrow_mut();
+        let counters = counts.steered.entry(place).or_default();
+        counters.packets += 1;
+        counters.bytes += bytes;
+        counters.flows += u64::from(begins);
+    }
+}

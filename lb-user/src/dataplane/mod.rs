@@ -1,0 +1,33 @@
+//! The datapath as the daemon sees it: where plans are applied, counters read and packets traced.
+//!
+//! [`Kernel`] is the one that forwards. [`Memory`] runs the same packet code on the same tables in
+//! this process, for predictions and for tests. Only this module knows `aya`.
+
+mod attach;
+mod kernel;
+mod load;
+mod mapped;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    attach::{Mode, detach_all},
+    kernel::Kernel,
+    load::{Error, Loader, OBJECT},
+    memory::Memory,
+};
+use crate::plan::Op;
+
+/// Where a plan can be applied.
+pub trait Dataplane {
+    /// What can go wrong.
+    type Error;
+
+    /// Carries out the writes in their order.
+    ///
+    /// # Errors
+    ///
+    /// When the tables cannot be written.
+    fn apply(&mut self, ops: &[Op]) -> Result<(), Self::Error>;
+}

@@ -1,0 +1,295 @@
+//! Plans applied to memory and followed by packets: what a sequence of changes leads to.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use lb_common::{Entry, Outcome, RealWord, Seed};
+use proptest::{collection::vec, prelude::*};
+
+use super::{Dataplane as _, Memory};
+use crate::{
+    model::{HashMode, Ports, Protocol},
+    plan::{Desired, DesiredReal, DesiredVip, State, plan},
+};
+
+const SEED: Seed = Seed([1, 2]);
+const OWN: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+fn mac(real: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 1, real]
+}
+
+fn real(last: u8, weight: u16, usable: bool) -> DesiredReal {
+    let word = if usable { RealWord::new(mac(last), 1) } else { RealWord::NONE };
+    DesiredReal { address: IpAddr::from([10, 0, 0, last]), weight, word, usable }
+}
+
+fn vip(number: u8, ports: Vec<Ports>, reals: Vec<DesiredReal>) -> DesiredVip {
+    DesiredVip {
+        name: format!("vip{number}"),
+        address: Ipv4Addr::new(192, 0, 2, number),
+        ports,
+        hash: HashMode::Flow,
+        ring_len: 251,
+        local: false,
+        reals,
+        sorry: None,
+    }
+}
+
+/// A TCP segment from a client's port to a VIP.
+fn segment(vip: &DesiredVip, port: u16, client: u16) -> Vec<u8> {
+    let mut frame = vec![0; 60];
+    frame[..6].copy_from_slice(&OWN);
+    frame[12..14].copy_from_slice(&[0x08, 0]);
+    frame[14..24].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6]);
+    frame[26..30].copy_from_slice(&[198, 51, 100, 7]);
+    frame[30..34].copy_from_slice(&vip.address.octets());
+    frame[34..36].copy_from_slice(&client.to_be_bytes());
+    frame[36..38].copy_from_slice(&port.to_be_bytes());
+    frame[47] = 2;
+    frame
+}
+
+fn any_real() -> impl Strategy<Value = DesiredReal> {
+    (11u8..40, 0u16..4, any::<bool>()).prop_map(|(last, weight, usable)| real(last, weight, usable))
+}
+
+fn any_vip() -> impl Strategy<Value = DesiredVip> {
+    (1u8..6, vec(any_real(), 0..20), any::<bool>(), 0u8..3).prop_map(|(number, mut reals, local, kind)| {
+        let mut seen = BTreeSet::new();
+        reals.retain(|real| seen.insert(real.address));
+        let ports = match kind {
+            0 => vec![Ports::One(Protocol::Tcp, 80), Ports::One(Protocol::Tcp, 443)],
+            1 => vec![Ports::All(Protocol::Tcp)],
+            _ => vec![Ports::Any],
+        };
+        DesiredVip { local, ..vip(number, ports, reals) }
+    })
+}
+
+fn any_desired() -> impl Strategy<Value = Desired> {
+    vec(any_vip(), 0..6).prop_map(|mut vips| {
+        let mut seen = BTreeSet::new();
+        vips.retain(|vip| seen.insert(vip.name.clone()));
+        Desired { seed: SEED, vips }
+    })
+}
+
+/// Every flow to every VIP goes to a usable real of it, and to nobody if there is none.
+fn check_flows(memory: &Memory, desired: &Desired) {
+    for vip in &desired.vips {
+        let usable: BTreeSet<[u8; 6]> = vip
+            .reals
+            .iter()
+            .filter(|real| real.usable && real.weight > 0)
+            .map(|real| real.word.mac())
+            .collect();
+        for client in 0..50 {
+            let before = segment(vip, 80, client);
+            let mut after = before.clone();
+            match memory.process(&mut after) {
+                Ok(forward) => {
+                    assert!(usable.contains(&after[..6]), "{vip:?} {after:02x?}");
+                    assert_eq!(memory.address(forward.place).map(|real| match real {
+                        IpAddr::V4(real) => real.octets()[3],
+                        IpAddr::V6(_) => 0,
+                    }), Some(after[5]));
+                    assert_eq!(after[6..12], OWN);
+                    assert_eq!(after[12..], before[12..]);
+                }
+                Err(outcome) => {
+                    assert!(usable.is_empty());
+                    assert_eq!(outcome, Outcome::NoReal);
+                    assert_eq!(after, before);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_sequence_of_changes_leads_to_what_is_desired(steps in vec(any_desired(), 1..6)) {
+        let mut memory = Memory::new(OWN, SEED);
+        let mut state = State::default();
+        for desired in steps {
+            let planned = plan(&state, &desired).expect("a plan");
+            let Ok(()) = memory.apply(&planned.ops);
+            check_flows(&memory, &desired);
+            let again = plan(&planned.state, &desired).expect("a plan");
+            prop_assert_eq!(again.ops, vec![]);
+            state = planned.state;
+        }
+    }
+
+    #[test]
+    fn what_a_vip_has_counted_never_shrinks(steps in vec(vec(any_real(), 1..20), 1..6)) {
+        let mut memory = Memory::new(OWN, SEED);
+        let mut state = State::default();
+        let mut sent = 0;
+        for mut reals in steps {
+            let mut seen = BTreeSet::new();
+            reals.retain(|real| seen.insert(real.address));
+            let desired = Desired {
+                seed: SEED,
+                vips: vec![vip(1, vec![Ports::Any], reals)],
+            };
+            let planned = plan(&state, &desired).expect("a plan");
+            let Ok(()) = memory.apply(&planned.ops);
+            state = planned.state;
+            for client in 0..20 {
+                sent += u64::from(memory.process(&mut segment(&desired.vips[0], 80, client)).is_ok());
+            }
+            let block = state.block("vip1").expect("a block");
+            let counted: u64 = (block.pool..block.pool + block.places)
+                .map(|place| memory.steered(place).packets)
+                .sum();
+            prop_assert_eq!(counted, sent);
+        }
+    }
+}
+
+#[test]
+fn a_real_keeps_its_place_when_others_come_and_go() {
+    let at = |reals: Vec<DesiredReal>, state: &State| {
+        let vips = vec![vip(1, vec![Ports::Any], reals)];
+        plan(state, &Desired { seed: SEED, vips }).expect("a plan").state
+    };
+    let first = at(vec![real(11, 1, true), real(12, 1, true)], &State::default());
+    let second = at(vec![real(12, 1, true), real(13, 1, true)], &first);
+    let member = |state: &State, last: u8| {
+        state.blocks[0].members.get(&IpAddr::from([10, 0, 0, last])).map(|real| real.member.number())
+    };
+    assert_eq!(member(&first, 12), member(&second, 12));
+    assert_eq!(member(&second, 11), None);
+    assert_ne!(member(&second, 13), member(&first, 11), "a number is free only after its plan");
+}
+
+#[test]
+fn a_real_that_falls_silent_keeps_its_mac_address_for_the_flows_it_has() {
+    let at = |real: DesiredReal, state: &State| {
+        plan(state, &Desired { seed: SEED, vips: vec![vip(1, vec![Ports::Any], vec![real])] })
+            .expect("a plan")
+    };
+    let first = at(real(11, 1, true), &State::default());
+    let second = at(real(11, 1, false), &first.state);
+    let word = second.state.blocks[0].members[&IpAddr::from([10, 0, 0, 11])].word;
+    assert_eq!(word.mac(), mac(11));
+}
+
+#[test]
+fn the_sorry_server_serves_only_while_no_real_can() {
+    let sorry = Some(real(99, 1, true));
+    for (usable, expected) in [(true, 11), (false, 99)] {
+        let wanted = DesiredVip { sorry, ..vip(1, vec![Ports::Any], vec![real(11, 1, usable)]) };
+        let desired = Desired { seed: SEED, vips: vec![wanted] };
+        let mut memory = Memory::new(OWN, SEED);
+        let Ok(()) = memory.apply(&plan(&State::default(), &desired).expect("a plan").ops);
+        let mut frame = segment(&desired.vips[0], 80, 1);
+        assert!(memory.process(&mut frame).is_ok());
+        assert_eq!(frame[5], expected);
+    }
+}
+
+#[test]
+fn the_most_specific_service_of_an_address_wins() {
+    let pool = |last| vec![real(last, 1, true)];
+    let tcp = |port| Ports::One(Protocol::Tcp, port);
+    let mut vips = vec![
+        vip(1, vec![tcp(80)], pool(11)),
+        vip(2, vec![Ports::All(Protocol::Tcp)], pool(12)),
+        vip(3, vec![Ports::Any], pool(13)),
+    ];
+    for vip in &mut vips {
+        vip.address = Ipv4Addr::new(192, 0, 2, 1);
+    }
+    let desired = Desired { seed: SEED, vips };
+    let mut memory = Memory::new(OWN, SEED);
+    let Ok(()) = memory.apply(&plan(&State::default(), &desired).expect("a plan").ops);
+    let owner = |port, protocol| {
+        let mut frame = segment(&desired.vips[0], port, 1);
+        frame[23] = protocol;
+        memory.process(&mut frame).map(|_| frame[5])
+    };
+    assert_eq!(owner(80, 6), Ok(11));
+    assert_eq!(owner(81, 6), Ok(12));
+    assert_eq!(owner(80, 17), Ok(13));
+    assert_eq!(owner(80, 1), Ok(13));
+}
+
+#[test]
+fn an_address_that_is_assigned_here_leaves_the_rest_to_the_local_stack() {
+    for (local, outcome) in [(true, Outcome::VipLocal), (false, Outcome::NoService)] {
+        let wanted =
+            DesiredVip { local, ..vip(1, vec![Ports::One(Protocol::Tcp, 80)], vec![]) };
+        let planned = plan(&State::default(), &Desired { seed: SEED, vips: vec![wanted.clone()] });
+        let planned = planned.expect("a plan");
+        assert!(planned.state.entries.iter().any(|entry| entry.has(Entry::LOCAL) == local));
+        let mut memory = Memory::new(OWN, SEED);
+        let Ok(()) = memory.apply(&planned.ops);
+        assert_eq!(memory.process(&mut segment(&wanted, 81, 1)), Err(outcome));
+        assert_eq!(memory.process(&mut segment(&wanted, 80, 1)), Err(Outcome::NoReal));
+    }
+}
+
+/// A VIP with every kind of service, in memory.
+fn everything() -> (Memory, DesiredVip) {
+    let wanted = vip(1, vec![Ports::One(Protocol::Tcp, 80)], vec![real(11, 1, true), real(12, 1, true)]);
+    let desired = Desired { seed: SEED, vips: vec![wanted.clone()] };
+    let mut memory = Memory::new(OWN, SEED);
+    let Ok(()) = memory.apply(&plan(&State::default(), &desired).expect("a plan").ops);
+    (memory, wanted)
+}
+
+proptest! {
+    #[test]
+    fn whatever_arrives_ends_somehow_and_loses_nothing_but_its_ethernet_addresses(
+        mut frame in vec(any::<u8>(), 0..200),
+        mend in 0usize..70,
+    ) {
+        let (memory, vip) = everything();
+        // A valid beginning of some length, so that every stage gets its share of nonsense.
+        let valid = segment(&vip, 80, 1);
+        let mended = mend.min(frame.len()).min(valid.len());
+        frame[..mended].copy_from_slice(&valid[..mended]);
+        let before = frame.clone();
+        let counted = |memory: &Memory| Outcome::ALL.iter().map(|o| memory.outcome(*o)).sum::<u64>();
+        match memory.process(&mut frame) {
+            Ok(_) => {
+                prop_assert_eq!(&frame[6..12], &OWN);
+                prop_assert_eq!(&frame[12..], &before[12..]);
+            }
+            Err(outcome) => {
+                prop_assert_eq!(&frame, &before);
+                prop_assert_eq!(memory.outcome(outcome), 1);
+            }
+        }
+        prop_assert_eq!(counted(&memory), 1);
+    }
+}
+
+#[test]
+fn every_truncation_of_a_valid_packet_is_reported_as_truncated() {
+    let (memory, vip) = everything();
+    let whole = segment(&vip, 80, 1);
+    for length in 0..54 {
+        let mut frame = whole[..length].to_vec();
+        assert_eq!(memory.process(&mut frame), Err(Outcome::Truncated), "{length} bytes");
+    }
+    let mut frame = whole[..54].to_vec();
+    assert!(memory.process(&mut frame).is_ok());
+}
+
+#[test]
+fn what_follows_the_datagram_in_the_frame_is_padding() {
+    let (memory, vip) = everything();
+    let mut frame = segment(&vip, 80, 1);
+    // The header says that no TCP header follows, although the frame goes on.
+    frame[16..18].copy_from_slice(&30u16.to_be_bytes());
+    assert_eq!(memory.process(&mut frame), Err(Outcome::Truncated));
+}

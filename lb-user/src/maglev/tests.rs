@@ -1,0 +1,279 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::{collection, prelude::*, sample::Index};
+
+use super::*;
+
+const SEED: Seed = Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
+
+fn pool(weights: &[u16]) -> Vec<Candidate> {
+    let address = |index: u32| IpAddr::from((0x0a00_0001 + index).to_be_bytes());
+    (0u32..)
+        .zip(weights)
+        .map(|(index, weight)| Candidate {
+            address: address(index),
+            weight: *weight,
+        })
+        .collect()
+}
+
+fn counts(owners: impl IntoIterator<Item = u16>, candidates: usize) -> Vec<u32> {
+    let mut counts = vec![0; candidates];
+    for owner in owners {
+        counts[usize::from(owner)] += 1;
+    }
+    counts
+}
+
+fn addresses(ring: &[Option<u16>], candidates: &[Candidate]) -> Vec<Option<IpAddr>> {
+    ring.iter()
+        .map(|owner| owner.map(|index| candidates[usize::from(index)].address))
+        .collect()
+}
+
+fn all_but(down: &[usize], candidates: usize) -> Vec<bool> {
+    (0..candidates)
+        .map(|index| !down.contains(&index))
+        .collect()
+}
+
+prop_compose! {
+    fn pools()(drawn in collection::btree_map(any::<(u32, bool)>(), 1u16..=256, 1..40)) -> Vec<Candidate> {
+        let candidate = |((word, v6), weight): ((u32, bool), u16)| {
+            let v4 = std::net::Ipv4Addr::from(word);
+            let address = if v6 { IpAddr::V6(v4.to_ipv6_compatible()) } else { IpAddr::V4(v4) };
+            Candidate { address, weight }
+        };
+        let unique: BTreeMap<_, _> = drawn.into_iter().map(candidate).map(|c| (c.address, c)).collect();
+        unique.into_values().collect()
+    }
+}
+
+fn seeds() -> impl Strategy<Value = Seed> {
+    any::<[u64; 2]>().prop_map(Seed)
+}
+
+fn lengths() -> impl Strategy<Value = u32> {
+    prop::sample::select(vec![2u32, 7, 251, 1021, 4093])
+}
+
+#[test]
+fn the_worked_example_of_the_paper_comes_out() {
+    let wish = |offset, skip| Permutation {
+        offset,
+        skip,
+        weight: 1,
+    };
+    let ring = populate(&[wish(3, 4), wish(0, 2), wish(3, 1)], 7);
+    assert_eq!(ring, [1, 0, 1, 0, 2, 2, 0]);
+}
+
+#[test]
+fn the_worked_example_comes_out_with_any_common_weight() {
+    let wish = |offset, skip| Permutation {
+        offset,
+        skip,
+        weight: 77,
+    };
+    let ring = populate(&[wish(3, 4), wish(0, 2), wish(3, 1)], 7);
+    assert_eq!(ring, [1, 0, 1, 0, 2, 2, 0]);
+}
+
+#[test]
+fn nobody_owns_no_slots() {
+    assert!(ring(&[], &SEED, 251).is_empty());
+    assert!(ring(&pool(&[0, 0]), &SEED, 251).is_empty());
+    assert!(deal(&[], &[], &[], &SEED).is_empty());
+}
+
+/// Every balancer of a group, of whatever version, must compute this ring.
+#[test]
+fn the_ring_is_the_one_that_other_balancers_compute() {
+    assert_eq!(ring(&pool(&[1, 2, 3]), &SEED, 13), RING);
+    assert_eq!(
+        deal(&RING, &pool(&[1, 2, 3]), &[true, true, false], &SEED),
+        DEALT.map(Some)
+    );
+}
+const RING: [u16; 13] = [0, 1, 1, 0, 2, 2, 2, 2, 1, 2, 1, 2, 2];
+const DEALT: [u16; 13] = [0, 1, 1, 0, 0, 1, 0, 0, 1, 0, 1, 1, 1];
+
+#[test]
+fn two_to_one_is_two_to_one() {
+    assert_eq!(
+        counts(ring(&pool(&[2, 1]), &SEED, 65_537), 2),
+        [43_691, 21_846]
+    );
+}
+
+#[test]
+fn one_heavy_among_many_light_owns_no_more_than_its_part() {
+    let weights: Vec<_> = std::iter::once(256)
+        .chain(std::iter::repeat_n(1, 255))
+        .collect();
+    let counts = counts(ring(&pool(&weights), &SEED, 16_381), 256);
+    assert_eq!(counts[0], 8207);
+    assert!(counts[1..].iter().all(|count| [32, 33].contains(count)));
+}
+
+#[test]
+fn more_candidates_than_slots_share_them_without_a_hang() {
+    let ring = ring(&pool(&[3; 20]), &SEED, 7);
+    assert_eq!(ring.iter().collect::<BTreeSet<_>>().len(), 7);
+}
+
+#[test]
+fn a_candidate_without_weight_is_dealt_nothing() {
+    let candidates = pool(&[5, 0, 5]);
+    let ring = ring(&candidates, &SEED, 251);
+    assert_eq!(counts(ring.iter().copied(), 3)[1], 0);
+    let dealt = deal(&ring, &candidates, &[false, true, false], &SEED);
+    assert!(dealt.iter().all(Option::is_none));
+}
+
+#[test]
+fn adding_a_candidate_moves_little_more_than_it_takes() {
+    let before = ring(&pool(&[10; 50]), &SEED, 65_537);
+    let after = ring(&pool(&[10; 51]), &SEED, 65_537);
+    let moved = iter::zip(&before, &after)
+        .filter(|(a, b)| a != b && **b != 50)
+        .count();
+    assert!(
+        moved < 65_537 / 33,
+        "{moved} slots moved between those that stayed"
+    );
+}
+
+proptest! {
+    #[test]
+    fn every_share_is_exact_to_a_slot(candidates in pools(), seed in seeds(), len in lengths()) {
+        let sum: u32 = candidates.iter().map(|c| u32::from(c.weight)).sum();
+        let counts = counts(ring(&candidates, &seed, len), candidates.len());
+        prop_assert_eq!(counts.iter().sum::<u32>(), len);
+        for (count, candidate) in iter::zip(counts, &candidates) {
+            let exact = f64::from(len) * f64::from(candidate.weight) / f64::from(sum);
+            prop_assert!((f64::from(count) - exact).abs() < 1.0, "{count} of {exact}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_configuration_does_not_matter(
+        (candidates, shuffled) in pools().prop_flat_map(|pool| (Just(pool.clone()), Just(pool).prop_shuffle())),
+        seed in seeds(), len in lengths(), down: Index,
+    ) {
+        let down = candidates[down.index(candidates.len())].address;
+        let holders = |candidates: &[Candidate]| {
+            let usable: Vec<_> = candidates.iter().map(|c| c.address != down).collect();
+            let ring = ring(candidates, &seed, len);
+            let owners: Vec<_> = ring.iter().copied().map(Some).collect();
+            let dealt = deal(&ring, candidates, &usable, &seed);
+            (addresses(&owners, candidates), addresses(&dealt, candidates))
+        };
+        prop_assert_eq!(holders(&candidates), holders(&shuffled));
+    }
+
+    #[test]
+    fn a_failure_moves_the_slots_of_that_real_and_no_other(
+        candidates in pools(), seed in seeds(), down: Index,
+    ) {
+        let down = down.index(candidates.len());
+        let ring = ring(&candidates, &seed, 1021);
+        let dealt = deal(&ring, &candidates, &all_but(&[down], candidates.len()), &seed);
+        for (owner, holder) in iter::zip(&ring, dealt) {
+            if usize::from(*owner) != down {
+                prop_assert_eq!(holder, Some(*owner));
+            } else if candidates.len() == 1 {
+                prop_assert_eq!(holder, None);
+            } else {
+                prop_assert!(holder.is_some_and(|holder| usize::from(holder) != down));
+            }
+        }
+    }
+
+    #[test]
+    fn recovery_restores_the_ring(candidates in pools(), seed in seeds()) {
+        let ring = ring(&candidates, &seed, 1021);
+        let dealt = deal(&ring, &candidates, &vec![true; candidates.len()], &seed);
+        prop_assert!(iter::zip(&ring, dealt).all(|(owner, holder)| holder == Some(*owner)));
+    }
+
+    #[test]
+    fn a_second_failure_moves_only_what_the_second_held(
+        candidates in pools(), seed in seeds(), first: Index, second: Index,
+    ) {
+        let count = candidates.len();
+        let (first, second) = (first.index(count), second.index(count));
+        let ring = ring(&candidates, &seed, 1021);
+        let one = deal(&ring, &candidates, &all_but(&[first], count), &seed);
+        let two = deal(&ring, &candidates, &all_but(&[first, second], count), &seed);
+        for (before, after) in iter::zip(one, two) {
+            if before.map(usize::from) != Some(second) {
+                prop_assert_eq!(before, after);
+            } else {
+                prop_assert_ne!(before, after);
+            }
+        }
+    }
+
+    #[test]
+    fn with_nobody_usable_no_slot_has_a_holder(candidates in pools(), seed in seeds()) {
+        let ring = ring(&candidates, &seed, 251);
+        let dealt = deal(&ring, &candidates, &vec![false; candidates.len()], &seed);
+        prop_assert!(dealt.iter().all(Option::is_none));
+    }
+}
+
+#[test]
+fn dealt_slots_are_spread_by_weight() {
+    // Two heavy reals down: about 21845 slots for a weight of 30.
+    let candidates = pool(&[10, 5, 1, 4, 10, 10, 20]);
+    let ring = ring(&candidates, &SEED, 65_537);
+    let usable = all_but(&[0, 4], candidates.len());
+    let dealt = deal(&ring, &candidates, &usable, &SEED);
+    let moved = iter::zip(&ring, dealt).filter(|(owner, _)| !usable[usize::from(**owner)]);
+    let counts = counts(moved.filter_map(|(_, holder)| holder), candidates.len());
+    let total = f64::from(counts.iter().sum::<u32>());
+    for (candidate, count) in iter::zip(&candidates, counts).filter(|(_, count)| *count > 0) {
+        let part = f64::from(candidate.weight) / 40.0;
+        // Six standard deviations of a binomial distribution.
+        let margin = 6.0 * (total * part * (1.0 - part)).sqrt();
+        assert!(
+            (f64::from(count) - total * part).abs() < margin,
+            "{count} for {part} of {total}"
+        );
+    }
+}
+
+/// `cargo test --release -p lb-user --lib maglev -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn how_long_a_ring_takes() {
+    let timed = |name: &str, work: &dyn Fn() -> usize| {
+        let start = std::time::Instant::now();
+        let rounds = 10;
+        let sum: usize = (0..rounds).map(|_| work()).sum();
+        println!("{name}: {:?} ({sum})", start.elapsed() / rounds);
+    };
+    for (name, len, weights) in [
+        ("65537 slots, 1000 equal", 65_537, vec![1; 1000]),
+        (
+            "65537 slots, 1000 of 256 weights",
+            65_537,
+            (1..=256).cycle().take(1000).collect(),
+        ),
+        ("262139 slots, 4096 equal", limits::RING_MAX, vec![1; 4096]),
+        ("1021 slots, 10 equal", 1021, vec![1; 10]),
+    ] {
+        let candidates: Vec<u16> = weights;
+        let candidates = pool(&candidates);
+        timed(name, &|| ring(&candidates, &SEED, len).len());
+        let ring = ring(&candidates, &SEED, len);
+        let half: Vec<_> = (0..candidates.len()).map(|index| index % 2 == 0).collect();
+        timed("  one down", &|| {
+            deal(&ring, &candidates, &all_but(&[0], candidates.len()), &SEED).len()
+        });
+        timed("  half down", &|| {
+            deal(&ring, &candidates, &half, &SEED).len()
+        });
+    }
+}

@@ -1,0 +1,224 @@
+//! Which addresses the daemon has assigned, so that routers find the VIPs: probed for before, and
+//! remembered across restarts, so that it never removes an address that the operator has put there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{Event, Probed, Reconciler};
+use crate::{
+    announce::{self, Addresses},
+    api::{
+        request::{Change, Reply},
+        types::Done,
+    },
+    config::store,
+    model::{Announce, Mac, Model},
+};
+
+/// How long a probe waits for an answer.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// The daemon's part in making VIPs found.
+pub struct Announcing {
+    addresses: Addresses,
+    file: PathBuf,
+    assigned: BTreeSet<IpAddr>,
+    conflicts: BTreeMap<IpAddr, Mac>,
+}
+
+impl Announcing {
+    /// Goes on with the addresses that the file says were assigned.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn new(addresses: Addresses, state_dir: &Path) -> io::Result<Self> {
+        let file = Self::file(state_dir);
+        let assigned = Self::remembered(&file)?;
+        Ok(Self { addresses, file, assigned, conflicts: BTreeMap::new() })
+    }
+
+    fn file(state_dir: &Path) -> PathBuf {
+        state_dir.join("announced")
+    }
+
+    /// One address a line.
+    fn remembered(file: &Path) -> io::Result<BTreeSet<IpAddr>> {
+        match fs::read_to_string(file) {
+            Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remember(&self) -> io::Result<()> {
+        let text: String = self.assigned.iter().map(|address| format!("{address}\n")).collect();
+        store::replace(&self.file, &text).map_err(io::Error::other)
+    }
+
+    /// Who answers for a VIP's address although it shall be ours.
+    #[must_use]
+    pub fn conflict(&self, address: IpAddr) -> Option<Mac> {
+        self.conflicts.get(&address).copied()
+    }
+
+    /// Assigns an address, remembered first: a crash in between leaves no orphan.
+    async fn assign(&mut self, interface: u32, address: IpAddr) -> io::Result<()> {
+        if self.assigned.insert(address) {
+            self.remember()?;
+        }
+        self.addresses.assign(interface, address).await.map_err(io::Error::other)?;
+        Ok(())
+    }
+
+    /// Removes an address that was assigned.
+    async fn remove(&mut self, interface: u32, address: IpAddr) -> io::Result<()> {
+        self.addresses.remove(interface, address).await.map_err(io::Error::other)?;
+        self.assigned.remove(&address);
+        self.remember()
+    }
+
+    /// Removes everything that was assigned.
+    pub(super) async fn remove_all(&mut self, interface: u32) -> io::Result<()> {
+        for address in self.assigned.clone() {
+            self.remove(interface, address).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes the addresses that a daemon which is gone has assigned.
+///
+/// # Errors
+///
+/// When the record cannot be read or an address not be removed.
+pub async fn remove_remembered(
+    addresses: Addresses,
+    interface: u32,
+    state_dir: &Path,
+) -> io::Result<()> {
+    Announcing::new(addresses, state_dir)?.remove_all(interface).await
+}
+
+/// The addresses that the daemon shall announce.
+pub(super) fn announced(model: &Model) -> BTreeSet<IpAddr> {
+    let vips = model.vips.iter().filter(|vip| vip.announce == Announce::Arp);
+    vips.map(|vip| vip.address).collect()
+}
+
+impl Reconciler {
+    /// Gives up addresses that are no longer announced, and probes for those that shall be.
+    pub async fn announce(&mut self) {
+        let wanted = announced(&self.config.model);
+        self.announcing.conflicts.retain(|address, _| wanted.contains(address));
+        let given_up: Vec<IpAddr> = self.announcing.assigned.difference(&wanted).copied().collect();
+        for address in given_up {
+            match self.announcing.remove(self.network.interface.index, address).await {
+                Ok(()) => log::info!("{address} is no longer announced"),
+                Err(error) => log::error!("removing {address}: {error}"),
+            }
+        }
+        let missing: Vec<IpAddr> = wanted.difference(&self.network.local).copied().collect();
+        if !missing.is_empty() {
+            self.probe(missing, None);
+        }
+    }
+
+    /// Announces again what a former daemon has assigned: routers may have forgotten.
+    pub async fn announce_again(&mut self) {
+        let wanted = announced(&self.config.model);
+        let present: Vec<IpAddr> = wanted.intersection(&self.network.local).copied().collect();
+        self.gratuitous(&present).await;
+    }
+
+    /// Looks for somebody who answers for these addresses; the result comes as an event.
+    pub(super) fn probe(&self, addresses: Vec<IpAddr>, change: Option<(Change, Reply<Done>)>) {
+        let (interface, own) = (self.network.interface.index, self.network.interface.mac);
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let result = match own {
+                Some(own) => announce::probe(interface, own, &v4(&addresses), PATIENCE)
+                    .await
+                    .map_err(|error| format!("ARP probe: {error}")),
+                None => Err("ARP probe: the interface has no MAC address yet".to_owned()),
+            };
+            // Nobody listens any more when the daemon stops.
+            drop(events.send(Probed { addresses, result, change }).await);
+        });
+    }
+
+    /// Assigns what nobody else answers for, and goes on with the change that waited.
+    pub(super) async fn probed(&mut self, probed: Probed) {
+        if let Some((change, reply)) = probed.change {
+            drop(reply.send(self.change_probed(change, probed.addresses, probed.result).await));
+            return;
+        }
+        match probed.result {
+            Ok(conflicts) => {
+                for conflict in &conflicts {
+                    let address = IpAddr::V4(conflict.address);
+                    let name = self.name_of(conflict.mac);
+                    log::error!("{address} is not announced: {name} answers for it already");
+                    self.announcing.conflicts.insert(address, conflict.mac);
+                }
+                self.assign(probed.addresses).await;
+            }
+            Err(error) => log::error!("{error}"),
+        }
+    }
+
+    /// Assigns and announces addresses, except those in conflict and those not wanted any more.
+    pub(super) async fn assign(&mut self, addresses: Vec<IpAddr>) {
+        let wanted = announced(&self.config.model);
+        let mut assigned = Vec::new();
+        for address in addresses.into_iter().filter(|address| wanted.contains(address)) {
+            if self.announcing.conflicts.contains_key(&address) {
+                continue;
+            }
+            match self.announcing.assign(self.network.interface.index, address).await {
+                Ok(()) => assigned.push(address),
+                Err(error) => log::error!("assigning {address}: {error}"),
+            }
+        }
+        self.network.local.extend(&assigned);
+        self.reconcile();
+        self.gratuitous(&assigned).await;
+    }
+
+    async fn gratuitous(&self, addresses: &[IpAddr]) {
+        let Some(own) = self.network.interface.mac.filter(|_| !addresses.is_empty()) else {
+            return;
+        };
+        let interface = self.network.interface.index;
+        match announce::gratuitous(interface, own, &v4(addresses)).await {
+            Ok(()) => log::info!("announced {addresses:?} at {own}"),
+            Err(error) => log::error!("gratuitous ARP for {addresses:?}: {error}"),
+        }
+    }
+
+    /// A MAC address, with the real server it belongs to if it is one.
+    pub(super) fn name_of(&self, mac: Mac) -> String {
+        let reals = self.config.model.vips.iter().flat_map(|vip| &vip.reals);
+        match reals.map(|real| (real, self.reach(real).mac())).find(|(_, known)| *known == Some(mac)) {
+            Some((real, _)) => format!(
+                "{mac} (real {}: set arp_ignore=1 and arp_announce=2 there before the VIP)",
+                real.address
+            ),
+            None => mac.to_string(),
+        }
+    }
+
+}
+
+fn v4(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
+    let only_v4 = |address: &IpAddr| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    };
+    addresses.iter().filter_map(only_v4).collect()
+}

@@ -1,0 +1,184 @@
+//! Changes to the configuration: checked and planned in full before the file is written, and
+//! loaded only once it is.
+
+use std::{collections::BTreeSet, fs, net::IpAddr};
+
+use super::{Reconciler, announcing::announced};
+use crate::{
+    announce::Conflict,
+    api::{
+        request::{Change, Refusal, Reply},
+        types::Done,
+    },
+    config::{
+        self,
+        edit::{self, EditError, Edited},
+        store,
+    },
+    dataplane,
+    model::Model,
+    plan::Plan,
+};
+
+impl Reconciler {
+    /// Carries out a change, at once or, where it brings addresses to announce, once nobody else
+    /// was found to answer for them.
+    pub(super) async fn change(&mut self, change: Change, reply: Reply<Done>) {
+        let prepared = self.prepare(&change);
+        let fresh = prepared.as_ref().map(|(edited, _)| self.fresh_addresses(&edited.model));
+        match fresh {
+            Ok(fresh) if !fresh.is_empty() => self.probe(fresh, Some((change, reply))),
+            _ => {
+                let result = match prepared {
+                    Ok((edited, plan)) => self.commit(&change, edited, plan).await,
+                    Err(refusal) => Err(refusal),
+                };
+                // An asker that has gone away needs no answer.
+                drop(reply.send(result));
+            }
+        }
+    }
+
+    /// Carries out a change whose addresses were probed for. It is prepared anew, since another
+    /// may have come first.
+    pub(super) async fn change_probed(
+        &mut self,
+        change: Change,
+        addresses: Vec<IpAddr>,
+        result: Result<Vec<Conflict>, String>,
+    ) -> Result<Done, Refusal> {
+        if let Some(conflict) = result.map_err(Refusal::failed)?.first() {
+            let name = self.name_of(conflict.mac);
+            return Err(Refusal::conflict(format!(
+                "{}: {name} answers for this address already; remove it there, or use another",
+                conflict.address
+            )));
+        }
+        let (edited, plan) = self.prepare(&change)?;
+        let done = self.commit(&change, edited, plan).await?;
+        self.assign(addresses).await;
+        Ok(done)
+    }
+
+    /// The addresses that a model would have announced and that are not assigned yet.
+    fn fresh_addresses(&self, model: &Model) -> Vec<IpAddr> {
+        let before = announced(&self.config.model);
+        let known: BTreeSet<IpAddr> = before.union(&self.network.local).copied().collect();
+        announced(model).difference(&known).copied().collect()
+    }
+
+    /// The file as it would be, and the plan that would be carried out. Changes nothing.
+    fn prepare(&self, change: &Change) -> Result<(Edited, Plan), Refusal> {
+        let path = &self.config.path;
+        let on_disk = fs::read_to_string(path)
+            .map_err(|error| Refusal::failed(format!("reading {}: {error}", path.display())))?;
+        if on_disk != self.config.text {
+            return Err(Refusal::conflict(format!(
+                "{} was edited since lbd read it: reload it first (`kill -HUP`, `systemctl reload lbd`)",
+                path.display()
+            )));
+        }
+        let edited = edit(&on_disk, change).map_err(refused)?;
+        let plan = self
+            .plan(&edited.model, &self.state)
+            .map_err(|error| Refusal::conflict(error.to_string()))?;
+        Ok((edited, plan))
+    }
+
+    /// Writes the file, then the tables.
+    async fn commit(&mut self, change: &Change, edited: Edited, plan: Plan) -> Result<Done, Refusal> {
+        store::replace(&self.config.path, &edited.text)
+            .map_err(|error| Refusal::failed(format!("nothing was changed: {error}")))?;
+        self.config.text = edited.text;
+        self.config.model = edited.model;
+        self.apply(plan);
+        self.refresh().await;
+        let message = describe(change);
+        log::info!("{message}");
+        Ok(Done { message })
+    }
+
+    /// After the configuration has changed: reals to resolve, addresses to announce.
+    async fn refresh(&mut self) {
+        self.track().await;
+        self.reconcile();
+        self.announce().await;
+    }
+
+    /// Reads the file again. A bad one is refused whole.
+    pub(super) async fn reload(&mut self) {
+        let path = self.config.path.clone();
+        let loaded = fs::read_to_string(&path)
+            .map_err(|error| format!("{}: {error}", path.display()))
+            .and_then(|text| match config::parse(&text) {
+                Ok(model) => Ok((text, model)),
+                Err(errors) => Err(errors.at(&path).to_string()),
+            });
+        let (text, model) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return log::error!("not reloaded, the old configuration goes on:\n{error}"),
+        };
+        if model.node != self.config.model.node {
+            log::warn!("changes in [node] take effect when lbd is restarted");
+        }
+        if let Err(error) = self.plan(&model, &self.state) {
+            return log::error!("not reloaded, the old configuration goes on: {error}");
+        }
+        self.config.text = text;
+        self.config.model = Model { node: self.config.model.node.clone(), ..model };
+        self.refresh().await;
+        log::info!("{} reloaded", path.display());
+    }
+
+    /// Stops forwarding and removes everything that outlives the daemon.
+    pub(super) async fn detach(&mut self) -> Result<Done, Refusal> {
+        let node = &self.config.model.node;
+        dataplane::detach_all(&node.pin_dir).map_err(|error| Refusal::failed(error.to_string()))?;
+        self.announcing
+            .remove_all(self.network.interface.index)
+            .await
+            .map_err(|error| Refusal::failed(format!("removing addresses: {error}")))?;
+        let message = format!("detached from {}; lbd stops", self.network.interface.name);
+        log::info!("{message}");
+        Ok(Done { message })
+    }
+}
+
+fn edit(text: &str, change: &Change) -> Result<Edited, EditError> {
+    match change {
+        Change::AddVip(vip) => edit::add_vip(text, vip),
+        Change::SetVip(name, patch) => edit::set_vip(text, name, patch),
+        Change::RemoveVip(name) => edit::remove_vip(text, name),
+        Change::AddReal(vip, real) => edit::add_real(text, vip, real),
+        Change::SetReal(vip, address, patch) => edit::set_real(text, vip, *address, patch),
+        Change::RemoveReal(vip, address) => edit::remove_real(text, vip, *address),
+    }
+}
+
+fn refused(error: EditError) -> Refusal {
+    let detail = error.to_string();
+    match error {
+        EditError::NoSuchVip { .. } | EditError::NoSuchReal { .. } => Refusal::missing(detail),
+        EditError::Unsafe { .. } => Refusal::conflict(detail),
+        EditError::DuplicateVip { .. }
+        | EditError::DuplicateReal { .. }
+        | EditError::Check(_)
+        | EditError::Invalid(_) => Refusal::invalid(detail),
+    }
+}
+
+fn describe(change: &Change) -> String {
+    match change {
+        Change::AddVip(vip) => {
+            format!("vip \"{}\" added: {} {}", vip.name, vip.address, vip.ports.join(" "))
+        }
+        Change::SetVip(name, _) => format!("vip \"{name}\" changed"),
+        Change::RemoveVip(name) => format!("vip \"{name}\" removed"),
+        Change::AddReal(vip, real) => format!("real {} added to vip \"{vip}\"", real.address),
+        Change::SetReal(vip, address, patch) => match &patch.state {
+            Some(state) => format!("real {address} of vip \"{vip}\" is {state}"),
+            None => format!("real {address} of vip \"{vip}\" changed"),
+        },
+        Change::RemoveReal(vip, address) => format!("real {address} removed from vip \"{vip}\""),
+    }
+}

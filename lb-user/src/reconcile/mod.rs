@@ -1,0 +1,319 @@
+//! The one task that owns the state: every event (a request, a neighbour, an interface, time) ends
+//! here, becomes a desired state, and the planner's difference is written to the datapath.
+
+mod announcing;
+mod change;
+mod network;
+mod status;
+mod trace;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+};
+
+use jiff::Timestamp;
+use lb_common::{PortWord, RealWord};
+use tokio::sync::mpsc;
+
+pub use self::{announcing::Announcing, network::Network};
+use crate::{
+    announce::Conflict,
+    api::{
+        request::{Change, Reply, Request},
+        types::Done,
+    },
+    config,
+    dataplane::{self, Dataplane as _, Kernel, Mode},
+    health::{self, Health, Reach, Verdict},
+    model::{HashSeed, Mac, Model, Real, RealState, Vip},
+    neighbour::{self, Watcher},
+    plan::{self, Desired, DesiredReal, DesiredVip, Plan, PlanError, State},
+};
+
+/// The number of the one interface in the datapath's words.
+const PORT: u8 = 1;
+
+/// Something happened.
+pub enum Event {
+    /// In the network.
+    Network(neighbour::Event),
+    /// Somebody asks.
+    Request(Request),
+    /// Addresses were probed for before they are assigned.
+    Probed(Probed),
+    /// Time for a full resync.
+    Resync,
+    /// The operator wants the file read again.
+    Reload,
+}
+
+/// The result of an address probe, and what waits for it.
+pub struct Probed {
+    /// The addresses that were probed for.
+    pub addresses: Vec<IpAddr>,
+    /// Those that somebody answers for, or why that could not be found out.
+    pub result: Result<Vec<Conflict>, String>,
+    /// The change that brings these addresses, and where its answer goes.
+    pub change: Option<(Change, Reply<Done>)>,
+}
+
+/// Whether the daemon goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It does.
+    Continue,
+    /// Everything is detached.
+    Stop,
+}
+
+/// The configuration in force and where it stands.
+pub struct Configuration {
+    /// The file.
+    pub path: PathBuf,
+    /// Its text when it was read or written last.
+    pub text: String,
+    /// What it says.
+    pub model: Model,
+}
+
+/// The owner of the state.
+pub struct Reconciler {
+    config: Configuration,
+    seed: HashSeed,
+    kernel: Kernel,
+    mode: Option<Mode>,
+    state: State,
+    network: Network,
+    watcher: Watcher,
+    announcing: Announcing,
+    known: BTreeMap<(String, IpAddr), Known>,
+    events: mpsc::Sender<Probed>,
+}
+
+/// What was last said of a real in the pool of a VIP.
+struct Known {
+    verdict: Verdict,
+    since: Timestamp,
+}
+
+impl Reconciler {
+    /// The owner of what `kernel` holds: a former daemon's tables are taken over as they are.
+    pub fn new(
+        config: Configuration,
+        seed: HashSeed,
+        kernel: Kernel,
+        network: Network,
+        watcher: Watcher,
+        announcing: Announcing,
+        events: mpsc::Sender<Probed>,
+    ) -> Self {
+        let state = kernel.state();
+        let mut reconciler = Self {
+            config,
+            seed,
+            kernel,
+            mode: None,
+            state,
+            network,
+            watcher,
+            announcing,
+            known: BTreeMap::new(),
+            events,
+        };
+        reconciler.inherit();
+        reconciler
+    }
+
+    /// Reals that own slots of a former daemon's rings are believed to be there until the kernel
+    /// says otherwise: a restart takes nobody out of service.
+    fn inherit(&mut self) {
+        for block in &self.state.blocks {
+            for (address, occupant) in &block.members {
+                if occupant.word != RealWord::NONE && block.owned(occupant.member) > 0 {
+                    self.network.inherit(*address, Mac(occupant.word.mac()));
+                }
+            }
+        }
+    }
+
+    /// Asks the kernel to resolve all reals, and to tell of them.
+    pub async fn track(&mut self) {
+        let addresses: BTreeSet<IpAddr> = self
+            .config
+            .model
+            .vips
+            .iter()
+            .flat_map(|vip| {
+                let resolved = vip.reals.iter().filter(|real| real.mac.is_none());
+                resolved.map(|real| real.address).chain(vip.sorry)
+            })
+            .collect();
+        self.network.find_routes(&self.watcher, &addresses).await;
+        self.watcher.track(self.network.interface.index, self.network.on_link(&addresses));
+    }
+
+    /// Whether the kernel has spoken about every real that may become usable.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let vips = &self.config.model.vips;
+        vips.iter().flat_map(|vip| &vip.reals).all(|real| {
+            real.state != RealState::Active
+                || !matches!(self.reach(real), Reach::Unresolved | Reach::Inherited(_))
+        })
+    }
+
+    /// Attaches the program, or replaces the running one.
+    ///
+    /// # Errors
+    ///
+    /// Where the interface is busy or unable.
+    pub async fn attach(&mut self) -> Result<Mode, dataplane::Error> {
+        let node = &self.config.model.node;
+        let interface = self.network.interface.name.clone();
+        let mode = self.kernel.attach(&interface, node.xdp, &node.pin_dir).await?;
+        self.mode = Some(mode);
+        Ok(mode)
+    }
+
+    /// Takes in what happened in the network, without acting on it yet.
+    pub fn learn(&mut self, event: neighbour::Event) {
+        self.network.learn(event);
+    }
+
+    /// Acts on an event.
+    pub async fn handle(&mut self, event: Event) -> Next {
+        match event {
+            Event::Network(event) => {
+                self.learn(event);
+                self.reconcile();
+            }
+            Event::Request(request) => return self.answer(request).await,
+            Event::Probed(probed) => self.probed(probed).await,
+            Event::Resync => {
+                self.network.forget_routes();
+                self.track().await;
+                self.resync();
+                self.announce().await;
+            }
+            Event::Reload => self.reload().await,
+        }
+        Next::Continue
+    }
+
+    async fn answer(&mut self, request: Request) -> Next {
+        // An asker that has gone away needs no answer.
+        match request {
+            Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Trace(query, reply) => drop(reply.send(self.trace(&query))),
+            Request::Export(reply) => {
+                drop(reply.send(Ok(config::export::to_toml(&self.config.model))));
+            }
+            Request::Change(change, reply) => self.change(change, reply).await,
+            Request::Detach(reply) => {
+                let result = self.detach().await;
+                let next = if result.is_ok() { Next::Stop } else { Next::Continue };
+                drop(reply.send(result));
+                return next;
+            }
+        }
+        Next::Continue
+    }
+
+    /// Brings the datapath to what configuration and network ask for now.
+    pub fn reconcile(&mut self) {
+        self.kernel.set_port(self.network.interface.mac.map_or(PortWord::default(), |mac| {
+            PortWord::new(mac.0)
+        }));
+        self.judge();
+        match self.plan(&self.config.model, &self.state) {
+            Ok(plan) => self.apply(plan),
+            Err(error) => log::error!("{error}"),
+        }
+    }
+
+    /// Reads back what stands in the tables and repairs what differs.
+    fn resync(&mut self) {
+        let mut actual = self.kernel.state();
+        for (found, known) in actual.blocks.iter_mut().zip(&self.state.blocks) {
+            if found.ring == known.ring {
+                found.base = known.base.clone();
+            }
+        }
+        let drift = match self.plan(&self.config.model, &actual) {
+            Ok(plan) => plan,
+            Err(error) => return log::error!("resync: {error}"),
+        };
+        if !drift.ops.is_empty() {
+            log::warn!("resync: the tables had drifted, {} writes repair them", drift.ops.len());
+        }
+        self.apply(drift);
+    }
+
+    fn apply(&mut self, plan: Plan) {
+        if let Err(error) = self.kernel.apply(&plan.ops) {
+            log::error!("writing the tables: {error}");
+            return;
+        }
+        self.state = plan.state;
+    }
+
+    fn plan(&self, model: &Model, actual: &State) -> Result<Plan, PlanError> {
+        let vips = model.vips.iter().map(|vip| self.desired(vip)).collect();
+        plan::plan(actual, &Desired { seed: self.seed.0, vips })
+    }
+
+    fn desired(&self, vip: &Vip) -> DesiredVip {
+        let local = self.network.local.contains(&vip.address);
+        DesiredVip::new(vip, local, |address, weight| {
+            let real = find_real(vip, address);
+            let reach = self.reach(&real);
+            DesiredReal {
+                address,
+                weight,
+                word: reach.mac().map_or(RealWord::NONE, |mac| RealWord::new(mac.0, PORT)),
+                usable: health::judge(&real, reach, vip.check.as_ref()).usable,
+            }
+        })
+    }
+
+    fn reach(&self, real: &Real) -> Reach {
+        real.mac.map_or_else(|| self.network.reach(real.address), Reach::Static)
+    }
+
+    /// Notes since when each real is as it is, and says what has changed.
+    fn judge(&mut self) {
+        let now = Timestamp::now();
+        let mut known = BTreeMap::new();
+        for vip in &self.config.model.vips {
+            for real in &vip.reals {
+                let verdict = health::judge(real, self.reach(real), vip.check.as_ref());
+                let key = (vip.name.clone(), real.address);
+                let before = self.known.remove(&key);
+                let same = before.filter(|before| before.verdict == verdict);
+                let now_known = same.unwrap_or_else(|| {
+                    report(vip, real, &verdict);
+                    Known { verdict, since: now }
+                });
+                known.insert(key, now_known);
+            }
+        }
+        self.known = known;
+    }
+}
+
+/// The real with this address, be it of the pool or the sorry server.
+fn find_real(vip: &Vip, address: IpAddr) -> Real {
+    let found = vip.reals.iter().find(|real| real.address == address);
+    found.cloned().unwrap_or(Real { address, weight: 1, state: RealState::Active, mac: None })
+}
+
+fn report(vip: &Vip, real: &Real, verdict: &Verdict) {
+    let level = match verdict.health {
+        Health::Down => log::Level::Warn,
+        Health::Unknown => log::Level::Info,
+    };
+    let (health, reason) = (verdict.health.label(), &verdict.reason);
+    log::log!(level, "vip {} real {}: {health}: {reason}", vip.name, real.address);
+}

@@ -1,0 +1,138 @@
+//! What `GET /v1/status` says.
+
+use lb_common::{Counters, Outcome};
+
+use super::Reconciler;
+use crate::{
+    api::{
+        request::Refusal,
+        types::{InterfaceStatus, NodeStatus, RealStatus, Status, VipStatus},
+    },
+    dataplane,
+    model::{Announce, Real, RealState, Vip},
+    plan::Block,
+};
+
+impl Reconciler {
+    /// Everything that can be seen.
+    pub(super) fn status(&self) -> Result<Status, Refusal> {
+        let read = || -> Result<Status, dataplane::Error> {
+            let mut vips = Vec::new();
+            for vip in &self.config.model.vips {
+                vips.extend(
+                    self.state.block(&vip.name).map(|block| self.vip_status(vip, block)).transpose()?,
+                );
+            }
+            Ok(Status { node: self.node_status(), vips, outcomes: self.outcomes()? })
+        };
+        read().map_err(|error| Refusal::failed(error.to_string()))
+    }
+
+    fn node_status(&self) -> NodeStatus {
+        let interface = &self.network.interface;
+        NodeStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            seed_id: self.seed.id(),
+            daemon: "running".to_owned(),
+            interfaces: vec![InterfaceStatus {
+                name: interface.name.clone(),
+                xdp: self.mode.map_or("detached", |mode| mode.label()).to_owned(),
+                mac: interface.mac.map(|mac| mac.to_string()),
+            }],
+        }
+    }
+
+    fn outcomes(&self) -> Result<serde_json::Map<String, serde_json::Value>, dataplane::Error> {
+        Outcome::ALL
+            .iter()
+            .map(|outcome| Ok((outcome.label().to_owned(), self.kernel.outcome(*outcome)?.into())))
+            .collect()
+    }
+
+    fn vip_status(&self, vip: &Vip, block: &Block) -> Result<VipStatus, dataplane::Error> {
+        let reals: Vec<RealStatus> = vip
+            .reals
+            .iter()
+            .map(|real| self.real_status(vip, real, block))
+            .collect::<Result<_, _>>()?;
+        // What left reals and the sorry server were sent belongs to the VIP, too.
+        let mut total = self.kernel.steered(block.pool)?;
+        if let Some(sorry) = vip.sorry.and_then(|sorry| block.members.get(&sorry)) {
+            add(&mut total, &self.kernel.steered(sorry.member.place(block.pool))?);
+        }
+        let sum = |own: u64, of: fn(&RealStatus) -> u64| own + reals.iter().map(of).sum::<u64>();
+        let (state, reason) = self.vip_state(vip, &reals);
+        Ok(VipStatus {
+            name: vip.name.clone(),
+            address: vip.address,
+            ports: vip.ports.iter().map(ToString::to_string).collect(),
+            state: state.to_owned(),
+            reason,
+            announce: vip.announce.to_string(),
+            hash: vip.hash.to_string(),
+            announced: vip.announce == Announce::Arp && self.network.local.contains(&vip.address),
+            ring: block.ring_len(),
+            tracked_slots: block.slots.iter().filter(|slot| slot.previous().is_some()).count() as u32,
+            packets: sum(total.packets, |real| real.packets),
+            bytes: sum(total.bytes, |real| real.bytes),
+            flows: sum(total.flows, |real| real.flows),
+            sorry: vip.sorry,
+            reals,
+        })
+    }
+
+    fn real_status(
+        &self,
+        vip: &Vip,
+        real: &Real,
+        block: &Block,
+    ) -> Result<RealStatus, dataplane::Error> {
+        let known = self.known.get(&(vip.name.clone(), real.address));
+        let occupant = block.members.get(&real.address);
+        let counters = match occupant {
+            Some(occupant) => self.kernel.steered(occupant.member.place(block.pool))?,
+            None => Counters::default(),
+        };
+        let owned = occupant.map_or(0, |occupant| block.owned(occupant.member));
+        Ok(RealStatus {
+            address: real.address,
+            mac: self.reach(real).mac().map(|mac| mac.to_string()),
+            interface: self.reach(real).mac().map(|_| self.network.interface.name.clone()),
+            state: real.state.to_string(),
+            health: known.map_or("down", |known| known.verdict.health.label()).to_owned(),
+            reason: known.map_or_else(String::new, |known| known.verdict.reason.clone()),
+            since: known.map_or_else(jiff::Timestamp::now, |known| known.since),
+            weight: real.weight,
+            share: f64::from(owned) / f64::from(block.ring_len().max(1)),
+            packets: counters.packets,
+            bytes: counters.bytes,
+            flows: counters.flows,
+        })
+    }
+
+    /// The VIP's state, and why it is so.
+    fn vip_state(&self, vip: &Vip, reals: &[RealStatus]) -> (&'static str, String) {
+        let conflict = self.announcing.conflict(vip.address).map(|mac| {
+            format!("not announced: {mac} answers for {} already", vip.address)
+        });
+        let active = |real: &&RealStatus| real.state == RealState::Active.to_string() && real.weight > 0;
+        let wanted = reals.iter().filter(active).count();
+        let usable = reals.iter().filter(active).filter(|real| real.health != "down").count();
+        let (state, reason) = match usable {
+            0 if wanted == 0 => ("down", "no active real: `lbctl real add` or `real enable`".to_owned()),
+            0 => ("down", format!("none of {wanted} active reals is usable")),
+            _ if usable < wanted => ("degraded", format!("{usable} of {wanted} active reals are usable")),
+            _ => ("up", String::new()),
+        };
+        match conflict {
+            Some(conflict) => ("down", conflict),
+            None => (state, reason),
+        }
+    }
+}
+
+fn add(total: &mut Counters, more: &Counters) {
+    total.packets += more.packets;
+    total.bytes += more.bytes;
+    total.flows += more.flows;
+}

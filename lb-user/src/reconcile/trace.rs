@@ -1,0 +1,215 @@
+//! Which real a packet would get, and why: asked of the loaded program, or, for a what-if, of the
+//! same code on tables of our own.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr, SocketAddrV4},
+};
+
+use lb_common::{Action, Outcome, RealWord, layout::Rule};
+
+use super::{PORT, Reconciler};
+use crate::{
+    api::{
+        request::Refusal,
+        types::{Trace, TraceQuery},
+    },
+    config,
+    dataplane::{Dataplane as _, Memory},
+    model::{Mac, Model, Protocol},
+    plan::{self, Block, Desired, DesiredVip, State},
+};
+
+/// A packet that nobody sent.
+struct Probe {
+    source: SocketAddrV4,
+    destination: SocketAddrV4,
+    protocol: Protocol,
+    syn: bool,
+}
+
+/// What was found out about it.
+struct Found {
+    outcome: Outcome,
+    slot: u32,
+    place: u32,
+}
+
+impl Reconciler {
+    /// Answers a trace.
+    pub(super) fn trace(&mut self, query: &TraceQuery) -> Result<Trace, Refusal> {
+        let probe = Probe::parse(query)?;
+        let down = parse_down(query.down.as_deref())?;
+        let own = self.network.interface.mac.ok_or_else(|| {
+            Refusal::failed(format!("{} has no MAC address yet", self.network.interface.name))
+        })?;
+        if down.is_empty() && query.config.is_none() {
+            let record = self
+                .kernel
+                .trace(&probe.frame(own))
+                .map_err(|error| Refusal::failed(error.to_string()))?;
+            let outcome = Outcome::from_index(record.outcome).ok_or_else(|| {
+                Refusal::failed("the loaded program is of another version: restart lbd")
+            })?;
+            let found = Found { outcome, slot: record.slot, place: record.place };
+            return Ok(self.explain(&self.state, &found, false));
+        }
+        let (state, found) = self.predict(&probe, own, &down, query.config.as_deref())?;
+        Ok(self.explain(&state, &found, true))
+    }
+
+    /// Plans the other world from nothing, on rings of today's lengths, and asks the datapath's
+    /// code there. A real that is not known yet counts as usable.
+    fn predict(
+        &self,
+        probe: &Probe,
+        own: Mac,
+        down: &BTreeSet<IpAddr>,
+        config: Option<&str>,
+    ) -> Result<(State, Found), Refusal> {
+        let model = match config {
+            Some(text) => config::parse(text).map_err(|errors| Refusal::invalid(errors.messages()))?,
+            None => self.config.model.clone(),
+        };
+        let seed = model.node.hash_seed.unwrap_or(self.seed).0;
+        let desired = Desired { seed, vips: self.what_if(&model, down, config.is_some())? };
+        let plan = plan::plan(&State::default(), &desired)
+            .map_err(|error| Refusal::conflict(error.to_string()))?;
+        let mut memory = Memory::new(own.0, seed);
+        match memory.apply(&plan.ops) {
+            Ok(()) => {}
+            Err(never) => match never {},
+        }
+        let found = match memory.process(&mut probe.frame(own)) {
+            Ok(forward) => {
+                Found { outcome: Outcome::Forwarded, slot: forward.slot, place: forward.place }
+            }
+            Err(outcome) => Found { outcome, slot: 0, place: 0 },
+        };
+        Ok((plan.state, found))
+    }
+
+    fn what_if(
+        &self,
+        model: &Model,
+        down: &BTreeSet<IpAddr>,
+        other_config: bool,
+    ) -> Result<Vec<DesiredVip>, Refusal> {
+        let mut vips: Vec<DesiredVip> = model.vips.iter().map(|vip| self.desired(vip)).collect();
+        let known: BTreeSet<IpAddr> =
+            vips.iter().flat_map(|vip| vip.reals.iter().chain(&vip.sorry)).map(|real| real.address).collect();
+        if let Some(stranger) = down.difference(&known).next() {
+            return Err(Refusal::invalid(format!("--down {stranger}: no VIP has this real")));
+        }
+        for vip in &mut vips {
+            vip.ring_len = self.state.block(&vip.name).map_or(vip.ring_len, Block::ring_len);
+            for real in vip.reals.iter_mut().chain(&mut vip.sorry) {
+                if other_config && real.word == RealWord::NONE {
+                    real.word = RealWord::new(UNKNOWN_MAC, PORT);
+                    real.usable = true;
+                }
+                real.usable &= !down.contains(&real.address);
+            }
+        }
+        Ok(vips)
+    }
+
+    fn explain(&self, state: &State, found: &Found, predicted: bool) -> Trace {
+        let verdict = match found.outcome.action() {
+            Action::Transmit => "forward",
+            Action::Pass => "pass",
+            Action::Drop => "drop",
+        };
+        let forwarded = found.outcome == Outcome::Forwarded;
+        let place = forwarded.then(|| state.occupant(found.place)).flatten();
+        let real = place.and_then(|(_, real)| real);
+        let word = place.zip(real).map(|((block, _), real)| block.members[&real].word);
+        let sorry = self.config.model.vips.iter().any(|vip| {
+            vip.sorry == real && place.is_some_and(|(block, _)| block.name.as_deref() == Some(&vip.name))
+        });
+        Trace {
+            verdict: verdict.to_owned(),
+            outcome: found.outcome.label().to_owned(),
+            explanation: found.outcome.describe().to_owned(),
+            vip: place.and_then(|(block, _)| block.name.clone()),
+            slot: forwarded.then_some(found.slot),
+            real,
+            mac: word
+                .filter(|word| word.mac() != UNKNOWN_MAC)
+                .map(|word| Mac(word.mac()).to_string()),
+            interface: forwarded.then(|| self.network.interface.name.clone()),
+            by: forwarded.then(|| if sorry && real.is_some() { "sorry" } else { rule(Rule::Current) }.to_owned()),
+            predicted,
+        }
+    }
+}
+
+/// Stands for the MAC address of a real that nobody has resolved, in a what-if. Never on a wire.
+const UNKNOWN_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0];
+
+fn rule(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Current => "current",
+    }
+}
+
+fn parse_down(list: Option<&str>) -> Result<BTreeSet<IpAddr>, Refusal> {
+    let parts = list.unwrap_or_default().split(',').filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            part.parse().map_err(|_| Refusal::invalid(format!("--down {part}: not an address")))
+        })
+        .collect()
+}
+
+impl Probe {
+    fn parse(query: &TraceQuery) -> Result<Self, Refusal> {
+        let protocol = query.proto.as_deref().unwrap_or("tcp").parse().map_err(Refusal::invalid)?;
+        if query.syn && protocol != Protocol::Tcp {
+            return Err(Refusal::invalid("--syn: only TCP has it"));
+        }
+        Ok(Self {
+            source: endpoint("--src", &query.src)?,
+            destination: endpoint("--dst", &query.dst)?,
+            protocol,
+            syn: query.syn,
+        })
+    }
+
+    /// The packet as a frame to the interface with the MAC address `own`: headers only, checksums
+    /// left out, since the datapath reads none.
+    fn frame(&self, own: Mac) -> Vec<u8> {
+        let transport = match self.protocol {
+            Protocol::Tcp => 20,
+            Protocol::Udp => 8,
+        };
+        let mut frame = Vec::with_capacity(64);
+        frame.extend(own.0);
+        frame.extend([0x02, 0, 0, 0, 0, 0x01, 0x08, 0x00]);
+        frame.extend([0x45, 0, 0, 20 + transport, 0, 0, 0, 0, 64, self.protocol.number(), 0, 0]);
+        frame.extend(self.source.ip().octets());
+        frame.extend(self.destination.ip().octets());
+        frame.extend(self.source.port().to_be_bytes());
+        frame.extend(self.destination.port().to_be_bytes());
+        match self.protocol {
+            Protocol::Tcp => {
+                let flags = if self.syn { 0x02 } else { 0x10 };
+                frame.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+            }
+            Protocol::Udp => frame.extend([0, 8, 0, 0]),
+        }
+        frame
+    }
+}
+
+fn endpoint(option: &str, text: &str) -> Result<SocketAddrV4, Refusal> {
+    match text.parse() {
+        Ok(SocketAddr::V4(endpoint)) => Ok(endpoint),
+        Ok(SocketAddr::V6(_)) => {
+            Err(Refusal::invalid(format!("{option} {text}: IPv6 is not supported yet")))
+        }
+        Err(_) => Err(Refusal::invalid(format!(
+            "{option} {text}: not an address and port; write 198.51.100.7:40000"
+        ))),
+    }
+}
