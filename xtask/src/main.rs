@@ -31,8 +31,15 @@ enum Task {
     Demo(demo::Options),
 }
 
-fn main() -> Result<ExitCode> {
-    match Cli::parse().task {
+fn main() -> ExitCode {
+    run(Cli::parse().task).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    match task {
         Task::Setup(options) => setup::run(&options),
         Task::Build(options) => build::run(&options),
         Task::Test(options) => test::run(&options),
