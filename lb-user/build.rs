@@ -1,120 +1,162 @@
-//! Builds the BPF object that `lbd` carries, by a cargo run of its own for the target
-//! `bpfel-unknown-none`: always in release (the verifier refuses what a debug build contains) and in
-//! one target directory for all host profiles.
+//! Builds the BPF object and puts it at `$OUT_DIR/lb`, where the daemon includes it.
+//!
+//! The compiler is the first of: `$LB_EBPF_RUSTC`; a rustc that has `core` for BPF; rustup's
+//! nightly with its sources. `cargo xtask setup` provides one, and chooses in the same order
+//! (xtask/src/setup/compiler.rs).
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-const TARGET: &str = "bpfel-unknown-none";
-const HINT: &str = "run `cargo xtask setup`, which installs what is missing or says what to install";
+use anyhow::{Context, Result, bail, ensure};
 
-/// A compiler for the BPF target.
+const BPF: &str = "bpfel-unknown-none";
+
+/// What compiles for BPF.
 enum Compiler {
-    /// One that has `core` for the target, as Debian's rustc-web.
-    Ready(PathBuf),
-    /// A rustup nightly that builds `core` from rust-src.
+    /// It has a compiled `core`.
+    Rustc(PathBuf),
+    /// Rustup's nightly, which compiles `core` itself.
     Nightly,
 }
 
 fn main() {
-    let root = root();
-    for path in ["lb-ebpf", "lb-common", "Cargo.toml", "Cargo.lock", ".tools/bin"] {
-        println!("cargo::rerun-if-changed={}", root.join(path).display());
-    }
-    for variable in ["LB_EBPF_RUSTC", "PATH"] {
-        println!("cargo::rerun-if-env-changed={variable}");
-    }
-    let result = build(&root);
-    if let Err(error) = result {
-        println!("cargo::error=the BPF object: {error}");
-        std::process::exit(1);
-    }
-}
-
-fn root() -> PathBuf {
-    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
-    here.parent().map(Path::to_owned).unwrap_or(here)
-}
-
-fn build(root: &Path) -> Result<(), String> {
-    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    // OUT_DIR is TARGET_DIR/PROFILE/build/PACKAGE/out.
-    let target_dir = out.ancestors().nth(4).ok_or("OUT_DIR is not in a target directory")?.join("ebpf");
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).args(["build", "--release", "--package", "lb-ebpf", "--bin", "lb"]);
-    cargo.args(["--target", TARGET, "--target-dir"]).arg(&target_dir);
-    for variable in ["RUSTUP_TOOLCHAIN", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTFLAGS"] {
-        cargo.env_remove(variable);
-    }
-    match compiler()? {
-        Compiler::Ready(rustc) => cargo.env("RUSTC", rustc),
-        Compiler::Nightly => {
-            cargo.env_remove("RUSTC").env("RUSTUP_TOOLCHAIN", "nightly").arg("-Zbuild-std=core")
+    if let Err(error) = object() {
+        // Such a line makes the build fail, and is shown without all else that is printed here, as
+        // it would be after a failure's exit code.
+        for line in format!("{error:#}").lines() {
+            println!("cargo::error={line}");
         }
-    };
-    let flags = ["--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf"];
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
-    // aya-ebpf uses one unstable feature.
-    cargo.env("RUSTC_BOOTSTRAP", "aya_ebpf");
-    let linker = root.join(".tools/bin/bpf-linker");
-    if linker.exists() {
-        cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
-    } else if !on_path("bpf-linker") {
-        return Err(format!("bpf-linker is missing: {HINT}"));
     }
-    let output = cargo.output().map_err(|error| format!("starting cargo: {error}"))?;
-    if !output.status.success() {
-        // Each line of an error is shown only if it is marked.
-        let log = String::from_utf8_lossy(&output.stderr).into_owned();
-        log.lines().for_each(|line| println!("cargo::error={line}"));
-        return Err("its build failed, see above".to_owned());
-    }
-    let object = target_dir.join(TARGET).join("release/lb");
-    std::fs::copy(&object, out.join("lb")).map_err(|error| format!("{}: {error}", object.display()))?;
+}
+
+fn object() -> Result<()> {
+    let manifest = PathBuf::from(var("CARGO_MANIFEST_DIR")?);
+    let root = manifest.parent().context("lb-user lies in the workspace")?;
+    watch(root);
+
+    let out = PathBuf::from(var("OUT_DIR")?);
+    let target_dir = target_dir(&out)?.join("ebpf");
+    build(cargo(&compiler()?)?, root, &target_dir)?;
+
+    let object = target_dir.join(BPF).join("release/lb");
+    fs::copy(&object, out.join("lb")).with_context(|| format!("copying {}", object.display()))?;
     Ok(())
 }
 
-fn compiler() -> Result<Compiler, String> {
+/// Tells cargo when to run this again.
+fn watch(root: &Path) {
+    println!("cargo::rerun-if-env-changed=LB_EBPF_RUSTC");
+    for path in ["lb-ebpf", "lb-common", "Cargo.lock", "Cargo.toml", ".tools/bin"] {
+        let path = root.join(path);
+        // To cargo a path that does not exist has always changed. `.tools` need not exist.
+        if path.exists() {
+            println!("cargo::rerun-if-changed={}", path.display());
+        }
+    }
+}
+
+/// The target directory of the outer build. The object is built below it, once for all of the
+/// host's profiles; not in the directory itself, on which the outer cargo holds a lock.
+fn target_dir(out: &Path) -> Result<PathBuf> {
+    let tagged = out.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists());
+    let dir = tagged.with_context(|| format!("{} is in no target directory", out.display()))?;
+    // With `--target`, cargo puts a directory between, tagged as well.
+    let between = dir.ends_with(var("TARGET")?);
+    Ok(dir.parent().filter(|_| between).unwrap_or(dir).to_owned())
+}
+
+fn compiler() -> Result<Compiler> {
     if let Some(rustc) = env::var_os("LB_EBPF_RUSTC").map(PathBuf::from) {
-        return match has_core(&rustc) {
-            true => Ok(Compiler::Ready(rustc)),
-            false => Err(format!("LB_EBPF_RUSTC={} has no core for {TARGET}", rustc.display())),
-        };
+        ensure!(has_core(&rustc), "LB_EBPF_RUSTC={}: no `core` for {BPF}", rustc.display());
+        return Ok(Compiler::Rustc(rustc));
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    let on_path = env::split_paths(&path).chain(["/usr/bin".into()]).map(|dir| dir.join("rustc"));
-    if let Some(rustc) = on_path.filter(|rustc| rustc.exists()).find(|rustc| has_core(rustc)) {
-        return Ok(Compiler::Ready(rustc));
+    let mut rustcs =
+        env::split_paths(&path).chain(["/usr/bin".into()]).map(|dir| dir.join("rustc"));
+    if let Some(rustc) = rustcs.find(|rustc| rustc.exists() && has_core(rustc)) {
+        return Ok(Compiler::Rustc(rustc));
     }
-    let sysroot = rustc_says(Path::new("rustup"), &["run", "nightly", "rustc", "--print", "sysroot"]);
-    let source = sysroot.map(|sysroot| sysroot.join("lib/rustlib/src/rust/library/core"));
-    if source.is_some_and(|source| source.exists()) {
+    let nightly = printed(nightly("rustc").args(["--print", "sysroot"]));
+    if nightly.is_some_and(|sysroot| sysroot.join("lib/rustlib/src/rust/library/core").exists()) {
         return Ok(Compiler::Nightly);
     }
-    Err(format!("no compiler for {TARGET}: {HINT}"))
+    bail!("no compiler for {BPF} on this machine; `cargo xtask setup` installs one")
 }
 
-/// Whether a compiler has a precompiled `core` for the BPF target.
 fn has_core(rustc: &Path) -> bool {
-    rustc_says(rustc, &["--print", "target-libdir", "--target", TARGET])
-        .and_then(|dir| dir.read_dir().ok())
-        .is_some_and(|mut files| {
-            files.any(|file| {
-                file.is_ok_and(|file| file.file_name().to_string_lossy().starts_with("libcore-"))
-            })
-        })
+    let libdir = printed(Command::new(rustc).args(["--print", "target-libdir", "--target", BPF]));
+    let files = libdir.and_then(|dir| fs::read_dir(dir).ok());
+    files.is_some_and(|files| {
+        files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libcore-"))
+    })
 }
 
-fn rustc_says(program: &Path, arguments: &[&str]) -> Option<PathBuf> {
-    let output = Command::new(program).args(arguments).env_remove("RUSTC_WRAPPER").output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| PathBuf::from(text.trim()))
+/// The path a command prints, if there is such a command and it succeeds.
+fn printed(command: &mut Command) -> Option<PathBuf> {
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end()))
 }
 
-fn on_path(program: &str) -> bool {
+fn nightly(program: &str) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", program]);
+    command
+}
+
+/// The cargo that goes with the compiler.
+fn cargo(compiler: &Compiler) -> Result<Command> {
+    match compiler {
+        Compiler::Rustc(rustc) => {
+            let mut cargo = Command::new(var("CARGO")?);
+            // aya-ebpf needs one unstable feature.
+            cargo.arg("build").env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "aya_ebpf");
+            Ok(cargo)
+        }
+        Compiler::Nightly => {
+            let mut cargo = nightly("cargo");
+            cargo.args(["build", "-Zbuild-std=core"]).env_remove("RUSTC");
+            Ok(cargo)
+        }
+    }
+}
+
+fn build(mut cargo: Command, root: &Path, target_dir: &Path) -> Result<()> {
+    let arch = var("CARGO_CFG_TARGET_ARCH")?;
+    let flags = [&format!("--cfg=bpf_target_arch=\"{arch}\""), "-Cdebuginfo=2", "-Clink-arg=--btf"];
+    cargo
+        .args(["--quiet", "--release", "--package=lb-ebpf", "--bin=lb", "--target", BPF])
+        .arg("--target-dir")
+        .arg(target_dir)
+        .current_dir(root)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker(root)?);
+    // Clippy and rust-analyzer stand in for rustc by these, and would check instead of building;
+    // rustup's choice of a toolchain for the host does not apply here.
+    for name in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTUP_TOOLCHAIN"] {
+        cargo.env_remove(name);
+    }
+    let output = cargo.output().with_context(|| format!("running {cargo:?}"))?;
+    let diagnostics = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        bail!("lb-ebpf does not build for {BPF}:\n{diagnostics}");
+    }
+    for line in diagnostics.lines() {
+        println!("cargo::warning={line}");
+    }
+    Ok(())
+}
+
+fn linker(root: &Path) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|dir| dir.join(program).exists())
+    let dirs = [root.join(".tools/bin")].into_iter().chain(env::split_paths(&path));
+    dirs.map(|dir| dir.join("bpf-linker"))
+        .find(|linker| linker.exists())
+        .context("no bpf-linker on this machine; `cargo xtask setup` installs it")
+}
+
+fn var(name: &str) -> Result<String> {
+    env::var(name).with_context(|| format!("cargo sets {name}"))
 }

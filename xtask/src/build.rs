@@ -1,26 +1,32 @@
-//! `cargo xtask build`.
+//! `cargo xtask build`: everything, the BPF object within the daemon.
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::{run, setup::Setup};
+use crate::{
+    command,
+    setup::{self, Scope},
+};
 
-/// How to build.
+/// Build everything: `lbd` with the BPF object in it, `lbctl`, the tests' lab and demo.
 #[derive(clap::Args)]
-pub(crate) struct Build {
-    /// Build without optimisation, into target/debug.
+pub struct Options {
+    /// Optimised, as for use; the default.
+    #[arg(long, conflicts_with = "debug")]
+    release: bool,
+    /// Not optimised, and quicker to build. The BPF object is always optimised.
     #[arg(long)]
     debug: bool,
 }
 
-impl Build {
-    /// The optimised build.
-    pub(crate) const RELEASE: Self = Self { debug: false };
-
-    /// Builds the programs.
-    pub(crate) fn run(self) -> Result<()> {
-        Setup::default().run()?;
-        let profile: &[&str] = if self.debug { &[] } else { &["--release"] };
-        let programs = ["--package", "lb-user", "--bins"];
-        run::run(run::cargo().arg("build").args(profile).args(programs))
+/// Installs what the build needs, and builds.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    setup::ensure(Scope::Build)?;
+    let mut cargo = command::cargo();
+    cargo.args(["build", "--workspace"]);
+    if options.release || !options.debug {
+        cargo.arg("--release");
     }
+    Ok(command::exit_code(command::status(&mut cargo)?))
 }

@@ -1,30 +1,42 @@
-//! `cargo xtask demo`.
+//! `cargo xtask demo`: the balancer at work between network namespaces of this machine.
 
-use anyhow::Result;
+use std::{os::unix::process::CommandExt, process::ExitCode};
 
-use crate::{build::Build, run};
+use anyhow::{Context, Result};
 
-/// How to show it.
+use crate::{
+    command,
+    setup::{self, Scope},
+};
+
+/// Show the balancer at work between network namespaces of this machine.
 #[derive(clap::Args)]
-pub(crate) struct Demo {
-    /// Leave the lab up, and say how to get a shell in each of its namespaces.
+pub struct Options {
+    /// Leave everything running at the end, to look at.
     #[arg(long, conflicts_with = "down")]
     keep: bool,
-    /// Remove the lab that --keep has left.
+    /// Remove what `--keep` left.
     #[arg(long)]
     down: bool,
 }
 
-impl Demo {
-    /// Builds everything as whoever calls, runs the demo as root.
-    pub(crate) fn run(self) -> Result<()> {
-        println!("xtask: building (a minute or two the first time)");
-        Build::RELEASE.run()?;
-        let demo = ["build", "--release", "--package", "tests", "--bin", "demo"];
-        run::run(run::cargo().args(demo))?;
-        let mut demo = run::as_root(run::root().join("target/release/demo"));
-        demo.args(self.keep.then_some("--keep")).args(self.down.then_some("--down"));
-        let status = demo.status()?;
-        std::process::exit(status.code().unwrap_or(1))
+/// Builds the programs optimised, and becomes the demo, as root.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let host = setup::ensure(Scope::Test)?;
+    command::run(command::cargo().args([
+        "build",
+        "--release",
+        "--package=lb-user",
+        "--package=tests",
+        "--bins",
+    ]))?;
+    let mut cargo = command::cargo();
+    cargo.args(["run", "--quiet", "--release", "--package=tests", "--bin=demo", "--"]);
+    cargo.args(options.keep.then_some("--keep")).args(options.down.then_some("--down"));
+    if let Some(runner) = command::root_runner()? {
+        cargo.env(command::runner_variable(&host), runner);
     }
+    command::say(&cargo);
+    // In this process's place, so that Ctrl-C and the exit code are the demo's alone.
+    Err(cargo.exec()).context("running cargo")
 }

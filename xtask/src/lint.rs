@@ -1,24 +1,35 @@
-//! `cargo xtask lint`.
+//! `cargo xtask lint`: format and lints, as they must be before a commit.
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::{run, setup::Setup};
+use crate::{
+    command,
+    setup::{self, Scope},
+};
 
-/// How to lint.
+/// Check the format and the lints.
 #[derive(clap::Args)]
-pub(crate) struct Lint {
-    /// Format instead of only checking the format.
+pub struct Options {
+    /// Format the code instead of only checking its format.
     #[arg(long)]
     fix: bool,
 }
 
-impl Lint {
-    /// Formatting and clippy, warnings denied.
-    pub(crate) fn run(self) -> Result<()> {
-        Setup::default().run()?;
-        let check: &[&str] = if self.fix { &[] } else { &["--check"] };
-        run::run(run::cargo().args(["fmt", "--all"]).args(check))?;
-        let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-        run::run(run::cargo().args(clippy))
-    }
+/// Runs rustfmt and clippy; a warning is a failure.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    // Clippy reads the daemon, and the daemon includes the BPF object.
+    setup::ensure(Scope::Build)?;
+    let check = if options.fix { &[][..] } else { &["--check"] };
+    command::run(command::cargo().args(["fmt", "--all"]).args(check))?;
+    command::run(command::cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    Ok(ExitCode::SUCCESS)
 }

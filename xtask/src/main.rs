@@ -1,44 +1,49 @@
-//! The project's automation: `cargo xtask setup | build | test | lint | demo`. Builds with stable Rust alone
-//! and imports no crate of the project, so that it runs when they are broken.
+//! The project's automation: `cargo xtask setup | build | test | lint | demo`.
+//!
+//! It imports no product crate, so that it works while they do not compile.
 
-mod build;
-mod demo;
-mod lint;
-mod run;
-mod setup;
-mod test;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod build;
+mod command;
+mod demo;
+mod lint;
+mod setup;
+mod test;
+
 /// Builds, tests and shows the load balancer.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Arguments {
+struct Cli {
     #[command(subcommand)]
     task: Task,
 }
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what the build and the tests need and is missing, or say what to install.
-    Setup(setup::Setup),
-    /// Build lbd and lbctl into target/release.
-    Build(build::Build),
-    /// Run all tests, as root for the network namespaces.
-    Test(test::Test),
-    /// Check formatting and run clippy.
-    Lint(lint::Lint),
-    /// Show the main job, end to end, on real traffic in network namespaces.
-    Demo(demo::Demo),
+    Setup(setup::Options),
+    Build(build::Options),
+    Test(test::Options),
+    Lint(lint::Options),
+    Demo(demo::Options),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().task {
-        Task::Setup(setup) => setup.run(),
-        Task::Build(build) => build.run(),
-        Task::Test(test) => test.run(),
-        Task::Lint(lint) => lint.run(),
-        Task::Demo(demo) => demo.run(),
+fn main() -> ExitCode {
+    run(Cli::parse().task).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Setup(options) => setup::run(&options),
+        Task::Build(options) => build::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Lint(options) => lint::run(&options),
+        Task::Demo(options) => demo::run(&options),
     }
 }

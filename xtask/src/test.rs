@@ -1,33 +1,146 @@
-//! `cargo xtask test`.
+//! `cargo xtask test`: all tests, as root where they need it, and what came of them.
 
-use anyhow::Result;
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{ExitCode, ExitStatus, Stdio},
+    time::Instant,
+};
 
-use crate::{run, setup::Setup};
+use anyhow::{Context, Result};
 
-/// What to test.
+use crate::{
+    command,
+    setup::{self, Scope},
+};
+
+/// Run all tests. Those in network namespaces need root: sudo may ask for a password.
 #[derive(clap::Args)]
-pub(crate) struct Test {
-    /// Handed on to `cargo test`.
+pub struct Options {
+    /// For `cargo test`, such as `-p tests NAME -- --nocapture`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    args: Vec<String>,
 }
 
-impl Test {
-    /// Builds everything as whoever calls, runs it as root.
-    pub(crate) fn run(self) -> Result<()> {
-        Setup::default().run()?;
-        println!("xtask: building the programs and all tests (a minute or two the first time)");
-        // The tests start the daemon and the command that this makes.
-        run::run(run::cargo().args(["build", "--package", "lb-user", "--bins"]))?;
-        let mut cargo = run::cargo();
-        cargo.args(["test", "--workspace"]).args(&self.arguments);
-        if let Some(runner) = run::root_runner() {
-            println!("xtask: tests run through sudo: they make network namespaces");
-            cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", &runner);
-            cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", &runner);
+/// Installs what the tests need, builds as the invoking user, and tests as root.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let host = setup::ensure(Scope::Test)?;
+    let begin = Instant::now();
+    // The tests start these, which cargo does not build for another package's tests.
+    command::run(command::cargo().args(["build", "--package=lb-user", "--bins"]))?;
+    let mut cargo = command::cargo();
+    cargo.args(arguments(&options.args)).stdout(Stdio::piped());
+    if let Some(runner) = command::root_runner()? {
+        eprintln!("the tests make network namespaces, as root: sudo may ask for your password");
+        // Now, not in the middle of the tests' output.
+        command::run(&mut command::as_root("true")?)?;
+        cargo.env(command::runner_variable(&host), runner);
+    }
+    command::say(&cargo);
+    let mut child = cargo.spawn().context("running cargo")?;
+    let mut tally = Tally::default();
+    let output = child.stdout.take().context("cargo's output is piped")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("reading cargo's output")?;
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(&line)?;
+        stdout.write_all(b"\n")?;
+        tally.read(&String::from_utf8_lossy(&line));
+    }
+    let status = child.wait().context("waiting for cargo")?;
+    tally.report(status, begin);
+    Ok(command::exit_code(status))
+}
+
+/// The arguments of cargo: everything is tested, unless packages are named, and to the end,
+/// whatever fails on the way.
+fn arguments(args: &[String]) -> Vec<String> {
+    let own = args.iter().take_while(|arg| *arg != "--");
+    let named = own.clone().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
+    let scope = (!named).then_some("--workspace");
+    let fixed = ["test", "--no-fail-fast"].into_iter().chain(scope);
+    fixed.map(str::to_owned).chain(args.iter().cloned()).collect()
+}
+
+/// What the test programs say of themselves, added up.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    programs: u32,
+    passed: u32,
+    failed: u32,
+    ignored: u32,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    fn read(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("test ").and_then(|l| l.strip_suffix(" ... FAILED")) {
+            self.failures.push(name.to_owned());
         }
-        run::run(&mut cargo)?;
-        println!("xtask: all tests passed");
-        Ok(())
+        // "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; …"
+        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|l| l.split_once(". "))
+        else {
+            return;
+        };
+        self.programs += 1;
+        for count in counts.split("; ") {
+            match count.split_once(' ').map(|(number, what)| (number.parse::<u32>(), what)) {
+                Some((Ok(number), "passed")) => self.passed += number,
+                Some((Ok(number), "failed")) => self.failed += number,
+                Some((Ok(number), "ignored")) => self.ignored += number,
+                // Of benchmarks and of filters, and the time.
+                _ => {}
+            }
+        }
+    }
+
+    fn report(&self, status: ExitStatus, begin: Instant) {
+        let Self { programs, passed, failed, ignored, failures } = self;
+        let seconds = begin.elapsed().as_secs_f32();
+        println!();
+        for name in failures {
+            println!("failed: {name}");
+        }
+        println!(
+            "{passed} passed, {failed} failed, {ignored} ignored in {programs} test programs, \
+             {seconds:.0} s with building"
+        );
+        if !status.success() && *failed == 0 {
+            println!("but cargo failed ({status}), see above: a build, or a program that died");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &str) -> Vec<String> {
+        words.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn everything_is_tested_unless_packages_are_named() {
+        assert_eq!(arguments(&[]), words("test --no-fail-fast --workspace"));
+        assert_eq!(arguments(&words("-p tests")), words("test --no-fail-fast -p tests"));
+        assert_eq!(
+            arguments(&words("drain -- -p")),
+            words("test --no-fail-fast --workspace drain -- -p"),
+        );
+    }
+
+    #[test]
+    fn the_results_of_all_programs_are_added_up() {
+        let mut tally = Tally::default();
+        for line in [
+            "running 3 tests",
+            "test ring::short ... ok",
+            "test ring::long ... FAILED",
+            "test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.00s",
+            "test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s",
+        ] {
+            tally.read(line);
+        }
+        let failures = vec!["ring::long".to_owned()];
+        assert_eq!(tally, Tally { programs: 2, passed: 5, failed: 1, ignored: 1, failures });
     }
 }

@@ -1,0 +1,224 @@
+//! What is needed, and what therefore is to be done next on a machine that has some of it.
+
+use std::{collections::BTreeSet, ops::RangeInclusive};
+
+use super::compiler::Compiler;
+
+/// The versions of LLVM that the linker can be built with.
+pub const LLVM: RangeInclusive<u32> = 21..=23;
+
+/// How much is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// To build.
+    Build,
+    /// To build and to run the tests and the demo.
+    Test,
+}
+
+/// How one sees that a package is not needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// There is such a program.
+    Program(&'static str),
+    /// There is a compiler for BPF.
+    BpfCompiler,
+}
+
+/// A Debian package.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: &'static str,
+    /// What makes it superfluous.
+    pub sign: Sign,
+    /// Who needs it.
+    pub scope: Scope,
+    /// What it is for.
+    pub purpose: &'static str,
+}
+
+/// All packages.
+const PACKAGES: &[Package] = &[
+    package("gcc", Sign::Program("cc"), Scope::Build, "links programs for this machine"),
+    package(
+        "rustc-web",
+        Sign::BpfCompiler,
+        Scope::Build,
+        "compiles for BPF (117 MB with the next)",
+    ),
+    package("libstd-rust-web-dev-bpf", Sign::BpfCompiler, Scope::Build, "Rust's `core` for BPF"),
+    package("iproute2", Sign::Program("ip"), Scope::Test, "sets up network namespaces"),
+    package("ethtool", Sign::Program("ethtool"), Scope::Test, "turns off what veth only pretends"),
+    package("nginx-light", Sign::Program("nginx"), Scope::Test, "is the real servers"),
+    package("curl", Sign::Program("curl"), Scope::Test, "is the clients"),
+    package("tcpdump", Sign::Program("tcpdump"), Scope::Test, "shows packets on the wire"),
+];
+
+const fn package(name: &'static str, sign: Sign, scope: Scope, purpose: &'static str) -> Package {
+    Package { name, sign, scope, purpose }
+}
+
+/// The programs that packages are recognised by.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    PACKAGES.iter().filter_map(|package| match package.sign {
+        Sign::Program(name) => Some(name),
+        Sign::BpfCompiler => None,
+    })
+}
+
+/// What a machine has.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// Of [`programs`], those that are there.
+    pub programs: BTreeSet<&'static str>,
+    /// What compiles for BPF.
+    pub compiler: Option<Compiler>,
+    /// The LLVM of a bpf-linker that was built here, in `.tools`.
+    pub own_linker: Option<u32>,
+    /// Whether another bpf-linker is on PATH.
+    pub linker_on_path: bool,
+}
+
+/// Something to install.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Debian packages.
+    Packages(Vec<&'static Package>),
+    /// bpf-linker, with this LLVM.
+    Linker {
+        /// The major version.
+        llvm: u32,
+    },
+}
+
+impl Step {
+    /// What to say when it was done and is still to be done.
+    pub fn in_vain(&self) -> String {
+        match self {
+            Self::Packages(packages) => {
+                let names: Vec<_> = packages.iter().map(|package| package.name).collect();
+                format!(
+                    "{} was installed and yet is not seen; is its compiler's LLVM one of {LLVM:?}? \
+                     (Debian has that in its security suite)",
+                    names.join(", ")
+                )
+            }
+            Self::Linker { llvm } => {
+                format!("bpf-linker with LLVM {llvm} was built, but does not run")
+            }
+        }
+    }
+}
+
+/// What to install next, if anything.
+pub fn next(machine: &Machine, scope: Scope) -> Option<Step> {
+    let missing: Vec<_> = PACKAGES
+        .iter()
+        .filter(|package| package.scope <= scope && !machine.shows(package.sign))
+        .collect();
+    if !missing.is_empty() {
+        return Some(Step::Packages(missing));
+    }
+    let compiler = machine.compiler.as_ref()?;
+    (!machine.links(compiler)).then_some(Step::Linker { llvm: compiler.llvm() })
+}
+
+impl Machine {
+    fn shows(&self, sign: Sign) -> bool {
+        match (sign, &self.compiler) {
+            (Sign::Program(name), _) => self.programs.contains(name),
+            (Sign::BpfCompiler, None) => false,
+            (Sign::BpfCompiler, Some(Compiler::Rustc { .. })) => true,
+            // Its own LLVM serves no linker, and none of that version need be installable.
+            (Sign::BpfCompiler, Some(nightly @ Compiler::Nightly { .. })) => self.links(nightly),
+        }
+    }
+
+    /// Whether there is a linker for what this compiler makes. LLVM reads what older versions
+    /// wrote. A linker does not tell its LLVM: one that stands beside a nightly is taken to suit
+    /// it; else it must have been built here.
+    fn links(&self, compiler: &Compiler) -> bool {
+        match (self.own_linker, compiler) {
+            (Some(llvm), _) => llvm >= compiler.llvm(),
+            (None, Compiler::Nightly { .. }) => self.linker_on_path,
+            (None, Compiler::Rustc { .. }) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WEB: Compiler = Compiler::Rustc { llvm: 22 };
+    const NIGHTLY: Compiler = Compiler::Nightly { llvm: 22 };
+
+    fn complete(compiler: Option<Compiler>) -> Machine {
+        Machine {
+            programs: programs().collect(),
+            compiler,
+            own_linker: Some(22),
+            linker_on_path: false,
+        }
+    }
+
+    fn packages(machine: &Machine, scope: Scope) -> Vec<&'static str> {
+        match next(machine, scope) {
+            Some(Step::Packages(packages)) => packages.iter().map(|package| package.name).collect(),
+            Some(Step::Linker { .. }) | None => vec![],
+        }
+    }
+
+    #[test]
+    fn a_complete_machine_lacks_nothing() {
+        assert_eq!(next(&complete(Some(WEB)), Scope::Test), None);
+    }
+
+    #[test]
+    fn a_bare_machine_gets_all_packages_at_once() {
+        let names: Vec<_> = PACKAGES.iter().map(|package| package.name).collect();
+        assert_eq!(packages(&Machine::default(), Scope::Test), names);
+    }
+
+    #[test]
+    fn only_what_is_missing_is_installed() {
+        let mut machine = complete(Some(WEB));
+        machine.programs.remove("nginx");
+        assert_eq!(packages(&machine, Scope::Test), ["nginx-light"]);
+    }
+
+    #[test]
+    fn a_build_needs_nothing_of_the_tests() {
+        let machine = Machine { programs: ["cc"].into(), ..complete(Some(WEB)) };
+        assert_eq!(next(&machine, Scope::Build), None);
+    }
+
+    #[test]
+    fn the_linker_is_built_with_the_compilers_llvm() {
+        let machine = Machine { own_linker: None, ..complete(Some(WEB)) };
+        assert_eq!(next(&machine, Scope::Build), Some(Step::Linker { llvm: 22 }));
+    }
+
+    #[test]
+    fn a_linker_older_than_the_compiler_is_replaced_and_a_newer_one_is_not() {
+        let older = Machine { own_linker: Some(21), ..complete(Some(WEB)) };
+        assert_eq!(next(&older, Scope::Build), Some(Step::Linker { llvm: 22 }));
+        let newer = Machine { own_linker: Some(23), ..complete(Some(WEB)) };
+        assert_eq!(next(&newer, Scope::Build), None);
+    }
+
+    #[test]
+    fn a_linker_on_path_serves_a_nightly_but_not_another_compiler() {
+        let nightly = Machine { own_linker: None, linker_on_path: true, ..complete(Some(NIGHTLY)) };
+        assert_eq!(next(&nightly, Scope::Test), None);
+        let web = Machine { compiler: Some(WEB), ..nightly };
+        assert_eq!(next(&web, Scope::Test), Some(Step::Linker { llvm: 22 }));
+    }
+
+    #[test]
+    fn a_nightly_without_a_linker_does_not_serve() {
+        let machine = Machine { own_linker: None, ..complete(Some(NIGHTLY)) };
+        assert_eq!(packages(&machine, Scope::Build), ["rustc-web", "libstd-rust-web-dev-bpf"]);
+    }
+}
