@@ -1,2 +1,142 @@
-//! The command.
-fn main() {}
+//! `lbctl`: asks the daemon and shows its answers. A file per noun holds the arguments and what
+//! becomes of them; this one only routes.
+
+mod detach;
+mod export;
+mod failure;
+mod output;
+mod real;
+mod status;
+mod trace;
+mod value;
+mod vip;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use lb_user::api::client::{self, Client};
+
+use failure::Failure;
+use output::{Format, Output};
+
+const EXAMPLES: &str = "\
+Exit codes:
+  0  done
+  1  the daemon refused, or the thing asked about is not so
+  2  usage or invalid input
+  3  the daemon cannot be reached
+
+Examples:
+  lbctl vip add web --address 192.0.2.10 --port tcp/80 --real 10.0.0.11 --real 10.0.0.12
+  lbctl status
+  lbctl real disable web 10.0.0.12
+  lbctl trace --src 198.51.100.7:40000 --dst 192.0.2.10:80 -o json";
+
+/// Above the options that every command has.
+const GLOBAL: &str = "Global options";
+
+/// Controls the load balancer daemon lbd.
+#[derive(Debug, Parser)]
+#[command(name = "lbctl", version, after_help = EXAMPLES)]
+struct Arguments {
+    /// The daemon's control socket
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        value_name = "PATH",
+        env = "LBCTL_SOCKET",
+        default_value = client::SOCKET
+    )]
+    socket: PathBuf,
+
+    /// How to show the answer: for people, or as the daemon sent it
+    #[arg(
+        long,
+        short,
+        global = true,
+        help_heading = GLOBAL,
+        value_name = "table|json|yaml",
+        hide_possible_values = true,
+        default_value = "table"
+    )]
+    output: Format,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Virtual addresses with their ports and pools
+    #[command(subcommand)]
+    Vip(vip::Vip),
+    /// The real servers in a VIP's pool
+    #[command(subcommand)]
+    Real(real::Real),
+    /// The node, its VIPs and reals, health with the reason, counters
+    #[command(after_help = status::EXAMPLES)]
+    Status,
+    /// Which real a packet would get, and why
+    Trace(trace::Trace),
+    /// Prints the running configuration
+    #[command(after_help = export::EXAMPLES)]
+    Export,
+    /// Stops forwarding: detaches XDP, removes pins and announced addresses
+    #[command(after_help = detach::EXAMPLES)]
+    Detach,
+}
+
+/// What a command works with.
+struct Session<'a> {
+    client: Client,
+    output: Output<'a>,
+}
+
+fn main() -> ExitCode {
+    ExitCode::from(run(std::env::args_os(), &mut io::stdout(), &mut io::stderr()))
+}
+
+/// Does what the arguments say; gives the exit code.
+fn run(arguments: impl IntoIterator<Item = OsString>, stdout: &mut dyn Write, stderr: &mut dyn Write) -> u8 {
+    match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => match execute(arguments, stdout) {
+            Ok(()) => 0,
+            Err(failure) => failure.report(stderr),
+        },
+        Err(usage) if usage.use_stderr() => {
+            render(&usage, stderr);
+            failure::INVALID
+        }
+        Err(help) => {
+            render(&help, stdout);
+            0
+        }
+    }
+}
+
+fn execute(arguments: Arguments, stdout: &mut dyn Write) -> Result<(), Failure> {
+    let client = Client::new(&arguments.socket)?;
+    let mut session = Session { client, output: Output::new(arguments.output, stdout) };
+    match arguments.command {
+        Command::Vip(command) => command.run(&mut session),
+        Command::Real(command) => command.run(&mut session),
+        Command::Status => status::run(&mut session),
+        Command::Trace(command) => command.run(&mut session),
+        Command::Export => export::run(&mut session),
+        Command::Detach => detach::run(&mut session),
+    }
+}
+
+/// Where even this cannot be written, the exit code has to say it.
+fn render(answer: &clap::Error, stream: &mut dyn Write) {
+    let _ = write!(stream, "{}", answer.render()).and_then(|()| stream.flush());
+}
