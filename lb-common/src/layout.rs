@@ -252,7 +252,8 @@ impl TableWord {
     #[inline(always)]
     #[must_use]
     pub const fn displacement_index(self, hash: u64) -> u32 {
-        self.half() * limits::TABLE_DISPLACEMENTS + ((hash >> 32) as u32 & (self.displacements() - 1))
+        self.half() * limits::TABLE_DISPLACEMENTS
+            + ((hash >> 32) as u32 & (self.displacements() - 1))
     }
 
     /// Where the entry for a key with this hash and displacement stands.

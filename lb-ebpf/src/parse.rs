@@ -1,6 +1,5 @@
 //! From bytes to what steering needs to know of them. Reads headers, decides nothing.
 
-
 use lb_common::Outcome;
 use network_types::{
     eth::EtherType,

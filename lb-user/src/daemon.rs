@@ -26,17 +26,12 @@ use tokio::{
 
 use crate::{
     announce::Addresses,
-    api::{
-        request::Requests,
-        server,
-    },
+    api::{request::Requests, server},
     config,
     dataplane::{Kernel, Loader, detach_all},
     model::{HashSeed, Model, Node},
     neighbour::{self, Watcher},
-    reconcile::{
-        Announcing, Configuration, Event, Network, Next, Reconciler, remove_remembered,
-    },
+    reconcile::{Announcing, Configuration, Event, Network, Next, Reconciler, remove_remembered},
 };
 
 /// How long a start waits for the kernel to resolve the reals before it attaches.
@@ -109,7 +104,7 @@ pub async fn detach(model: &Model) -> Result<()> {
     let _lock = lock(node)?;
     detach_all(&node.pin_dir)?;
     if let Ok(interface) = if_nametoindex(node.interfaces[0].as_str()) {
-        remove_remembered(Addresses::new()?, interface, &node.state_dir)
+        remove_remembered(Addresses::connect()?, interface, &node.state_dir)
             .await
             .context("removing announced addresses")?;
     }
@@ -136,10 +131,12 @@ fn hash_seed(node: &Node) -> Result<HashSeed> {
     let path = node.state_dir.join("hash_seed");
     if path.exists() {
         let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
-        return text
-            .trim()
-            .parse()
-            .map_err(|error| anyhow::anyhow!("{}: {error}; or remove the file, which moves all flows", path.display()));
+        return text.trim().parse().map_err(|error| {
+            anyhow::anyhow!(
+                "{}: {error}; or remove the file, which moves all flows",
+                path.display()
+            )
+        });
     }
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).context("asking the kernel for a hash seed")?;
@@ -177,8 +174,9 @@ fn follow_log(kernel: &mut Kernel) {
 
 fn facts(node: &Node) -> Result<(Network, Announcing)> {
     let interface = &node.interfaces[0];
-    let index = if_nametoindex(interface.as_str()).with_context(|| format!("interface {interface}"))?;
-    let announcing = Announcing::new(Addresses::new()?, &node.state_dir)
+    let index =
+        if_nametoindex(interface.as_str()).with_context(|| format!("interface {interface}"))?;
+    let announcing = Announcing::new(Addresses::connect()?, &node.state_dir)
         .with_context(|| format!("{}/announced", node.state_dir.display()))?;
     Ok((Network::new(index, interface), announcing))
 }

@@ -279,7 +279,9 @@ impl FromStr for Mac {
         }
         let mac = Self(bytes);
         if !mac.is_unicast() {
-            return Err(format!("{mac} is not the address of one machine (zero, broadcast or multicast)"));
+            return Err(format!(
+                "{mac} is not the address of one machine (zero, broadcast or multicast)"
+            ));
         }
         Ok(mac)
     }
@@ -343,7 +345,8 @@ impl FromStr for Ports {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is not a port; write tcp/80, udp/53, tcp/*, udp/* or any");
+        let wrong =
+            || format!("\"{text}\" is not a port; write tcp/80, udp/53, tcp/*, udp/* or any");
         if text == "any" {
             return Ok(Self::Any);
         }
@@ -352,7 +355,9 @@ impl FromStr for Ports {
         match port {
             "*" => Ok(Self::All(protocol)),
             _ => match port.parse() {
-                Ok(0) => Err(format!("\"{text}\": port 0 cannot be served; write {protocol}/* for all ports")),
+                Ok(0) => Err(format!(
+                    "\"{text}\": port 0 cannot be served; write {protocol}/* for all ports"
+                )),
                 Ok(port) => Ok(Self::One(protocol, port)),
                 Err(_) => Err(wrong()),
             },
@@ -392,7 +397,6 @@ impl FromStr for HashSeed {
 
 impl Vip {
     /// The reals that own slots when all is well: those with a weight.
-    #[must_use]
     pub fn weighted(&self) -> impl Iterator<Item = &Real> {
         self.reals.iter().filter(|real| real.weight > 0)
     }

@@ -29,22 +29,15 @@ pub(crate) fn path(name: &str) -> Result<PathBuf> {
 fn build() -> Result<PathBuf> {
     let executable = env::current_exe()?;
     let dir = executable.parent().context("no directory")?;
-    let dir = if dir.ends_with("deps") {
-        dir.parent().context("no profile directory")?
-    } else {
-        dir
-    };
+    let dir =
+        if dir.ends_with("deps") { dir.parent().context("no profile directory")? } else { dir };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--package", "lb-user", "--bins"]);
     if dir.ends_with("release") {
         cargo.arg("--release");
     }
-    cargo
-        .arg("--target-dir")
-        .arg(dir.parent().context("no target directory")?);
-    let status = cargo
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-        .status()?;
+    cargo.arg("--target-dir").arg(dir.parent().context("no target directory")?);
+    let status = cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR"))).status()?;
     ensure!(status.success(), "cannot build lbd and lbctl: {status}");
     Ok(dir.to_owned())
 }

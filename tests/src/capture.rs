@@ -48,10 +48,7 @@ impl Capture {
         let program = compile(netns, interface, filter)?;
         let socket = packet_socket(netns, interface, ETH_P_ALL, &program)
             .with_context(|| format!("cannot capture on {interface} in {}", netns.name()))?;
-        Ok(Self {
-            socket,
-            seen: Vec::new(),
-        })
+        Ok(Self { socket, seen: Vec::new() })
     }
 
     /// All matching frames so far.
@@ -59,10 +56,7 @@ impl Capture {
         while let Some(frame) = receive(&self.socket)? {
             self.seen.push(frame);
         }
-        ensure!(
-            lost(&self.socket)? == 0,
-            "the capture's queue was too short"
-        );
+        ensure!(lost(&self.socket)? == 0, "the capture's queue was too short");
         Ok(&self.seen)
     }
 
@@ -74,9 +68,7 @@ impl Capture {
     /// Waits until so many have passed.
     pub fn wait_for(&mut self, count: usize) -> Result<&[Captured]> {
         let what = format!("{count} frames");
-        wait::until(&what, wait::PATIENCE, || {
-            Ok((self.count()? >= count).then_some(()))
-        })?;
+        wait::until(&what, wait::PATIENCE, || Ok((self.count()? >= count).then_some(())))?;
         Ok(&self.seen)
     }
 }
@@ -85,9 +77,7 @@ impl Capture {
 /// filter: a line with the count, then a line of four numbers for each instruction.
 fn compile(netns: &Netns, interface: &str, filter: &str) -> Result<Vec<libc::sock_filter>> {
     let mut command = netns.command("tcpdump");
-    let printed = Output::of(command.args(["-i", interface, "-ddd", filter]))?
-        .success()?
-        .stdout;
+    let printed = Output::of(command.args(["-i", interface, "-ddd", filter]))?.success()?.stdout;
     let instruction = |line: &str| {
         let mut words = line.split(' ');
         let mut word = || words.next().context("too few numbers");
@@ -151,21 +141,12 @@ fn set_option<T>(socket: &OwnedFd, level: i32, option: i32, value: &T) -> Result
 
 /// How many frames the socket had no room for since the last question.
 fn lost(socket: &OwnedFd) -> Result<u32> {
-    let mut stats = libc::tpacket_stats {
-        tp_packets: 0,
-        tp_drops: 0,
-    };
+    let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
     let mut length = size_of_val(&stats) as u32;
     let (fd, pointer) = (socket.as_raw_fd(), ptr::from_mut(&mut stats).cast());
     // SAFETY: the kernel writes at most `length` bytes into `stats`, whose size that is.
     Errno::result(unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_PACKET,
-            libc::PACKET_STATISTICS,
-            pointer,
-            &mut length,
-        )
+        libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, pointer, &mut length)
     })?;
     Ok(stats.tp_drops)
 }
@@ -179,10 +160,7 @@ fn receive(socket: &OwnedFd) -> Result<Option<Captured>> {
     let mut bytes = vec![0u8; LONGEST_FRAME];
     let mut from = MaybeUninit::<libc::sockaddr_ll>::zeroed();
     let mut control = Control([0; 64]);
-    let mut part = libc::iovec {
-        iov_base: bytes.as_mut_ptr().cast(),
-        iov_len: bytes.len(),
-    };
+    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     // SAFETY: a struct of integers and pointers, for which zero is a value.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_name = from.as_mut_ptr().cast();
@@ -206,10 +184,7 @@ fn receive(socket: &OwnedFd) -> Result<Option<Captured>> {
     // SAFETY: zeroed before, and possibly overwritten by the kernel; integers either way.
     let from = unsafe { from.assume_init() };
     restore_tag(&mut bytes, &message);
-    Ok(Some(Captured {
-        outgoing: from.sll_pkttype == libc::PACKET_OUTGOING,
-        bytes,
-    }))
+    Ok(Some(Captured { outgoing: from.sll_pkttype == libc::PACKET_OUTGOING, bytes }))
 }
 
 /// The kernel takes the outer VLAN tag out of a frame and keeps it beside; puts it back.

@@ -33,10 +33,7 @@ impl Client {
     /// Runs curl, quiet but for errors, and with a deadline.
     pub fn curl(&self, url: &str, arguments: &[&str]) -> Result<Output> {
         let mut command = self.netns.command("curl");
-        command
-            .args(["-sS", "--max-time", "5"])
-            .args(arguments)
-            .arg(url);
+        command.args(["-sS", "--max-time", "5"]).args(arguments).arg(url);
         Output::of(&mut command)
     }
 
@@ -48,9 +45,8 @@ impl Client {
         socket.set_read_timeout(Some(TIMEOUT))?;
         socket.send(payload)?;
         let mut answer = vec![0; 65_536];
-        let length = socket
-            .recv(&mut answer)
-            .with_context(|| format!("no answer from udp {to}"))?;
+        let length =
+            socket.recv(&mut answer).with_context(|| format!("no answer from udp {to}"))?;
         answer.truncate(length);
         Ok(answer)
     }
@@ -73,20 +69,13 @@ impl Client {
         let mut stream = self.connect(at)?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .with_context(|| format!("no answer from {at}"))?;
-        let (_, body) = answer
-            .split_once("\r\n\r\n")
-            .with_context(|| format!("not HTTP: {answer:?}"))?;
+        stream.read_to_string(&mut answer).with_context(|| format!("no answer from {at}"))?;
+        let (_, body) =
+            answer.split_once("\r\n\r\n").with_context(|| format!("not HTTP: {answer:?}"))?;
         Ok(body.trim_end().to_owned())
     }
 }
 
 fn any(family_of: SocketAddr) -> &'static str {
-    if family_of.is_ipv4() {
-        "0.0.0.0:0"
-    } else {
-        "[::]:0"
-    }
+    if family_of.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }
 }

@@ -29,9 +29,7 @@ impl Counters {
         let links: Value = serde_json::from_str(json)?;
         let number = |direction: &str, what: &str| {
             let value = &links[0]["stats64"][direction][what];
-            value
-                .as_u64()
-                .with_context(|| format!("no {direction}.{what} in {json}"))
+            value.as_u64().with_context(|| format!("no {direction}.{what} in {json}"))
         };
         Ok(Self {
             rx_packets: number("rx", "packets")?,

@@ -35,12 +35,7 @@ impl Daemon {
         fs::write(lab.dir().join("lb.toml"), config)?;
         let netns = lab.balancer().clone();
         let process = launch(&netns, lab.dir())?;
-        Ok(Self {
-            process,
-            netns,
-            dir: lab.dir().to_owned(),
-            socket: lab.socket(),
-        })
+        Ok(Self { process, netns, dir: lab.dir().to_owned(), socket: lab.socket() })
     }
 
     /// Its configuration file.
@@ -103,13 +98,7 @@ impl Drop for Daemon {
 
 /// Runs `lbctl` in the balancer.
 pub(crate) fn lbctl(balancer: &Netns, socket: &Path, words: &[&str]) -> Result<Output> {
-    Output::of(
-        balancer
-            .command(bin::path("lbctl")?)
-            .arg("--socket")
-            .arg(socket)
-            .args(words),
-    )
+    Output::of(balancer.command(bin::path("lbctl")?).arg("--socket").arg(socket).args(words))
 }
 
 fn log(dir: &Path) -> PathBuf {
@@ -134,18 +123,10 @@ fn launch(netns: &Netns, dir: &Path) -> Result<Process> {
     if std::env::var_os("RUST_LOG").is_none() {
         command.env("RUST_LOG", "debug,aya=info,aya_obj=info");
     }
-    command.stderr(
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log(dir))?,
-    );
+    command.stderr(OpenOptions::new().create(true).append(true).open(log(dir))?);
     let mut process = netns.spawn(command)?;
     wait_until_ready(&mut process, &ready).with_context(|| {
-        format!(
-            "lbd did not start:\n{}",
-            fs::read_to_string(log(dir)).unwrap_or_default()
-        )
+        format!("lbd did not start:\n{}", fs::read_to_string(log(dir)).unwrap_or_default())
     })?;
     Ok(process)
 }
@@ -160,9 +141,7 @@ fn wait_until_ready(process: &mut Process, socket: &UnixDatagram) -> Result<()> 
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             length => length?,
         };
-        let said_so = message[..length]
-            .split(|byte| *byte == b'\n')
-            .any(|line| line == b"READY=1");
+        let said_so = message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1");
         Ok(said_so.then_some(()))
     })
 }

@@ -80,11 +80,8 @@ impl Lab {
         let nodes = topology::nodes(options.reals);
         let mut spaces = BTreeMap::from([(SWITCH.to_owned(), site.netns(SWITCH)?)]);
         for name in nodes.iter().map(|node| &node.name) {
-            let netns = if name == "balancer" {
-                site.netns_with_bpf(name)?
-            } else {
-                site.netns(name)?
-            };
+            let netns =
+                if name == "balancer" { site.netns_with_bpf(name)? } else { site.netns(name)? };
             spaces.insert(name.clone(), netns);
         }
         topology::lay(&nodes, &spaces)?;

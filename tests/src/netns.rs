@@ -65,11 +65,7 @@ impl Netns {
         mount: Option<OwnedFd>,
         lifetime: Lifetime,
     ) -> Self {
-        Self {
-            name: name.into(),
-            spaces: Arc::new(Spaces { net, mount }),
-            lifetime,
-        }
+        Self { name: name.into(), spaces: Arc::new(Spaces { net, mount }), lifetime }
     }
 
     /// What messages call it.
@@ -119,31 +115,18 @@ impl Netns {
     pub fn ip(&self, words: &str) -> Result<String> {
         let mut command = self.command("ip");
         let output = Output::of(command.args(words.split_whitespace()))?.success();
-        Ok(output
-            .with_context(|| format!("ip {words} in {}", self.name))?
-            .stdout)
+        Ok(output.with_context(|| format!("ip {words} in {}", self.name))?.stdout)
     }
 
     /// Runs many `ip` commands, one a line, in one process.
     pub fn ip_batch(&self, lines: &str) -> Result<()> {
         let mut command = self.command("ip");
-        command
-            .args(["-batch", "-"])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start ip")?;
-        child
-            .stdin
-            .take()
-            .context("no stdin")?
-            .write_all(lines.as_bytes())?;
+        child.stdin.take().context("no stdin")?.write_all(lines.as_bytes())?;
         let output = child.wait_with_output()?;
         if !output.status.success() {
-            bail!(
-                "ip in {}: {}{lines}",
-                self.name,
-                String::from_utf8_lossy(&output.stderr)
-            );
+            bail!("ip in {}: {}{lines}", self.name, String::from_utf8_lossy(&output.stderr));
         }
         Ok(())
     }

@@ -44,13 +44,8 @@ impl Nginx {
             .arg("-e")
             .arg(dir.join("error.log"));
         command.stderr(File::create(dir.join("stderr"))?);
-        let mut nginx = Self {
-            process: netns.spawn(command)?,
-            dir,
-        };
-        places
-            .iter()
-            .try_for_each(|place| nginx.listens(netns, *place))?;
+        let mut nginx = Self { process: netns.spawn(command)?, dir };
+        places.iter().try_for_each(|place| nginx.listens(netns, *place))?;
         Ok(nginx)
     }
 
@@ -58,10 +53,7 @@ impl Nginx {
         let connect = || Ok(TcpStream::connect_timeout(&place, Duration::from_secs(1)).is_ok());
         wait::until(&format!("nginx at {place}"), wait::PATIENCE, || {
             if let Some(status) = self.process.exited()? {
-                bail!(
-                    "nginx: {status}: {}",
-                    fs::read_to_string(self.dir.join("stderr"))?
-                );
+                bail!("nginx: {status}: {}", fs::read_to_string(self.dir.join("stderr"))?);
             }
             Ok(netns.run(connect)?.then_some(()))
         })

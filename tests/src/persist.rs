@@ -28,10 +28,7 @@ impl Persist {
     /// The demonstration's: `lbdemo-client` and so on, and `/run/lb-demo`.
     #[must_use]
     pub fn demo() -> Self {
-        Self {
-            prefix: "lbdemo".to_owned(),
-            dir: "/run/lb-demo".into(),
-        }
+        Self { prefix: "lbdemo".to_owned(), dir: "/run/lb-demo".into() }
     }
 
     /// The name that `ip netns` knows a node of the lab by.
@@ -69,9 +66,7 @@ impl Persist {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             all => all?,
         };
-        let names = all
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok());
+        let names = all.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let start = self.netns("");
         Ok(names.filter(|name| name.starts_with(&start)).collect())
     }
@@ -81,7 +76,5 @@ impl Persist {
 fn is_mounted(place: &Path) -> Result<bool> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let place = place.to_string_lossy();
-    Ok(mounts
-        .lines()
-        .any(|line| line.split(' ').nth(4) == Some(&place)))
+    Ok(mounts.lines().any(|line| line.split(' ').nth(4) == Some(&place)))
 }

@@ -21,10 +21,7 @@ impl Port {
     /// The interface of this name.
     #[must_use]
     pub fn new(netns: &Netns, interface: &str) -> Self {
-        Self {
-            netns: netns.clone(),
-            interface: interface.to_owned(),
-        }
+        Self { netns: netns.clone(), interface: interface.to_owned() }
     }
 
     /// Where it is.
@@ -41,11 +38,7 @@ impl Port {
 
     /// What it has counted so far.
     pub fn counters(&self) -> Result<Counters> {
-        Counters::from_ip(
-            &self
-                .netns
-                .ip(&format!("-j -s link show dev {}", self.interface))?,
-        )
+        Counters::from_ip(&self.netns.ip(&format!("-j -s link show dev {}", self.interface))?)
     }
 
     /// Captures the frames that match a filter of pcap-filter(7) from now on.
@@ -58,11 +51,7 @@ impl Port {
         let socket = capture::packet_socket(&self.netns, &self.interface, 0, &[])?;
         for frame in frames.iter().map(AsRef::as_ref) {
             let sent = send(socket.as_raw_fd(), frame, MsgFlags::empty()).with_context(|| {
-                format!(
-                    "cannot send {} bytes through {}",
-                    frame.len(),
-                    self.interface
-                )
+                format!("cannot send {} bytes through {}", frame.len(), self.interface)
             })?;
             ensure!(sent == frame.len(), "sent {sent} of {} bytes", frame.len());
         }

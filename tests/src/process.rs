@@ -55,11 +55,7 @@ impl Lifetime {
 fn die_with(parent: Pid) -> io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // The parent may have died before the line above.
-    if getppid() != parent {
-        Err(io::Error::from_raw_os_error(libc::ESRCH))
-    } else {
-        Ok(())
-    }
+    if getppid() != parent { Err(io::Error::from_raw_os_error(libc::ESRCH)) } else { Ok(()) }
 }
 
 /// Away from the terminal, which would send its signals.
@@ -150,9 +146,7 @@ fn fork_from_lasting_thread(command: Command) -> io::Result<Child> {
     });
     let (answer, child) = mpsc::channel();
     let gone = |_| io::Error::other("the forking thread is gone");
-    forker
-        .send((command, answer))
-        .map_err(|_| io::Error::other("the forking thread is gone"))?;
+    forker.send((command, answer)).map_err(|_| io::Error::other("the forking thread is gone"))?;
     child.recv().map_err(gone)?
 }
 
@@ -170,14 +164,10 @@ pub struct Output {
 impl Output {
     /// Runs a command to its end, whatever that is.
     pub fn of(command: &mut Command) -> Result<Self> {
-        let output = command
-            .output()
-            .with_context(|| format!("cannot run {command:?}"))?;
+        let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
         let status = output.status;
         Ok(Self {
-            code: status
-                .code()
-                .unwrap_or_else(|| -status.signal().unwrap_or_default()),
+            code: status.code().unwrap_or_else(|| -status.signal().unwrap_or_default()),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
@@ -202,11 +192,7 @@ fn record(list: &Path, id: u32, program: &str) -> Result<()> {
     let mut line = String::new();
     let started = start_time(id).with_context(|| format!("{program} ended at once"))?;
     writeln!(line, "{id} {started} {program}")?;
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(list)?
-        .write_all(line.as_bytes())?;
+    OpenOptions::new().append(true).create(true).open(list)?.write_all(line.as_bytes())?;
     Ok(())
 }
 
@@ -234,9 +220,7 @@ fn kill_if_same(id: u32, started: u64) -> Result<()> {
     }
     kill(pid(id), Signal::SIGKILL).with_context(|| format!("cannot kill {id}"))?;
     let what = format!("the end of process {id}");
-    wait::until(&what, wait::PATIENCE, || {
-        Ok((start_time(id) != Some(started)).then_some(()))
-    })
+    wait::until(&what, wait::PATIENCE, || Ok((start_time(id) != Some(started)).then_some(())))
 }
 
 /// When the process started, in clock ticks since boot (proc_pid_stat(5), field 22); `None` if there
@@ -246,11 +230,7 @@ fn start_time(id: u32) -> Option<u64> {
     // The second field is the program's name in parentheses, which may itself contain anything.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?;
-    if state == "Z" {
-        None
-    } else {
-        fields.nth(18)?.parse().ok()
-    }
+    if state == "Z" { None } else { fields.nth(18)?.parse().ok() }
 }
 
 fn pid(id: u32) -> Pid {

@@ -23,11 +23,7 @@ impl Real {
     pub(crate) fn new(number: u8, netns: Netns, lab: &Path) -> Result<Self> {
         let dir = lab.join(topology::real_name(number));
         fs::create_dir(&dir)?;
-        Ok(Self {
-            netns,
-            address: address::real(number),
-            dir,
-        })
+        Ok(Self { netns, address: address::real(number), dir })
     }
 
     /// Its name, by which its programs answer.
@@ -74,25 +70,19 @@ impl Real {
     /// Adds the VIP to `lo` and nothing else, as an operator who forgot the rest.
     pub fn add_vip(&self, vip: IpAddr) -> Result<()> {
         let whole = if vip.is_ipv4() { 32 } else { 128 };
-        self.netns
-            .ip(&format!("addr add {vip}/{whole} dev lo"))
-            .map(drop)
+        self.netns.ip(&format!("addr add {vip}/{whole} dev lo")).map(drop)
     }
 
     /// Takes the VIP away.
     pub fn remove_vip(&self, vip: IpAddr) -> Result<()> {
         let whole = if vip.is_ipv4() { 32 } else { 128 };
-        self.netns
-            .ip(&format!("addr del {vip}/{whole} dev lo"))
-            .map(drop)
+        self.netns.ip(&format!("addr del {vip}/{whole} dev lo")).map(drop)
     }
 
     /// Starts nginx on port 80 of these addresses.
     pub fn nginx(&self, addresses: &[IpAddr]) -> Result<Nginx> {
-        let places: Vec<_> = addresses
-            .iter()
-            .map(|address| SocketAddr::new(*address, 80))
-            .collect();
+        let places: Vec<_> =
+            addresses.iter().map(|address| SocketAddr::new(*address, 80)).collect();
         self.nginx_at(&places)
     }
 

@@ -40,9 +40,8 @@ impl Site {
     /// a mount namespace that exists as long as its file descriptor, and the pins with it.
     pub(crate) fn private() -> Result<Self> {
         sweep();
-        let dir = tempfile::Builder::new()
-            .prefix(&format!("{PREFIX}{}-", process::id()))
-            .tempdir()?;
+        let dir =
+            tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", process::id())).tempdir()?;
         let bpf = dir.path().join(BPF);
         fs::create_dir(&bpf)?;
         let mount = netns::in_thread(|| {
@@ -63,12 +62,7 @@ impl Site {
 
     /// The place for a lab that stays, which must not exist yet.
     pub(crate) fn public(place: &Persist) -> Result<Self> {
-        let exists = || {
-            format!(
-                "cannot make {}; is the lab up already?",
-                place.dir.display()
-            )
-        };
+        let exists = || format!("cannot make {}; is the lab up already?", place.dir.display());
         fs::create_dir(&place.dir).with_context(exists)?;
         let bpf = place.dir.join(BPF);
         fs::create_dir(&bpf)?;
@@ -92,12 +86,7 @@ impl Site {
                 let full = place.netns(name);
                 Output::of(Command::new("ip").args(["netns", "add", &full]))?.success()?;
                 let net = File::open(Path::new("/run/netns").join(full))?.into();
-                Ok(Netns::held(
-                    name,
-                    net,
-                    None,
-                    Lifetime::Recorded(place.pids()),
-                ))
+                Ok(Netns::held(name, net, None, Lifetime::Recorded(place.pids())))
             }
         }
     }
@@ -132,10 +121,6 @@ fn sweep() {
 
 /// The process id in a private lab's directory name.
 fn owner(path: &Path) -> Option<PathBuf> {
-    let (id, _) = path
-        .file_name()?
-        .to_str()?
-        .strip_prefix(PREFIX)?
-        .split_once('-')?;
+    let (id, _) = path.file_name()?.to_str()?.strip_prefix(PREFIX)?.split_once('-')?;
     id.parse::<u32>().ok().map(|_| id.into())
 }

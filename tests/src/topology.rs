@@ -29,16 +29,9 @@ struct Interface {
 
 impl Node {
     fn new(name: &str, interfaces: &[(&'static str, IpAddr)], routes: Vec<String>) -> Self {
-        let interfaces = interfaces.iter().map(|(name, address)| Interface {
-            name,
-            address: *address,
-        });
-        Self {
-            name: name.to_owned(),
-            interfaces: interfaces.collect(),
-            routes,
-            forwards: false,
-        }
+        let interfaces =
+            interfaces.iter().map(|(name, address)| Interface { name, address: *address });
+        Self { name: name.to_owned(), interfaces: interfaces.collect(), routes, forwards: false }
     }
 }
 
@@ -56,11 +49,7 @@ pub(crate) fn nodes(reals: u8) -> Vec<Node> {
     let lan_node =
         |name: &str, own| Node::new(name, &[("eth0", own)], default(address::ROUTER_LAN));
     let mut nodes = vec![
-        Node::new(
-            "client",
-            &[("eth0", address::CLIENT)],
-            default(address::ROUTER_WAN),
-        ),
+        Node::new("client", &[("eth0", address::CLIENT)], default(address::ROUTER_WAN)),
         Node {
             forwards: true,
             ..Node::new(
@@ -77,11 +66,7 @@ pub(crate) fn nodes(reals: u8) -> Vec<Node> {
 
 /// Lays all cables and configures all nodes. Namespaces are found by node name.
 pub(crate) fn lay(nodes: &[Node], spaces: &BTreeMap<String, Netns>) -> Result<()> {
-    let space = |name: &str| {
-        spaces
-            .get(name)
-            .ok_or_else(|| anyhow!("no namespace {name}"))
-    };
+    let space = |name: &str| spaces.get(name).ok_or_else(|| anyhow!("no namespace {name}"));
     for (name, netns) in spaces {
         let forwards = nodes.iter().any(|node| node.name == *name && node.forwards);
         netns.sysctl(&parameters(forwards))?;
@@ -103,36 +88,12 @@ pub(crate) fn lay(nodes: &[Node], spaces: &BTreeMap<String, Netns>) -> Result<()
 fn parameters(forwards: bool) -> Vec<(&'static str, &'static str)> {
     let mut all = vec![("ipv4/ip_forward", if forwards { "1" } else { "0" })];
     for (everywhere, later, value) in [
-        (
-            "ipv4/conf/all/rp_filter",
-            "ipv4/conf/default/rp_filter",
-            "0",
-        ),
-        (
-            "ipv4/conf/all/arp_ignore",
-            "ipv4/conf/default/arp_ignore",
-            "0",
-        ),
-        (
-            "ipv4/conf/all/arp_announce",
-            "ipv4/conf/default/arp_announce",
-            "0",
-        ),
-        (
-            "ipv4/conf/all/send_redirects",
-            "ipv4/conf/default/send_redirects",
-            "0",
-        ),
-        (
-            "ipv6/conf/all/accept_dad",
-            "ipv6/conf/default/accept_dad",
-            "0",
-        ),
-        (
-            "ipv6/conf/all/addr_gen_mode",
-            "ipv6/conf/default/addr_gen_mode",
-            "1",
-        ),
+        ("ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter", "0"),
+        ("ipv4/conf/all/arp_ignore", "ipv4/conf/default/arp_ignore", "0"),
+        ("ipv4/conf/all/arp_announce", "ipv4/conf/default/arp_announce", "0"),
+        ("ipv4/conf/all/send_redirects", "ipv4/conf/default/send_redirects", "0"),
+        ("ipv6/conf/all/accept_dad", "ipv6/conf/default/accept_dad", "0"),
+        ("ipv6/conf/all/addr_gen_mode", "ipv6/conf/default/addr_gen_mode", "1"),
     ] {
         all.extend([(everywhere, value), (later, value)]);
     }
@@ -142,9 +103,7 @@ fn parameters(forwards: bool) -> Vec<(&'static str, &'static str)> {
 /// The commands, for the switch's namespace, that make the bridge and all cables.
 fn cables(nodes: &[Node], spaces: &BTreeMap<String, Netns>) -> Result<String> {
     let end = |node: &str, interface: &str, mac: Mac| {
-        let netns = spaces
-            .get(node)
-            .ok_or_else(|| anyhow!("no namespace {node}"))?;
+        let netns = spaces.get(node).ok_or_else(|| anyhow!("no namespace {node}"))?;
         Ok::<_, anyhow::Error>(format!(
             "name {interface} address {mac} netns {}",
             netns.path().display()
@@ -157,10 +116,8 @@ fn cables(nodes: &[Node], spaces: &BTreeMap<String, Netns>) -> Result<String> {
     let router = end("router", "wan", address::mac(address::ROUTER_WAN))?;
     writeln!(lines, "link add {client} type veth peer {router}")?;
     for node in nodes {
-        for interface in node
-            .interfaces
-            .iter()
-            .filter(|interface| address::on_lan(interface.address))
+        for interface in
+            node.interfaces.iter().filter(|interface| address::on_lan(interface.address))
         {
             let mac = address::mac(interface.address);
             let near = end(&node.name, interface.name, mac)?;
@@ -183,9 +140,7 @@ fn configure(node: &Node, netns: &Netns) -> Result<()> {
         writeln!(lines, "route add {route}")?;
     }
     netns.ip_batch(&lines)?;
-    node.interfaces
-        .iter()
-        .try_for_each(|interface| send_plain_frames(netns, interface.name))
+    node.interfaces.iter().try_for_each(|interface| send_plain_frames(netns, interface.name))
 }
 
 /// A veth leaves checksums and segmentation to a network card that is not there, and trusts the
@@ -193,8 +148,6 @@ fn configure(node: &Node, netns: &Netns) -> Result<()> {
 /// receiver would find wrong checksums, or frames longer than the wire, and drop them in silence.
 fn send_plain_frames(netns: &Netns, interface: &str) -> Result<()> {
     let mut command: Command = netns.command("ethtool");
-    command.args([
-        "-K", interface, "tx", "off", "tso", "off", "gso", "off", "gro", "off",
-    ]);
+    command.args(["-K", interface, "tx", "off", "tso", "off", "gso", "off", "gro", "off"]);
     Output::of(&mut command)?.success().map(drop)
 }

@@ -71,30 +71,22 @@ pub fn attach(netns: &Netns, interface: &str, verdict: Verdict) -> Result<OwnedF
             flags: XDP_FLAGS_DRV_MODE,
         };
         let link = bpf(BPF_LINK_CREATE, &attributes);
-        Ok(owned(link.with_context(|| {
-            format!("cannot attach XDP to {interface}")
-        })?))
+        Ok(owned(link.with_context(|| format!("cannot attach XDP to {interface}"))?))
     })
 }
 
 /// Pins a link on a BPF file system, so that it stays without its file descriptor.
 pub fn pin(link: &OwnedFd, path: &Path) -> Result<()> {
     let name = CString::new(path.as_os_str().as_bytes())?;
-    let attributes = ObjPin {
-        path: name.as_ptr() as u64,
-        object: link.as_raw_fd() as u32,
-        flags: 0,
-    };
+    let attributes =
+        ObjPin { path: name.as_ptr() as u64, object: link.as_raw_fd() as u32, flags: 0 };
     bpf(BPF_OBJ_PIN, &attributes).with_context(|| format!("cannot pin {}", path.display()))?;
     Ok(())
 }
 
 fn load(verdict: Verdict) -> Result<OwnedFd, Errno> {
     // `r0 = verdict` and `exit`, each of operation, registers, offset (two bytes), immediate (four).
-    let program = [
-        [0xb7, 0, 0, 0, verdict as u8, 0, 0, 0],
-        [0x95, 0, 0, 0, 0, 0, 0, 0],
-    ];
+    let program = [[0xb7, 0, 0, 0, verdict as u8, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
     let attributes = ProgLoad {
         kind: BPF_PROG_TYPE_XDP,
         instruction_count: program.len() as u32,

@@ -45,12 +45,7 @@ fn only_the_router_forwards() -> Result<()> {
     let forwards =
         |netns: &Netns| netns.run(|| Ok(fs::read_to_string("/proc/sys/net/ipv4/ip_forward")?));
     assert_eq!(forwards(lab.router())?, "1\n");
-    for netns in [
-        lab.client().netns(),
-        lab.balancer(),
-        lab.switch(),
-        lab.real(1).netns(),
-    ] {
+    for netns in [lab.client().netns(), lab.balancer(), lab.switch(), lab.real(1).netns()] {
         assert_eq!(forwards(netns)?, "0\n", "{}", netns.name());
     }
     Ok(())
@@ -59,22 +54,16 @@ fn only_the_router_forwards() -> Result<()> {
 /// Has the router ask for the VIP, then for the real's own address: when the second question is
 /// answered, an answer to the first would have been.
 fn answers_for_vip(lab: &Lab) -> Result<bool> {
-    let mut answers = lab
-        .real_port(lab.real(1))
-        .capture("arp[6:2] = 2 and ether src 02:00:00:00:00:0b")?;
+    let mut answers =
+        lab.real_port(lab.real(1)).capture("arp[6:2] = 2 and ether src 02:00:00:00:00:0b")?;
     let own = lab.real(1).address();
     for address in [VIP, own] {
-        lab.router()
-            .run(|| Ok(UdpSocket::bind("0.0.0.0:0")?.send_to(b"?", (address, 9))?))?;
+        lab.router().run(|| Ok(UdpSocket::bind("0.0.0.0:0")?.send_to(b"?", (address, 9))?))?;
     }
     // The sender's address stands at byte 28 of the frame.
     let sender = |frame: &[u8]| IpAddr::from([frame[28], frame[29], frame[30], frame[31]]);
     wait::until("the real's answer for itself", wait::PATIENCE, || {
-        let senders: Vec<_> = answers
-            .frames()?
-            .iter()
-            .map(|frame| sender(&frame.bytes))
-            .collect();
+        let senders: Vec<_> = answers.frames()?.iter().map(|frame| sender(&frame.bytes)).collect();
         Ok(senders.contains(&own).then(|| senders.contains(&VIP)))
     })
 }
@@ -99,10 +88,7 @@ fn a_real_with_nothing_but_the_vip_answers_for_it() -> Result<()> {
 /// table.
 fn steer(lab: &Lab, real: usize) -> Result<()> {
     lab.router()
-        .ip(&format!(
-            "neigh replace {VIP} lladdr {} dev lan",
-            lab.real(real).mac()
-        ))
+        .ip(&format!("neigh replace {VIP} lladdr {} dev lan", lab.real(real).mac()))
         .map(drop)
 }
 
@@ -113,35 +99,13 @@ fn nginx_serves_the_vip_and_says_which_real_it_is() -> Result<()> {
     let nginx = lab.real(2).nginx(&[VIP, lab.real(2).address()])?;
     steer(&lab, 2)?;
 
-    let answer = lab
-        .client()
-        .curl(&format!("http://{VIP}/page"), &["-i"])?
-        .success()?
-        .stdout;
-    assert!(
-        answer.contains("404 Not Found") && answer.contains("X-Real: real2"),
-        "{answer}"
-    );
-    assert_eq!(
-        lab.client()
-            .curl(&format!("http://{VIP}/"), &[])?
-            .success()?
-            .stdout,
-        "real2\n"
-    );
-    assert_eq!(
-        lab.client()
-            .curl("http://10.0.0.12/healthz", &[])?
-            .success()?
-            .stdout,
-        "ok\n"
-    );
+    let answer = lab.client().curl(&format!("http://{VIP}/page"), &["-i"])?.success()?.stdout;
+    assert!(answer.contains("404 Not Found") && answer.contains("X-Real: real2"), "{answer}");
+    assert_eq!(lab.client().curl(&format!("http://{VIP}/"), &[])?.success()?.stdout, "real2\n");
+    assert_eq!(lab.client().curl("http://10.0.0.12/healthz", &[])?.success()?.stdout, "ok\n");
     assert_eq!(lab.client().who_answers(SocketAddr::new(VIP, 80))?, "real2");
     let log = nginx.access_log()?;
-    assert!(
-        log.contains(&r#"198.51.100.2 192.0.2.10 200 "GET / HTTP/1.1""#.to_owned()),
-        "{log:?}"
-    );
+    assert!(log.contains(&r#"198.51.100.2 192.0.2.10 200 "GET / HTTP/1.1""#.to_owned()), "{log:?}");
     Ok(())
 }
 
@@ -150,11 +114,7 @@ fn a_large_file_arrives_whole() -> Result<()> {
     let lab = lab(1);
     let _nginx = lab.real(1).nginx(&[lab.real(1).address()])?;
     let arguments = ["-o", "/dev/null", "-w", "%{size_download}"];
-    let size = lab
-        .client()
-        .curl("http://10.0.0.11/large", &arguments)?
-        .success()?
-        .stdout;
+    let size = lab.client().curl("http://10.0.0.11/large", &arguments)?.success()?.stdout;
     assert_eq!(size, tests::nginx::LARGE.to_string());
     Ok(())
 }
@@ -165,11 +125,7 @@ fn the_udp_echo_answers_from_the_vip_with_its_name() -> Result<()> {
     lab.real(1).set_up_dsr(VIP)?;
     let echo = lab.real(1).udp_echo(VIP, 53)?;
     steer(&lab, 1)?;
-    assert_eq!(
-        lab.client()
-            .udp_exchange(SocketAddr::new(VIP, 53), b"hello")?,
-        b"real1 hello"
-    );
+    assert_eq!(lab.client().udp_exchange(SocketAddr::new(VIP, 53), b"hello")?, b"real1 hello");
     assert_eq!(echo.received(), 1);
     Ok(())
 }
@@ -178,10 +134,7 @@ fn the_udp_echo_answers_from_the_vip_with_its_name() -> Result<()> {
 fn a_server_that_cannot_start_says_why() -> Result<()> {
     let lab = lab(1);
     let error = lab.real(1).nginx(&[VIP]).expect_err("the VIP is not there");
-    assert!(
-        format!("{error:#}").contains("Cannot assign requested address"),
-        "{error:#}"
-    );
+    assert!(format!("{error:#}").contains("Cannot assign requested address"), "{error:#}");
     Ok(())
 }
 
@@ -192,10 +145,7 @@ fn captures_and_counters_see_exactly_what_passed() -> Result<()> {
     let mut capture = port.capture("tcp dst port 7777")?;
     let before = port.counters()?;
     let frame = |port: u16, vlan: bool| {
-        let link = Link::new(
-            address::mac(address::ROUTER_LAN),
-            address::mac(address::BALANCER),
-        );
+        let link = Link::new(address::mac(address::ROUTER_LAN), address::mac(address::BALANCER));
         let link = if vlan { link.vlan(7) } else { link };
         link.ipv4([198, 51, 100, 2].into(), [192, 0, 2, 10].into())
             .tcp(port, 7777)
@@ -206,17 +156,9 @@ fn captures_and_counters_see_exactly_what_passed() -> Result<()> {
     lab.router_lan().send(&sent)?;
     let seen: Vec<_> = capture.wait_for(50)?.to_vec();
     assert!(seen.iter().all(|frame| frame.outgoing));
-    assert_eq!(
-        seen.into_iter()
-            .map(|frame| frame.bytes)
-            .collect::<Vec<_>>(),
-        sent
-    );
+    assert_eq!(seen.into_iter().map(|frame| frame.bytes).collect::<Vec<_>>(), sent);
     let passed = port.counters()? - before;
-    assert!(
-        passed.tx_packets >= 50 && passed.tx_bytes >= 50 * 54,
-        "{passed:?}"
-    );
+    assert!(passed.tx_packets >= 50 && passed.tx_bytes >= 50 * 54, "{passed:?}");
 
     let mut tagged = port.capture("vlan 7")?;
     lab.router_lan().send(&[frame(1, true)])?;
@@ -231,10 +173,7 @@ fn frames_that_native_xdp_sends_back_arrive_at_the_switch() -> Result<()> {
     let reflector = xdp::attach(lab.balancer(), "eth0", Verdict::Send)?;
     let port = lab.balancer_port();
     let mut back = port.capture("inbound and udp")?;
-    let link = Link::new(
-        address::mac(address::ROUTER_LAN),
-        address::mac(address::BALANCER),
-    );
+    let link = Link::new(address::mac(address::ROUTER_LAN), address::mac(address::BALANCER));
     let frame = link
         .ipv4([198, 51, 100, 2].into(), [10, 0, 0, 2].into())
         .udp(1, 2)
@@ -253,20 +192,13 @@ fn pins_outlive_their_maker_and_are_seen_in_the_balancer_alone() -> Result<()> {
     let link = xdp::attach(lab.balancer(), "eth0", Verdict::Pass)?;
     lab.in_balancer(|| xdp::pin(&link, &pin))?;
     drop(link);
-    let attached = || {
-        Ok::<_, anyhow::Error>(
-            lab.balancer()
-                .ip("-d link show dev eth0")?
-                .contains("prog/xdp"),
-        )
-    };
+    let attached =
+        || Ok::<_, anyhow::Error>(lab.balancer().ip("-d link show dev eth0")?.contains("prog/xdp"));
     assert!(attached()?);
     assert!(!pin.exists(), "on the host");
     lab.in_balancer(|| Ok(fs::remove_file(&pin)?))?;
     // The kernel detaches some time after the last reference has gone.
-    wait::until("the end of the link", wait::PATIENCE, || {
-        Ok((!attached()?).then_some(()))
-    })
+    wait::until("the end of the link", wait::PATIENCE, || Ok((!attached()?).then_some(())))
 }
 
 #[test]
@@ -284,20 +216,14 @@ fn two_labs_do_not_disturb_each_other() -> Result<()> {
 /// The identities of a lab's namespaces, as links in /proc call them.
 fn identities(lab: &Lab) -> Result<Vec<String>> {
     let mut all = Vec::new();
-    for netns in [
-        lab.client().netns(),
-        lab.router(),
-        lab.switch(),
-        lab.balancer(),
-        lab.real(1).netns(),
-    ] {
+    for netns in
+        [lab.client().netns(), lab.router(), lab.switch(), lab.balancer(), lab.real(1).netns()]
+    {
         all.push(format!("net:[{}]", fs::metadata(netns.path())?.ino()));
     }
-    all.push(lab.in_balancer(|| {
-        Ok(fs::read_link("/proc/thread-self/ns/mnt")?
-            .display()
-            .to_string())
-    })?);
+    all.push(
+        lab.in_balancer(|| Ok(fs::read_link("/proc/thread-self/ns/mnt")?.display().to_string()))?,
+    );
     Ok(all)
 }
 
@@ -309,24 +235,16 @@ fn held(identities: &[String]) -> bool {
             .filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string()))
             .collect()
     };
-    let processes = fs::read_dir("/proc")
-        .expect("/proc")
-        .flatten()
-        .map(|entry| entry.path());
+    let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
     let mut found =
         processes.flat_map(|path| [links(&path.join("fd")), links(&path.join("ns"))].concat());
     found.any(|link| identities.contains(&link))
 }
 
 fn gone(identities: &[String], dir: &Path) -> Result<()> {
-    wait::until("the namespaces' end", wait::PATIENCE, || {
-        Ok((!held(identities)).then_some(()))
-    })?;
+    wait::until("the namespaces' end", wait::PATIENCE, || Ok((!held(identities)).then_some(())))?;
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    ensure!(
-        !mounts.contains(&*dir.to_string_lossy()),
-        "a mount is left: {mounts}"
-    );
+    ensure!(!mounts.contains(&*dir.to_string_lossy()), "a mount is left: {mounts}");
     Ok(())
 }
 
@@ -367,24 +285,14 @@ fn victim() -> Result<()> {
 #[test]
 fn nothing_that_lives_is_left_when_the_test_process_is_killed() -> Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
-    command
-        .args(["--exact", "--ignored", "--nocapture", "victim"])
-        .env("LAB_VICTIM", "1");
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    command.args(["--exact", "--ignored", "--nocapture", "victim"]).env("LAB_VICTIM", "1");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
-    let line = lines
-        .map_while(Result::ok)
-        .find(|line| line.starts_with("victim "))
-        .context("no lab")?;
+    let line =
+        lines.map_while(Result::ok).find(|line| line.starts_with("victim ")).context("no lab")?;
     let words: Vec<_> = line.split(' ').skip(1).map(str::to_owned).collect();
-    let (server, dir, identities) = (
-        format!("/proc/{}/exe", words[0]),
-        Path::new(&words[1]),
-        &words[2..],
-    );
+    let (server, dir, identities) =
+        (format!("/proc/{}/exe", words[0]), Path::new(&words[1]), &words[2..]);
     assert!(held(identities) && fs::read_link(&server).is_ok());
 
     child.kill()?;
@@ -401,34 +309,18 @@ fn nothing_that_lives_is_left_when_the_test_process_is_killed() -> Result<()> {
 #[test]
 fn a_lab_that_stays_is_reached_by_name_until_it_is_torn_down() -> Result<()> {
     let id = std::process::id();
-    let place = Persist {
-        prefix: format!("lbtest{id}"),
-        dir: format!("/run/lb-test-{id}").into(),
-    };
+    let place = Persist { prefix: format!("lbtest{id}"), dir: format!("/run/lb-test-{id}").into() };
     let torn_down = TearDown(place.clone());
     let lab = Lab::persist(&place, LabOptions { reals: 1 })?;
     let mut nginx = lab.real(1).nginx(&[lab.real(1).address()])?;
     let server = format!("/proc/{}/exe", nginx.process().id());
     drop((nginx, lab));
 
-    let curl = [
-        "netns",
-        "exec",
-        &place.netns("client"),
-        "curl",
-        "-sS",
-        "http://10.0.0.11/",
-    ];
+    let curl = ["netns", "exec", &place.netns("client"), "curl", "-sS", "http://10.0.0.11/"];
     assert_eq!(Command::new("ip").args(curl).output()?.stdout, b"real1\n");
     assert!(place.dir.join("bpf/lab_pass").exists());
-    assert!(
-        Lab::persist(&place, LabOptions::default()).is_err(),
-        "there can be only one"
-    );
-    assert!(
-        fs::read_link(&server).is_ok(),
-        "which does not harm the first"
-    );
+    assert!(Lab::persist(&place, LabOptions::default()).is_err(), "there can be only one");
+    assert!(fs::read_link(&server).is_ok(), "which does not harm the first");
 
     drop(torn_down);
     assert!(fs::read_link(&server).is_err());

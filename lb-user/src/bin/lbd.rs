@@ -38,8 +38,11 @@ fn main() -> ExitCode {
         println!("{}: good, {} VIPs", arguments.config.display(), config.model.vips.len());
         return ExitCode::SUCCESS;
     }
-    let result = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Into::into).and_then(
-        |runtime| {
+    let result = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Into::into)
+        .and_then(|runtime| {
             runtime.block_on(async {
                 if arguments.detach {
                     daemon::detach(&config.model).await
@@ -47,8 +50,7 @@ fn main() -> ExitCode {
                     daemon::run(config).await
                 }
             })
-        },
-    );
+        });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

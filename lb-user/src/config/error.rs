@@ -24,11 +24,7 @@ impl Errors {
         let lines = Lines::of(text);
         let locate = |(place, message): (Range<usize>, String)| {
             let (line, column) = lines.position(text, place.start);
-            Problem {
-                line,
-                column,
-                message: one_line(&message),
-            }
+            Problem { line, column, message: one_line(&message) }
         };
         Self(found.into_iter().map(locate).collect())
     }
@@ -50,25 +46,13 @@ impl Errors {
     /// The messages without their places, in one line.
     #[must_use]
     pub fn messages(&self) -> String {
-        self.0
-            .iter()
-            .map(|problem| problem.message.as_str())
-            .collect::<Vec<_>>()
-            .join("; and ")
+        self.0.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; and ")
     }
 }
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (
-            index,
-            Problem {
-                line,
-                column,
-                message,
-            },
-        ) in self.0.iter().enumerate()
-        {
+        for (index, Problem { line, column, message }) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
             write!(f, "{separator}{line}:{column}: {message}")?;
         }
@@ -81,11 +65,7 @@ impl std::error::Error for Errors {}
 /// A message quotes what was typed, which may be anything.
 fn one_line(message: &str) -> String {
     let escaped = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
+        if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
     };
     message.chars().map(escaped).collect()
 }
@@ -121,20 +101,14 @@ mod tests {
         for (needle, line, column) in [("a", 1, 1), ("ü", 2, 5), ("7", 3, 9)] {
             let start = text.find(needle).unwrap();
             let errors = Errors::locate(text, vec![(start..start, needle.to_owned())]);
-            assert_eq!(
-                (errors.0[0].line, errors.0[0].column),
-                (line, column),
-                "{needle}"
-            );
+            assert_eq!((errors.0[0].line, errors.0[0].column), (line, column), "{needle}");
         }
     }
 
     #[test]
     fn problems_come_in_the_order_of_the_text_and_in_all_three_forms() {
-        let errors = Errors::locate(
-            "ab\nc",
-            vec![(3..4, "late".to_owned()), (1..2, "early".to_owned())],
-        );
+        let errors =
+            Errors::locate("ab\nc", vec![(3..4, "late".to_owned()), (1..2, "early".to_owned())]);
         assert_eq!(errors.to_string(), "1:2: early\n2:1: late");
         assert_eq!(
             errors.at(Path::new("/etc/lb.toml")).to_string(),

@@ -34,9 +34,7 @@ fn write_node(out: &mut String, node: &Node) -> fmt::Result {
     if let Some(HashSeed(seed)) = node.hash_seed {
         writeln!(out, "hash_seed = \"{:016x}{:016x}\"", seed.0[0], seed.0[1])?;
     }
-    node.listen.map_or(Ok(()), |listen| {
-        writeln!(out, "listen = {}", quoted(listen))
-    })
+    node.listen.map_or(Ok(()), |listen| writeln!(out, "listen = {}", quoted(listen)))
 }
 
 fn write_vip(out: &mut String, vip: &Vip) -> fmt::Result {
@@ -64,11 +62,7 @@ fn write_check(out: &mut String, check: &Check) -> fmt::Result {
     match &check.kind {
         CheckKind::Tcp { port } => write!(out, "check = {{ type = \"tcp\", port = {port}")?,
         CheckKind::Http { port, path } => {
-            write!(
-                out,
-                "check = {{ type = \"http\", port = {port}, path = {}",
-                quoted(path)
-            )?;
+            write!(out, "check = {{ type = \"http\", port = {port}, path = {}", quoted(path))?;
         }
     }
     let [interval, timeout] = [check.interval, check.timeout].map(duration);
@@ -84,8 +78,7 @@ fn write_real(out: &mut String, real: &Real) -> fmt::Result {
     writeln!(out, "address = {}", quoted(real.address))?;
     writeln!(out, "weight = {}", real.weight)?;
     writeln!(out, "state = {}", quoted(real.state))?;
-    real.mac
-        .map_or(Ok(()), |mac| writeln!(out, "mac = {}", quoted(mac)))
+    real.mac.map_or(Ok(()), |mac| writeln!(out, "mac = {}", quoted(mac)))
 }
 
 fn quoted(word: impl fmt::Display) -> String {

@@ -25,11 +25,7 @@ pub(super) struct Problems<'t> {
 
 impl<'t> Problems<'t> {
     pub(super) fn of(text: &'t str) -> Self {
-        Self {
-            text,
-            lines: Lines::of(text),
-            found: RefCell::default(),
-        }
+        Self { text, lines: Lines::of(text), found: RefCell::default() }
     }
 
     /// The line of a place.
@@ -57,22 +53,12 @@ pub(super) struct Table<'t> {
 impl<'t> Table<'t> {
     /// The whole text.
     pub(super) fn root(tree: &'t Spanned<DeTable<'t>>, problems: &'t Problems<'t>) -> Self {
-        Self {
-            what: String::new(),
-            place: tree.span(),
-            keys: tree.get_ref(),
-            problems,
-        }
+        Self { what: String::new(), place: tree.span(), keys: tree.get_ref(), problems }
     }
 
     /// A table of which only the key is given: nothing is in it.
     pub(super) fn absent(&self, keys: &'t DeTable<'t>, what: &str) -> Self {
-        Self {
-            what: what.to_owned(),
-            place: self.place.clone(),
-            keys,
-            problems: self.problems,
-        }
+        Self { what: what.to_owned(), place: self.place.clone(), keys, problems: self.problems }
     }
 
     /// Names what the table describes; messages begin with it.
@@ -90,9 +76,7 @@ impl<'t> Table<'t> {
 
     /// The place of a key's value, or of the table where the key is absent.
     pub(super) fn place_of(&self, key: &str) -> Place {
-        self.keys
-            .get(key)
-            .map_or_else(|| self.place(), Spanned::span)
+        self.keys.get(key).map_or_else(|| self.place(), Spanned::span)
     }
 
     /// The line of a place in the same text.
@@ -129,10 +113,7 @@ impl<'t> Table<'t> {
     /// The value of a key that must be there.
     pub(super) fn required<T>(&self, key: &str, example: &str, value: Option<T>) -> Option<T> {
         if !self.has(key) {
-            self.refuse(
-                self.place(),
-                format_args!("{key} is missing; write {example}"),
-            );
+            self.refuse(self.place(), format_args!("{key} is missing; write {example}"));
         }
         value
     }
@@ -169,10 +150,7 @@ impl<'t> Table<'t> {
         let value = self.required(key, example, self.keys.get(key))?;
         let array = self.typed(key, value, wanted, DeValue::as_array)?;
         if array.get_ref().is_empty() {
-            self.refuse(
-                value.span(),
-                format_args!("{key} is empty; write {example}"),
-            );
+            self.refuse(value.span(), format_args!("{key} is empty; write {example}"));
         }
         let texts = array.get_ref().iter();
         let texts = texts.filter_map(|text| self.typed(key, text, wanted, DeValue::as_str));
@@ -182,17 +160,9 @@ impl<'t> Table<'t> {
     pub(super) fn table(&self, key: &str) -> Option<Self> {
         let value = self.keys.get(key)?;
         let table = self.typed(key, value, "a table", DeValue::as_table)?;
-        let what = if self.what.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}, {key}", self.what)
-        };
-        Some(Self {
-            what,
-            place: value.span(),
-            keys: table.into_inner(),
-            problems: self.problems,
-        })
+        let what =
+            if self.what.is_empty() { key.to_owned() } else { format!("{}, {key}", self.what) };
+        Some(Self { what, place: value.span(), keys: table.into_inner(), problems: self.problems })
     }
 
     /// The tables under a key, as `[[key]]` or as an array of inline tables.
@@ -219,11 +189,8 @@ impl<'t> Table<'t> {
     /// A string that is one of some words, or is made of parts.
     pub(super) fn parsed<T: FromStr<Err = String>>(&self, key: &str) -> Option<Spanned<T>> {
         let text = self.text(key)?;
-        let value = text
-            .get_ref()
-            .parse()
-            .map_err(|reason| self.refuse(text.span(), reason))
-            .ok()?;
+        let value =
+            text.get_ref().parse().map_err(|reason| self.refuse(text.span(), reason)).ok()?;
         Some(Spanned::new(text.span(), value))
     }
 
@@ -237,10 +204,7 @@ impl<'t> Table<'t> {
         let found = read(value.get_ref());
         if found.is_none() {
             let kind = kind(value.get_ref());
-            self.refuse(
-                value.span(),
-                format_args!("{key} must be {wanted}, not {kind}"),
-            );
+            self.refuse(value.span(), format_args!("{key} must be {wanted}, not {kind}"));
         }
         found.map(|found| Spanned::new(value.span(), found))
     }
@@ -268,10 +232,7 @@ fn unknown_key(name: &str, known: &[&str]) -> String {
         Some((distance, key)) if distance <= 2.max(name.len() / 3) && distance < key.len() => {
             format!("unknown key \"{name}\"; did you mean \"{key}\"?")
         }
-        _ => format!(
-            "unknown key \"{name}\"; the keys here are: {}",
-            known.join(", ")
-        ),
+        _ => format!("unknown key \"{name}\"; the keys here are: {}", known.join(", ")),
     }
 }
 

@@ -24,41 +24,25 @@ pub(super) fn model() -> impl Strategy<Value = Model> {
             address: Ipv4Addr::new(192, 0, 2, index as u8).into(),
             ..vip
         });
-        Model {
-            node,
-            vips: vips.collect(),
-        }
+        Model { node, vips: vips.collect() }
     })
 }
 
 fn node() -> impl Strategy<Value = Node> {
     let path = || "/[a-z \"\\\\é]{0,20}";
-    let listen = select(vec![
-        "127.0.0.1:9101".parse().unwrap(),
-        "[::1]:80".parse().unwrap(),
-    ]);
+    let listen = select(vec!["127.0.0.1:9101".parse().unwrap(), "[::1]:80".parse().unwrap()]);
     let xdp = select(vec![XdpChoice::Auto, XdpChoice::Native, XdpChoice::Generic]);
     let seed = any::<[u64; 2]>().prop_map(|words| HashSeed(Seed(words)));
-    (
-        "[a-z0-9.@-]{2,15}",
-        xdp,
-        path(),
-        path(),
-        path(),
-        option::of(seed),
-        option::of(listen),
-    )
-        .prop_map(
-            |(interface, xdp, socket, state_dir, pin_dir, hash_seed, listen)| Node {
-                interfaces: vec![interface.replace("..", "lo")],
-                xdp,
-                socket: socket.into(),
-                state_dir: state_dir.into(),
-                pin_dir: pin_dir.into(),
-                hash_seed,
-                listen,
-            },
-        )
+    ("[a-z0-9.@-]{2,15}", xdp, path(), path(), path(), option::of(seed), option::of(listen))
+        .prop_map(|(interface, xdp, socket, state_dir, pin_dir, hash_seed, listen)| Node {
+            interfaces: vec![interface.replace("..", "lo")],
+            xdp,
+            socket: socket.into(),
+            state_dir: state_dir.into(),
+            pin_dir: pin_dir.into(),
+            hash_seed,
+            listen,
+        })
 }
 
 fn vip() -> impl Strategy<Value = Vip> {
@@ -67,11 +51,7 @@ fn vip() -> impl Strategy<Value = Vip> {
         select(vec![HashMode::Flow, HashMode::Source]),
         select(vec![UdpMode::Flow, UdpMode::Packet]),
     );
-    let timeouts = [
-        duration(604_800_000),
-        duration(604_800_000),
-        duration(604_800_000),
-    ];
+    let timeouts = [duration(604_800_000), duration(604_800_000), duration(604_800_000)];
     (
         "[A-Za-z0-9._-]{1,60}",
         ports(),
@@ -119,10 +99,7 @@ fn ports() -> impl Strategy<Value = Vec<Ports>> {
     vec(entry, 1..5).prop_map(|entries| {
         let mut kept: Vec<Ports> = Vec::new();
         for entry in entries {
-            if !kept
-                .iter()
-                .any(|other| other.covers(entry) || entry.covers(*other))
-            {
+            if !kept.iter().any(|other| other.covers(entry) || entry.covers(*other)) {
                 kept.push(entry);
             }
         }
@@ -132,11 +109,7 @@ fn ports() -> impl Strategy<Value = Vec<Ports>> {
 
 fn pool() -> impl Strategy<Value = Vec<Real>> {
     let real = || {
-        let state = select(vec![
-            RealState::Active,
-            RealState::Drain,
-            RealState::Disabled,
-        ]);
+        let state = select(vec![RealState::Active, RealState::Drain, RealState::Disabled]);
         (0..=256u16, state, option::of(any::<[u8; 5]>()))
     };
     let addresses: BoxedStrategy<BTreeSet<u8>> = btree_set(1..80u8, 0..6).boxed();
@@ -161,14 +134,7 @@ fn check() -> impl Strategy<Value = Check> {
     let http =
         (1..=u16::MAX, "/[!-~]{0,20}").prop_map(|(port, path)| CheckKind::Http { port, path });
     let via = select(vec![CheckVia::Vip, CheckVia::Rip]);
-    (
-        prop_oneof![tcp, http],
-        via,
-        duration(3_600_000),
-        duration(3_600_000),
-        1..=100u32,
-        1..=100u32,
-    )
+    (prop_oneof![tcp, http], via, duration(3_600_000), duration(3_600_000), 1..=100u32, 1..=100u32)
         .prop_map(|(kind, via, a, b, rise, fall)| Check {
             kind,
             via,

@@ -32,32 +32,19 @@ pub struct StoreError {
 ///
 /// If any step fails. Only the last, the directory's sync, fails after the new text stands.
 pub fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
-    let failed = |step| {
-        move |source| StoreError {
-            path: path.to_owned(),
-            step,
-            replaced: false,
-            source,
-        }
-    };
+    let failed =
+        |step| move |source| StoreError { path: path.to_owned(), step, replaced: false, source };
     let target = fs::canonicalize(path).map_err(failed("find it"))?;
     let original = fs::metadata(&target).map_err(failed("read its mode and owner"))?;
     let directory = target.parent().unwrap_or(Path::new("/"));
     let synced = File::open(directory).map_err(failed("open its directory"))?;
     let mut new = NamedTempFile::new_in(directory).map_err(failed("create a file beside it"))?;
-    new.write_all(text.as_bytes())
-        .map_err(failed("write the new text"))?;
+    new.write_all(text.as_bytes()).map_err(failed("write the new text"))?;
     keep_owner_and_mode(new.as_file(), &original)
         .map_err(failed("give the new text its owner and mode"))?;
-    new.as_file()
-        .sync_all()
-        .map_err(failed("write the new text"))?;
-    new.persist(&target)
-        .map_err(|error| failed("rename the new text to it")(error.error))?;
-    let undurable = |source| StoreError {
-        replaced: true,
-        ..failed("sync its directory")(source)
-    };
+    new.as_file().sync_all().map_err(failed("write the new text"))?;
+    new.persist(&target).map_err(|error| failed("rename the new text to it")(error.error))?;
+    let undurable = |source| StoreError { replaced: true, ..failed("sync its directory")(source) };
     synced.sync_all().map_err(undurable)
 }
 
@@ -106,9 +93,8 @@ mod tests {
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -185,10 +171,7 @@ mod tests {
         let file = Path::new("/proc/self/comm");
         let before = fs::read_to_string(file).unwrap();
         let error = replace(file, "new").unwrap_err();
-        assert_eq!(
-            (error.step, error.replaced),
-            ("create a file beside it", false)
-        );
+        assert_eq!((error.step, error.replaced), ("create a file beside it", false));
         assert!(error.to_string().contains("/proc/self/comm"), "{error}");
         assert_eq!(fs::read_to_string(file).unwrap(), before);
     }

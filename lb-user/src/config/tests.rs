@@ -71,10 +71,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     );
     assert_eq!((node.hash_seed, node.listen), (None, None));
     let vip = &model.vips[0];
-    assert_eq!(
-        (vip.announce, vip.hash, vip.udp),
-        (Announce::Arp, HashMode::Flow, UdpMode::Flow)
-    );
+    assert_eq!((vip.announce, vip.hash, vip.udp), (Announce::Arp, HashMode::Flow, UdpMode::Flow));
     assert_eq!(
         [vip.idle_timeout, vip.drain_timeout, vip.udp_idle_timeout].map(|d| d.as_secs()),
         [900, 3600, 30]
@@ -89,27 +86,11 @@ fn the_least_configuration_has_the_documented_defaults() {
 #[test]
 fn a_check_has_the_documented_defaults_and_the_only_tcp_port() {
     let [interval, timeout] = [2, 1].map(std::time::Duration::from_secs);
-    let kind = CheckKind::Http {
-        port: 80,
-        path: "/".into(),
-    };
-    let expected = Check {
-        kind,
-        via: CheckVia::Vip,
-        interval,
-        timeout,
-        rise: 2,
-        fall: 3,
-    };
-    assert_eq!(
-        parse(&with_check("type = \"http\"")).unwrap().vips[0].check,
-        Some(expected)
-    );
+    let kind = CheckKind::Http { port: 80, path: "/".into() };
+    let expected = Check { kind, via: CheckVia::Vip, interval, timeout, rise: 2, fall: 3 };
+    assert_eq!(parse(&with_check("type = \"http\"")).unwrap().vips[0].check, Some(expected));
     let short = parse(&with_check("type = \"tcp\", interval = \"500ms\"")).unwrap();
-    assert_eq!(
-        short.vips[0].check.as_ref().unwrap().timeout.as_millis(),
-        500
-    );
+    assert_eq!(short.vips[0].check.as_ref().unwrap().timeout.as_millis(), 500);
 }
 
 #[test]
@@ -126,10 +107,7 @@ fn vips_may_share_an_address_and_exact_ports_stand_beside_wildcards() {
     let model = parse(&with_node(&vips.concat())).unwrap();
     assert_eq!(
         model.vips[3].ports,
-        [
-            Ports::One(Protocol::Udp, 53),
-            Ports::One(Protocol::Tcp, 443)
-        ]
+        [Ports::One(Protocol::Udp, 53), Ports::One(Protocol::Tcp, 443)]
     );
 }
 
@@ -138,18 +116,9 @@ fn broken_toml_is_refused_at_its_first_mistake() {
     check(
         |text| text.to_owned(),
         &[
-            (
-                "[node\ninterfaces = [1 2",
-                "1:6: not TOML: unclosed table, expected `]`",
-            ),
-            (
-                "[node]\nxdp = \"auto\"\nxdp = \"auto\"\n",
-                "3:1: not TOML: duplicate key",
-            ),
-            (
-                "[node]\ninterfaces = [\"eth0\"\n",
-                "2:21: not TOML: unclosed array, expected `]`",
-            ),
+            ("[node\ninterfaces = [1 2", "1:6: not TOML: unclosed table, expected `]`"),
+            ("[node]\nxdp = \"auto\"\nxdp = \"auto\"\n", "3:1: not TOML: duplicate key"),
+            ("[node]\ninterfaces = [\"eth0\"\n", "2:21: not TOML: unclosed array, expected `]`"),
         ],
     );
 }
@@ -174,10 +143,7 @@ fn unknown_keys_are_refused_at_every_level_with_the_nearest_known_one() {
     );
     check(
         with_vip,
-        &[(
-            "[[vip.reals]]",
-            "7:7: vip \"web\": unknown key \"reals\"; did you mean \"real\"?",
-        )],
+        &[("[[vip.reals]]", "7:7: vip \"web\": unknown key \"reals\"; did you mean \"real\"?")],
     );
     check(
         with_real,
@@ -220,12 +186,7 @@ fn every_problem_is_reported_not_the_first_alone() {
 fn what_is_typed_cannot_break_a_message_into_lines() {
     let text = with_name("name = \"a\\nb\"");
     assert_eq!(refused(&text).lines().count(), 1);
-    assert!(
-        parse(&with_vip("hash = \"x\\ny\""))
-            .unwrap_err()
-            .messages()
-            .contains("x\\ny")
-    );
+    assert!(parse(&with_vip("hash = \"x\\ny\"")).unwrap_err().messages().contains("x\\ny"));
 }
 
 #[test]
@@ -240,14 +201,8 @@ fn a_wrong_interface_is_refused() {
         assert_eq!(refused(&text), not_a_name(name));
     }
     for (text, expected) in [
-        (
-            "",
-            "1:1: node: interfaces is missing; write interfaces = [\"eth0\"]",
-        ),
-        (
-            "[node]\n",
-            "1:1: node: interfaces is missing; write interfaces = [\"eth0\"]",
-        ),
+        ("", "1:1: node: interfaces is missing; write interfaces = [\"eth0\"]"),
+        ("[node]\n", "1:1: node: interfaces is missing; write interfaces = [\"eth0\"]"),
         (
             "node = 3\n",
             "1:1: node: interfaces is missing; write interfaces = [\"eth0\"]\n1:8: node must be a table, not a whole number",
@@ -301,23 +256,14 @@ fn a_wrong_setting_of_the_node_is_refused() {
                 "3:10: node: socket is 108 bytes long; a Unix socket's path has at most 107",
             ),
             ("hash_seed = \"00ff\"", &format!("3:13: node: {seed}")),
-            (
-                "hash_seed = \"zz112233445566778899aabbccddeeff\"",
-                &format!("3:13: node: {seed}"),
-            ),
+            ("hash_seed = \"zz112233445566778899aabbccddeeff\"", &format!("3:13: node: {seed}")),
             (
                 "listen = \"127.0.0.1\"",
                 "3:10: node: listen \"127.0.0.1\" is not an address with a port; write one such as 127.0.0.1:9101",
             ),
-            (
-                "listen = 9101",
-                "3:10: node: listen must be a string, not a whole number",
-            ),
+            ("listen = 9101", "3:10: node: listen must be a string, not a whole number"),
             ("listen = \"[::1]:9101\"", "accepted"),
-            (
-                "hash_seed = \"00112233445566778899aAbBcCdDeEfF\"",
-                "accepted",
-            ),
+            ("hash_seed = \"00112233445566778899aAbBcCdDeEfF\"", "accepted"),
         ],
     );
 }
@@ -333,14 +279,8 @@ fn a_wrong_name_is_refused() {
     check(
         with_name,
         &[
-            (
-                "",
-                "3:1: vip number 1: name is missing; write name = \"web\"",
-            ),
-            (
-                "name = true",
-                "4:8: vip number 1: name must be a string, not true or false",
-            ),
+            ("", "3:1: vip number 1: name is missing; write name = \"web\""),
+            ("name = true", "4:8: vip number 1: name must be a string, not true or false"),
             ("name = \"A.b_c-9\"", "accepted"),
         ],
     );
@@ -372,14 +312,8 @@ fn a_wrong_address_of_a_vip_is_refused() {
     let such = "write an IPv4 address such as 192.0.2.10";
     for (address, reason) in [
         ("192.0.2", format!("\"192.0.2\" is not an address; {such}")),
-        (
-            "192.0.2.010",
-            format!("\"192.0.2.010\" is not an address; {such}"),
-        ),
-        (
-            "web.example",
-            format!("\"web.example\" is not an address; {such}"),
-        ),
+        ("192.0.2.010", format!("\"192.0.2.010\" is not an address; {such}")),
+        ("web.example", format!("\"web.example\" is not an address; {such}")),
         (
             "192.0.2.10:80",
             "\"192.0.2.10:80\" has a port; write address = \"192.0.2.10\" and the port in ports"
@@ -389,26 +323,11 @@ fn a_wrong_address_of_a_vip_is_refused() {
             "2001:db8::1",
             "\"2001:db8::1\": IPv6 is not supported yet; use an IPv4 address".to_owned(),
         ),
-        (
-            "0.0.0.0",
-            format!("0.0.0.0 is not the address of a machine; {one}"),
-        ),
-        (
-            "0.1.2.3",
-            format!("0.1.2.3 is not the address of a machine; {one}"),
-        ),
-        (
-            "127.0.0.1",
-            format!("127.0.0.1 is a loopback address; {one}"),
-        ),
-        (
-            "224.0.0.18",
-            format!("224.0.0.18 is a multicast address; {one}"),
-        ),
-        (
-            "255.255.255.255",
-            format!("255.255.255.255 is the broadcast address; {one}"),
-        ),
+        ("0.0.0.0", format!("0.0.0.0 is not the address of a machine; {one}")),
+        ("0.1.2.3", format!("0.1.2.3 is not the address of a machine; {one}")),
+        ("127.0.0.1", format!("127.0.0.1 is a loopback address; {one}")),
+        ("224.0.0.18", format!("224.0.0.18 is a multicast address; {one}")),
+        ("255.255.255.255", format!("255.255.255.255 is the broadcast address; {one}")),
     ] {
         assert_eq!(
             refused(&with_address(&format!("address = \"{address}\""))),
@@ -423,14 +342,8 @@ fn wrong_ports_are_refused() {
     check(
         with_ports,
         &[
-            (
-                "",
-                "3:1: vip \"web\": ports is missing; write ports = [\"tcp/80\"]",
-            ),
-            (
-                "ports = []",
-                "6:9: vip \"web\": ports is empty; write ports = [\"tcp/80\"]",
-            ),
+            ("", "3:1: vip \"web\": ports is missing; write ports = [\"tcp/80\"]"),
+            ("ports = []", "6:9: vip \"web\": ports is empty; write ports = [\"tcp/80\"]"),
             (
                 "ports = \"tcp/80\"",
                 "6:9: vip \"web\": ports must be a list of strings, not a string",
@@ -439,22 +352,10 @@ fn wrong_ports_are_refused() {
                 "ports = [80]",
                 "6:10: vip \"web\": ports must be a list of strings, not a whole number",
             ),
-            (
-                "ports = [\"80\"]",
-                &format!("6:10: vip \"web\": \"80\" {write}"),
-            ),
-            (
-                "ports = [\"sctp/80\"]",
-                &format!("6:10: vip \"web\": \"sctp/80\" {write}"),
-            ),
-            (
-                "ports = [\"tcp/65536\"]",
-                &format!("6:10: vip \"web\": \"tcp/65536\" {write}"),
-            ),
-            (
-                "ports = [\"tcp/80:8080\"]",
-                &format!("6:10: vip \"web\": \"tcp/80:8080\" {write}"),
-            ),
+            ("ports = [\"80\"]", &format!("6:10: vip \"web\": \"80\" {write}")),
+            ("ports = [\"sctp/80\"]", &format!("6:10: vip \"web\": \"sctp/80\" {write}")),
+            ("ports = [\"tcp/65536\"]", &format!("6:10: vip \"web\": \"tcp/65536\" {write}")),
+            ("ports = [\"tcp/80:8080\"]", &format!("6:10: vip \"web\": \"tcp/80:8080\" {write}")),
             (
                 "ports = [\"udp/0\"]",
                 "6:10: vip \"web\": \"udp/0\": port 0 cannot be served; write udp/* for all ports",
@@ -490,18 +391,9 @@ fn a_wrong_word_or_duration_of_a_vip_is_refused() {
                 "announce = \"bgp\"",
                 "7:12: vip \"web\": unknown announce mode \"bgp\"; one of: arp, none",
             ),
-            (
-                "hash = \"rr\"",
-                "7:8: vip \"web\": unknown hash mode \"rr\"; one of: flow, source",
-            ),
-            (
-                "udp = \"Flow\"",
-                "7:7: vip \"web\": unknown udp mode \"Flow\"; one of: flow, packet",
-            ),
-            (
-                "idle_timeout = \"15\"",
-                &format!("7:16: vip \"web\": idle_timeout \"15\" {write}"),
-            ),
+            ("hash = \"rr\"", "7:8: vip \"web\": unknown hash mode \"rr\"; one of: flow, source"),
+            ("udp = \"Flow\"", "7:7: vip \"web\": unknown udp mode \"Flow\"; one of: flow, packet"),
+            ("idle_timeout = \"15\"", &format!("7:16: vip \"web\": idle_timeout \"15\" {write}")),
             (
                 "idle_timeout = 15",
                 "7:16: vip \"web\": idle_timeout must be a string, not a whole number",
@@ -540,22 +432,10 @@ fn a_wrong_address_of_a_real_is_refused() {
             "2001:db8::1",
             "\"2001:db8::1\": IPv6 is not supported yet; use an IPv4 address".to_owned(),
         ),
-        (
-            "127.0.0.2",
-            format!("127.0.0.2 is a loopback address; {one}"),
-        ),
-        (
-            "0.0.0.0",
-            format!("0.0.0.0 is not the address of a machine; {one}"),
-        ),
-        (
-            "239.1.1.1",
-            format!("239.1.1.1 is a multicast address; {one}"),
-        ),
-        (
-            "255.255.255.255",
-            format!("255.255.255.255 is the broadcast address; {one}"),
-        ),
+        ("127.0.0.2", format!("127.0.0.2 is a loopback address; {one}")),
+        ("0.0.0.0", format!("0.0.0.0 is not the address of a machine; {one}")),
+        ("239.1.1.1", format!("239.1.1.1 is a multicast address; {one}")),
+        ("255.255.255.255", format!("255.255.255.255 is the broadcast address; {one}")),
         (
             "10.0.0.11:8080",
             "\"10.0.0.11:8080\": direct server return cannot translate ports; \
@@ -586,10 +466,7 @@ fn a_port_of_a_real_is_refused_with_the_reason() {
     let reason = "a real server has no port of its own: direct server return cannot translate ports; \
                   remove it and let the real server listen on the VIP's port";
     for key in ["port = 8080", "ports = [\"tcp/8080\"]"] {
-        assert_eq!(
-            refused(&with_real(key)),
-            format!("9:1: vip \"web\", real 10.0.0.11: {reason}")
-        );
+        assert_eq!(refused(&with_real(key)), format!("9:1: vip \"web\", real 10.0.0.11: {reason}"));
     }
 }
 
@@ -599,31 +476,15 @@ fn a_wrong_setting_of_a_real_is_refused() {
     let range = "a whole number from 0 to 256";
     let machine = "is not the address of one machine (zero, broadcast or multicast)";
     for (line, place, reason) in [
-        (
-            "weight = -1",
-            "9:10",
-            format!("weight -1 is out of range; write {range}"),
-        ),
-        (
-            "weight = 257",
-            "9:10",
-            format!("weight 257 is out of range; write {range}"),
-        ),
+        ("weight = -1", "9:10", format!("weight -1 is out of range; write {range}")),
+        ("weight = 257", "9:10", format!("weight 257 is out of range; write {range}")),
         (
             "weight = 99999999999999999999",
             "9:10",
             format!("weight 99999999999999999999 is out of range; write {range}"),
         ),
-        (
-            "weight = 1.0",
-            "9:10",
-            format!("weight must be {range}, not a number with a fraction"),
-        ),
-        (
-            "weight = \"1\"",
-            "9:10",
-            format!("weight must be {range}, not a string"),
-        ),
+        ("weight = 1.0", "9:10", format!("weight must be {range}, not a number with a fraction")),
+        ("weight = \"1\"", "9:10", format!("weight must be {range}, not a string")),
         (
             "state = \"down\"",
             "9:9",
@@ -634,34 +495,13 @@ fn a_wrong_setting_of_a_real_is_refused() {
             "9:7",
             "\"02-00-00-00-00-0b\" is not a MAC address; write it as 02:00:00:00:00:0b".to_owned(),
         ),
-        (
-            "mac = \"00:00:00:00:00:00\"",
-            "9:7",
-            format!("00:00:00:00:00:00 {machine}"),
-        ),
-        (
-            "mac = \"01:00:5e:00:00:01\"",
-            "9:7",
-            format!("01:00:5e:00:00:01 {machine}"),
-        ),
-        (
-            "mac = \"ff:ff:ff:ff:ff:ff\"",
-            "9:7",
-            format!("ff:ff:ff:ff:ff:ff {machine}"),
-        ),
+        ("mac = \"00:00:00:00:00:00\"", "9:7", format!("00:00:00:00:00:00 {machine}")),
+        ("mac = \"01:00:5e:00:00:01\"", "9:7", format!("01:00:5e:00:00:01 {machine}")),
+        ("mac = \"ff:ff:ff:ff:ff:ff\"", "9:7", format!("ff:ff:ff:ff:ff:ff {machine}")),
     ] {
-        assert_eq!(
-            refused(&with_real(line)),
-            format!("{place}: {at} {reason}"),
-            "{line}"
-        );
+        assert_eq!(refused(&with_real(line)), format!("{place}: {at} {reason}"), "{line}");
     }
-    for line in [
-        "weight = 0",
-        "weight = 256",
-        "weight = 0x10",
-        "mac = \"02:00:00:00:00:0B\"",
-    ] {
+    for line in ["weight = 0", "weight = 256", "weight = 0x10", "mac = \"02:00:00:00:00:0B\""] {
         assert_eq!(refused(&with_real(line)), "accepted", "{line}");
     }
 }
@@ -705,9 +545,7 @@ fn a_server_that_stands_twice_in_a_pool_is_refused() {
 #[test]
 fn vips_that_cannot_be_beside_each_other_are_refused() {
     let second = |name: &str, address: &str, rest: &str| {
-        with_vip(&format!(
-            "[[vip]]\nname = \"{name}\"\naddress = \"{address}\"\nports = [{rest}"
-        ))
+        with_vip(&format!("[[vip]]\nname = \"{name}\"\naddress = \"{address}\"\nports = [{rest}"))
     };
     for (text, expected) in [
         (
@@ -719,11 +557,7 @@ fn vips_that_cannot_be_beside_each_other_are_refused() {
             "10:20: vip \"dns\": udp/80 of 192.0.2.10 is already served by vip \"web\"; use another port or address",
         ),
         (
-            second(
-                "dns",
-                "192.0.2.11",
-                "\"any\"]\nreal = [{ address = \"192.0.2.10\" }]",
-            ),
+            second("dns", "192.0.2.11", "\"any\"]\nreal = [{ address = \"192.0.2.10\" }]"),
             "11:21: vip \"dns\": real 192.0.2.10 is the address of vip \"web\"; write the server's own address",
         ),
     ] {
@@ -735,16 +569,8 @@ fn vips_that_cannot_be_beside_each_other_are_refused() {
 fn a_wrong_check_is_refused() {
     let at = "vip \"web\", check:";
     for (fields, place, reason) in [
-        (
-            "port = 80",
-            "7:9",
-            "type is missing; write type = \"tcp\" or type = \"http\"",
-        ),
-        (
-            "type = \"smtp\"",
-            "7:18",
-            "unknown type \"smtp\"; one of: tcp, http",
-        ),
+        ("port = 80", "7:9", "type is missing; write type = \"tcp\" or type = \"http\""),
+        ("type = \"smtp\"", "7:18", "unknown type \"smtp\"; one of: tcp, http"),
         (
             "type = \"https\"",
             "7:18",
@@ -780,11 +606,7 @@ fn a_wrong_check_is_refused() {
             "7:33",
             "path \"/a b\" is not a path; write one such as /healthz, without spaces",
         ),
-        (
-            "type = \"tcp\", via = \"nat\"",
-            "7:31",
-            "unknown check path \"nat\"; one of: vip, rip",
-        ),
+        ("type = \"tcp\", via = \"nat\"", "7:31", "unknown check path \"nat\"; one of: vip, rip"),
         (
             "type = \"tcp\", interval = \"1s\", timeout = \"2s\"",
             "7:52",
@@ -806,11 +628,7 @@ fn a_wrong_check_is_refused() {
             "fall 0 is out of range; write a whole number from 1 to 100",
         ),
     ] {
-        assert_eq!(
-            refused(&with_check(fields)),
-            format!("{place}: {at} {reason}"),
-            "{fields}"
-        );
+        assert_eq!(refused(&with_check(fields)), format!("{place}: {at} {reason}"), "{fields}");
     }
     assert_eq!(
         refused(&with_vip("check = \"tcp\"")),
@@ -820,12 +638,7 @@ fn a_wrong_check_is_refused() {
 
 #[test]
 fn a_check_without_port_is_refused_where_no_single_tcp_port_can_be_taken() {
-    for ports in [
-        "\"tcp/80\", \"tcp/81\"",
-        "\"udp/53\"",
-        "\"tcp/*\"",
-        "\"any\"",
-    ] {
+    for ports in ["\"tcp/80\", \"tcp/81\"", "\"udp/53\"", "\"tcp/*\"", "\"any\""] {
         let text = with_check("type = \"tcp\"").replace("\"tcp/80\", \"udp/80\"", ports);
         let expected = "7:9: vip \"web\", check: port is missing, and the VIP has not exactly one tcp port to take for it; write port = 80";
         assert_eq!(refused(&text), expected, "{ports}");
@@ -833,13 +646,8 @@ fn a_check_without_port_is_refused_where_no_single_tcp_port_can_be_taken() {
 }
 
 fn many_reals(vip: usize, count: usize) -> String {
-    let real = |index: usize| {
-        format!(
-            "{{ address = \"10.{vip}.{}.{}\" }}",
-            index >> 8,
-            index & 255
-        )
-    };
+    let real =
+        |index: usize| format!("{{ address = \"10.{vip}.{}.{}\" }}", index >> 8, index & 255);
     let reals: Vec<_> = (0..count).map(real).collect();
     format!(
         "[[vip]]\nname = \"v{vip}\"\naddress = \"192.0.2.{vip}\"\nports = [\"any\"]\nreal = [{}]\n",
@@ -851,10 +659,7 @@ fn many_reals(vip: usize, count: usize) -> String {
 fn a_pool_beyond_the_limit_is_refused() {
     assert_eq!(refused(&with_node(&many_reals(1, 4096))), "accepted");
     let found = refused(&with_node(&many_reals(1, 4097)));
-    assert!(
-        found.ends_with(": vip \"v1\": 4097 reals; at most 4096 fit into one pool"),
-        "{found}"
-    );
+    assert!(found.ends_with(": vip \"v1\": 4097 reals; at most 4096 fit into one pool"), "{found}");
 }
 
 #[test]
@@ -872,18 +677,13 @@ fn vips_beyond_the_datapaths_tables_are_refused() {
 #[test]
 fn service_keys_beyond_the_datapaths_table_are_refused() {
     let vip = |protocol: &str, count: usize| {
-        let ports: Vec<_> = (1..=count)
-            .map(|port| format!("\"{protocol}/{port}\""))
-            .collect();
+        let ports: Vec<_> = (1..=count).map(|port| format!("\"{protocol}/{port}\"")).collect();
         format!(
             "[[vip]]\nname = \"{protocol}\"\naddress = \"192.0.2.10\"\nports = [{}]\n",
             ports.join(", ")
         )
     };
-    assert_eq!(
-        refused(&with_node(&(vip("tcp", 32_000) + &vip("udp", 767)))),
-        "accepted"
-    );
+    assert_eq!(refused(&with_node(&(vip("tcp", 32_000) + &vip("udp", 767)))), "accepted");
     assert_eq!(
         refused(&with_node(&(vip("tcp", 32_000) + &vip("udp", 768)))),
         "7:1: vip \"udp\": more than 32768 service keys (one for each address and each of ports); this VIP does not fit"

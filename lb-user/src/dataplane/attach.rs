@@ -1,13 +1,19 @@
 //! Attaches the program to an interface by a pinned link, or takes the one over that is there.
 
 use std::{
+    ffi::CString,
     fs, io,
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::{Path, PathBuf},
 };
 
 use aya::programs::{
-    ProgramError, Xdp, XdpMode, loaded_programs,
+    ProgramError, Xdp, XdpMode,
     links::{FdLink, PinnedLink},
+    loaded_programs,
     xdp::XdpLink,
 };
 use futures_util::TryStreamExt as _;
@@ -146,10 +152,49 @@ fn pins(pin_dir: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(pins)
 }
 
-/// Removes a pinned link or a directory of pinned maps.
+/// Removes a directory of pinned maps, or a pinned link after detaching what it holds.
 fn unpin(path: &Path) -> Result<(), Error> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        detach_link(path).and_then(|()| fs::remove_file(path))
+    };
     removed.map_err(|source| Error::PinDirectory { path: path.to_owned(), source })
+}
+
+/// Detaches a pinned link before this returns: after the removal of its pin alone, the kernel
+/// detaches whenever it gets to it.
+fn detach_link(pin: &Path) -> io::Result<()> {
+    // The first fields of `union bpf_attr` for these commands (include/uapi/linux/bpf.h).
+    #[repr(C)]
+    struct Get {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    #[repr(C)]
+    struct Detach {
+        link: u32,
+    }
+    const OBJ_GET: libc::c_int = 7;
+    const LINK_DETACH: libc::c_int = 34;
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let get = Get { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    // SAFETY: `get` and the path that it points to live through the call, which only reads them.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, OBJ_GET, &raw const get, size_of::<Get>()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    let link = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    let detach = Detach { link: link.as_raw_fd() as u32 };
+    let size = size_of::<Detach>();
+    // SAFETY: `detach` lives through the call, which only reads it.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, LINK_DETACH, &raw const detach, size) };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn link_pin(pin_dir: &Path, interface: &str) -> PathBuf {

@@ -13,8 +13,7 @@ use aya::{
     util::nr_cpus,
 };
 use lb_common::{
-    Counters, Entry, Member, Outcome, PortWord, RealWord, Slot, TableWord, TraceRecord,
-    limits,
+    Counters, Entry, Member, Outcome, PortWord, RealWord, Slot, TableWord, TraceRecord, limits,
 };
 
 use super::{
@@ -378,4 +377,3 @@ fn missing(name: &str) -> Error {
 fn unreadable(error: &MapError) -> Error {
     Error::Kernel { what: "reading counters".to_owned(), detail: error.to_string() }
 }
-

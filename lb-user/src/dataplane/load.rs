@@ -21,7 +21,9 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 #[derive(Debug, Error)]
 pub enum Error {
     /// Not root, and no capabilities.
-    #[error("no permission to {what}: run lbd as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")]
+    #[error(
+        "no permission to {what}: run lbd as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    )]
     NoPermission {
         /// What was tried.
         what: &'static str,
@@ -106,7 +108,10 @@ pub enum Error {
 
 impl Error {
     /// The kernel's refusal, with its own words.
-    pub(super) fn kernel(what: impl Into<String>, error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(super) fn kernel(
+        what: impl Into<String>,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Self {
         Self::Kernel { what: what.into(), detail: chain(error) }
     }
 }

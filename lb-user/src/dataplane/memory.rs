@@ -2,9 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, net::IpAddr};
 
-use lb_common::{
-    Counters, Entry, Outcome, PortWord, RealWord, Seed, Slot, TableWord, limits,
-};
+use lb_common::{Counters, Entry, Outcome, PortWord, RealWord, Seed, Slot, TableWord, limits};
 use lb_ebpf::{
     Forward,
     packet::Packet,

@@ -58,16 +58,18 @@ fn any_real() -> impl Strategy<Value = DesiredReal> {
 }
 
 fn any_vip() -> impl Strategy<Value = DesiredVip> {
-    (1u8..6, vec(any_real(), 0..20), any::<bool>(), 0u8..3).prop_map(|(number, mut reals, local, kind)| {
-        let mut seen = BTreeSet::new();
-        reals.retain(|real| seen.insert(real.address));
-        let ports = match kind {
-            0 => vec![Ports::One(Protocol::Tcp, 80), Ports::One(Protocol::Tcp, 443)],
-            1 => vec![Ports::All(Protocol::Tcp)],
-            _ => vec![Ports::Any],
-        };
-        DesiredVip { local, ..vip(number, ports, reals) }
-    })
+    (1u8..6, vec(any_real(), 0..20), any::<bool>(), 0u8..3).prop_map(
+        |(number, mut reals, local, kind)| {
+            let mut seen = BTreeSet::new();
+            reals.retain(|real| seen.insert(real.address));
+            let ports = match kind {
+                0 => vec![Ports::One(Protocol::Tcp, 80), Ports::One(Protocol::Tcp, 443)],
+                1 => vec![Ports::All(Protocol::Tcp)],
+                _ => vec![Ports::Any],
+            };
+            DesiredVip { local, ..vip(number, ports, reals) }
+        },
+    )
 }
 
 fn any_desired() -> impl Strategy<Value = Desired> {
@@ -93,10 +95,13 @@ fn check_flows(memory: &Memory, desired: &Desired) {
             match memory.process(&mut after) {
                 Ok(forward) => {
                     assert!(usable.contains(&after[..6]), "{vip:?} {after:02x?}");
-                    assert_eq!(memory.address(forward.place).map(|real| match real {
-                        IpAddr::V4(real) => real.octets()[3],
-                        IpAddr::V6(_) => 0,
-                    }), Some(after[5]));
+                    assert_eq!(
+                        memory.address(forward.place).map(|real| match real {
+                            IpAddr::V4(real) => real.octets()[3],
+                            IpAddr::V6(_) => 0,
+                        }),
+                        Some(after[5])
+                    );
                     assert_eq!(after[6..12], OWN);
                     assert_eq!(after[12..], before[12..]);
                 }
@@ -163,7 +168,10 @@ fn a_real_keeps_its_place_when_others_come_and_go() {
     let first = at(vec![real(11, 1, true), real(12, 1, true)], &State::default());
     let second = at(vec![real(12, 1, true), real(13, 1, true)], &first);
     let member = |state: &State, last: u8| {
-        state.blocks[0].members.get(&IpAddr::from([10, 0, 0, last])).map(|real| real.member.number())
+        state.blocks[0]
+            .members
+            .get(&IpAddr::from([10, 0, 0, last]))
+            .map(|real| real.member.number())
     };
     assert_eq!(member(&first, 12), member(&second, 12));
     assert_eq!(member(&second, 11), None);
@@ -225,8 +233,7 @@ fn the_most_specific_service_of_an_address_wins() {
 #[test]
 fn an_address_that_is_assigned_here_leaves_the_rest_to_the_local_stack() {
     for (local, outcome) in [(true, Outcome::VipLocal), (false, Outcome::NoService)] {
-        let wanted =
-            DesiredVip { local, ..vip(1, vec![Ports::One(Protocol::Tcp, 80)], vec![]) };
+        let wanted = DesiredVip { local, ..vip(1, vec![Ports::One(Protocol::Tcp, 80)], vec![]) };
         let planned = plan(&State::default(), &Desired { seed: SEED, vips: vec![wanted.clone()] });
         let planned = planned.expect("a plan");
         assert!(planned.state.entries.iter().any(|entry| entry.has(Entry::LOCAL) == local));
@@ -239,7 +246,8 @@ fn an_address_that_is_assigned_here_leaves_the_rest_to_the_local_stack() {
 
 /// A VIP with every kind of service, in memory.
 fn everything() -> (Memory, DesiredVip) {
-    let wanted = vip(1, vec![Ports::One(Protocol::Tcp, 80)], vec![real(11, 1, true), real(12, 1, true)]);
+    let wanted =
+        vip(1, vec![Ports::One(Protocol::Tcp, 80)], vec![real(11, 1, true), real(12, 1, true)]);
     let desired = Desired { seed: SEED, vips: vec![wanted.clone()] };
     let mut memory = Memory::new(OWN, SEED);
     let Ok(()) = memory.apply(&plan(&State::default(), &desired).expect("a plan").ops);

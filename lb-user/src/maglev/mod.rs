@@ -84,10 +84,7 @@ fn permutation(candidate: &Candidate, seed: &Seed, len: u32) -> Permutation {
 
 /// Deals the slots turn by turn: who has a turn takes the first free slot that it wishes for.
 fn populate(permutations: &[Permutation], len: u32) -> Vec<u16> {
-    let mut next: Vec<u32> = permutations
-        .iter()
-        .map(|permutation| permutation.offset)
-        .collect();
+    let mut next: Vec<u32> = permutations.iter().map(|permutation| permutation.offset).collect();
     let turns = turns(permutations, len);
     let mut ring = vec![NOBODY; turns.len()];
     for index in turns {
@@ -125,16 +122,12 @@ fn turns(permutations: &[Permutation], len: u32) -> Vec<u16> {
 /// How many slots each is to own: its exact part rounded down, and the slots that are left to the
 /// largest remainders.
 fn shares(permutations: &[Permutation], len: u32) -> Vec<u32> {
-    let sum: u64 = permutations
-        .iter()
-        .map(|permutation| u64::from(permutation.weight))
-        .sum();
+    let sum: u64 = permutations.iter().map(|permutation| u64::from(permutation.weight)).sum();
     if sum == 0 {
         return vec![0; permutations.len()];
     }
-    let exact = permutations
-        .iter()
-        .map(|permutation| u64::from(len) * u64::from(permutation.weight));
+    let exact =
+        permutations.iter().map(|permutation| u64::from(len) * u64::from(permutation.weight));
     let (mut shares, remainders): (Vec<_>, Vec<_>) =
         exact.map(|part| ((part / sum) as u32, part % sum)).unzip();
     let left = len - shares.iter().sum::<u32>();

@@ -28,13 +28,7 @@ pub fn deal(
     let classes = classes(candidates, up, seed);
     let slots = (0u64..).zip(ring);
     slots
-        .map(|(slot, owner)| {
-            if up(*owner) {
-                Some(*owner)
-            } else {
-                best(&classes, slot)
-            }
-        })
+        .map(|(slot, owner)| if up(*owner) { Some(*owner) } else { best(&classes, slot) })
         .collect()
 }
 
@@ -56,10 +50,7 @@ fn classes(candidates: &[Candidate], up: impl Fn(u16) -> bool, seed: &Seed) -> V
     for (index, candidate) in (0u16..).zip(candidates) {
         if up(index) && candidate.weight > 0 {
             let key = hash(Use::Rendezvous, candidate.address, seed);
-            classes
-                .entry(Reverse(candidate.weight))
-                .or_default()
-                .push(Member { key, index });
+            classes.entry(Reverse(candidate.weight)).or_default().push(Member { key, index });
         }
     }
     let sorted = |(Reverse(weight), mut members): (_, Vec<Member>)| {
@@ -95,10 +86,7 @@ fn best(classes: &[Class], slot: u64) -> Option<u16> {
 impl Class {
     fn best(&self, slot: u64) -> Option<(u64, u16)> {
         let slot = spread(slot);
-        let hashed = self
-            .members
-            .iter()
-            .map(|member| (mix(member.key ^ slot), member.index));
+        let hashed = self.members.iter().map(|member| (mix(member.key ^ slot), member.index));
         hashed.reduce(|best, next| if next.0 > best.0 { next } else { best })
     }
 }

@@ -10,10 +10,7 @@ fn pool(weights: &[u16]) -> Vec<Candidate> {
     let address = |index: u32| IpAddr::from((0x0a00_0001 + index).to_be_bytes());
     (0u32..)
         .zip(weights)
-        .map(|(index, weight)| Candidate {
-            address: address(index),
-            weight: *weight,
-        })
+        .map(|(index, weight)| Candidate { address: address(index), weight: *weight })
         .collect()
 }
 
@@ -26,15 +23,11 @@ fn counts(owners: impl IntoIterator<Item = u16>, candidates: usize) -> Vec<u32> 
 }
 
 fn addresses(ring: &[Option<u16>], candidates: &[Candidate]) -> Vec<Option<IpAddr>> {
-    ring.iter()
-        .map(|owner| owner.map(|index| candidates[usize::from(index)].address))
-        .collect()
+    ring.iter().map(|owner| owner.map(|index| candidates[usize::from(index)].address)).collect()
 }
 
 fn all_but(down: &[usize], candidates: usize) -> Vec<bool> {
-    (0..candidates)
-        .map(|index| !down.contains(&index))
-        .collect()
+    (0..candidates).map(|index| !down.contains(&index)).collect()
 }
 
 prop_compose! {
@@ -59,22 +52,14 @@ fn lengths() -> impl Strategy<Value = u32> {
 
 #[test]
 fn the_worked_example_of_the_paper_comes_out() {
-    let wish = |offset, skip| Permutation {
-        offset,
-        skip,
-        weight: 1,
-    };
+    let wish = |offset, skip| Permutation { offset, skip, weight: 1 };
     let ring = populate(&[wish(3, 4), wish(0, 2), wish(3, 1)], 7);
     assert_eq!(ring, [1, 0, 1, 0, 2, 2, 0]);
 }
 
 #[test]
 fn the_worked_example_comes_out_with_any_common_weight() {
-    let wish = |offset, skip| Permutation {
-        offset,
-        skip,
-        weight: 77,
-    };
+    let wish = |offset, skip| Permutation { offset, skip, weight: 77 };
     let ring = populate(&[wish(3, 4), wish(0, 2), wish(3, 1)], 7);
     assert_eq!(ring, [1, 0, 1, 0, 2, 2, 0]);
 }
@@ -90,27 +75,19 @@ fn nobody_owns_no_slots() {
 #[test]
 fn the_ring_is_the_one_that_other_balancers_compute() {
     assert_eq!(ring(&pool(&[1, 2, 3]), &SEED, 13), RING);
-    assert_eq!(
-        deal(&RING, &pool(&[1, 2, 3]), &[true, true, false], &SEED),
-        DEALT.map(Some)
-    );
+    assert_eq!(deal(&RING, &pool(&[1, 2, 3]), &[true, true, false], &SEED), DEALT.map(Some));
 }
 const RING: [u16; 13] = [0, 1, 1, 0, 2, 2, 2, 2, 1, 2, 1, 2, 2];
 const DEALT: [u16; 13] = [0, 1, 1, 0, 0, 1, 0, 0, 1, 0, 1, 1, 1];
 
 #[test]
 fn two_to_one_is_two_to_one() {
-    assert_eq!(
-        counts(ring(&pool(&[2, 1]), &SEED, 65_537), 2),
-        [43_691, 21_846]
-    );
+    assert_eq!(counts(ring(&pool(&[2, 1]), &SEED, 65_537), 2), [43_691, 21_846]);
 }
 
 #[test]
 fn one_heavy_among_many_light_owns_no_more_than_its_part() {
-    let weights: Vec<_> = std::iter::once(256)
-        .chain(std::iter::repeat_n(1, 255))
-        .collect();
+    let weights: Vec<_> = std::iter::once(256).chain(std::iter::repeat_n(1, 255)).collect();
     let counts = counts(ring(&pool(&weights), &SEED, 16_381), 256);
     assert_eq!(counts[0], 8207);
     assert!(counts[1..].iter().all(|count| [32, 33].contains(count)));
@@ -135,13 +112,8 @@ fn a_candidate_without_weight_is_dealt_nothing() {
 fn adding_a_candidate_moves_little_more_than_it_takes() {
     let before = ring(&pool(&[10; 50]), &SEED, 65_537);
     let after = ring(&pool(&[10; 51]), &SEED, 65_537);
-    let moved = iter::zip(&before, &after)
-        .filter(|(a, b)| a != b && **b != 50)
-        .count();
-    assert!(
-        moved < 65_537 / 33,
-        "{moved} slots moved between those that stayed"
-    );
+    let moved = iter::zip(&before, &after).filter(|(a, b)| a != b && **b != 50).count();
+    assert!(moved < 65_537 / 33, "{moved} slots moved between those that stayed");
 }
 
 proptest! {
@@ -237,10 +209,7 @@ fn dealt_slots_are_spread_by_weight() {
         let part = f64::from(candidate.weight) / 40.0;
         // Six standard deviations of a binomial distribution.
         let margin = 6.0 * (total * part * (1.0 - part)).sqrt();
-        assert!(
-            (f64::from(count) - total * part).abs() < margin,
-            "{count} for {part} of {total}"
-        );
+        assert!((f64::from(count) - total * part).abs() < margin, "{count} for {part} of {total}");
     }
 }
 
@@ -256,11 +225,7 @@ fn how_long_a_ring_takes() {
     };
     for (name, len, weights) in [
         ("65537 slots, 1000 equal", 65_537, vec![1; 1000]),
-        (
-            "65537 slots, 1000 of 256 weights",
-            65_537,
-            (1..=256).cycle().take(1000).collect(),
-        ),
+        ("65537 slots, 1000 of 256 weights", 65_537, (1..=256).cycle().take(1000).collect()),
         ("262139 slots, 4096 equal", limits::RING_MAX, vec![1; 4096]),
         ("1021 slots, 10 equal", 1021, vec![1; 10]),
     ] {
@@ -272,8 +237,6 @@ fn how_long_a_ring_takes() {
         timed("  one down", &|| {
             deal(&ring, &candidates, &all_but(&[0], candidates.len()), &SEED).len()
         });
-        timed("  half down", &|| {
-            deal(&ring, &candidates, &half, &SEED).len()
-        });
+        timed("  half down", &|| deal(&ring, &candidates, &half, &SEED).len());
     }
 }

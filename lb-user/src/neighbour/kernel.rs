@@ -55,9 +55,7 @@ pub(super) fn subscribe() -> Result<Subscription, Error> {
         }
         use MulticastGroup::{Ipv4Ifaddr, Ipv6Ifaddr, Link, Neigh};
         let groups = [Link, Neigh, Ipv4Ifaddr, Ipv6Ifaddr];
-        let groups = groups
-            .into_iter()
-            .fold(0, |bits, group| bits | 1 << (group as u32 - 1));
+        let groups = groups.into_iter().fold(0, |bits, group| bits | 1 << (group as u32 - 1));
         socket.socket_mut().bind(&SocketAddr::new(0, groups))?;
         Ok(NetlinkFramed::new(socket))
     };
@@ -96,9 +94,7 @@ impl Kernel {
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(message(key)));
         request.header.flags = NLM_F_REQUEST;
         let mut handle = self.0.clone();
-        let mut answers = handle
-            .request(request)
-            .map_err(|error| refused(REQUEST, error))?;
+        let mut answers = handle.request(request).map_err(|error| refused(REQUEST, error))?;
         let answer = in_time(REQUEST, answers.next()).await?;
         match answer.map(|answer| answer.payload) {
             Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(message))) => {
@@ -106,10 +102,7 @@ impl Kernel {
             }
             Some(NetlinkPayload::Error(error)) => match error.to_io() {
                 error if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-                source => Err(Error::Refused {
-                    request: REQUEST,
-                    source,
-                }),
+                source => Err(Error::Refused { request: REQUEST, source }),
             },
             other => Err(garbled(REQUEST, &other)),
         }
@@ -118,19 +111,12 @@ impl Kernel {
     /// Makes the kernel resolve or confirm an address. Not for entries that someone else set.
     pub(super) async fn use_neighbour(&self, key: Key) -> Result<(), Error> {
         let add = self.0.neighbours().add(key.interface, key.address);
-        let add = add
-            .state(NeighbourState::None)
-            .flags(NeighbourFlags::Use)
-            .replace();
+        let add = add.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
         request("use a neighbour", add.execute()).await
     }
 
     pub(super) async fn delete_neighbour(&self, key: Key) -> Result<(), Error> {
-        request(
-            "delete a neighbour",
-            self.0.neighbours().del(message(key)).execute(),
-        )
-        .await
+        request("delete a neighbour", self.0.neighbours().del(message(key)).execute()).await
     }
 
     pub(super) async fn route(&self, address: IpAddr) -> Result<Route, Error> {
@@ -140,38 +126,25 @@ impl Kernel {
         let query = query.map_err(|error| garbled(REQUEST, &error))?.build();
         let answer = collect(REQUEST, self.0.route().get(query).execute()).await;
         let answer = answer.map_err(|error| match error {
-            Error::Refused { source, .. } => Error::NoRoute {
-                address,
-                reason: source.to_string(),
-            },
+            Error::Refused { source, .. } => Error::NoRoute { address, reason: source.to_string() },
             other => other,
         })?;
-        let answer = answer
-            .first()
-            .ok_or_else(|| garbled(REQUEST, &"no answer"))?;
+        let answer = answer.first().ok_or_else(|| garbled(REQUEST, &"no answer"))?;
         route(answer, address)
     }
 }
 
 fn message(Key { interface, address }: Key) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
-    message.header.family = if address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
+    message.header.family =
+        if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     message.header.ifindex = interface;
-    message.attributes = vec![NeighbourAttribute::Destination(NeighbourAddress::from(
-        address,
-    ))];
+    message.attributes = vec![NeighbourAttribute::Destination(NeighbourAddress::from(address))];
     message
 }
 
 fn route(message: &RouteMessage, address: IpAddr) -> Result<Route, Error> {
-    let no_route = |reason: &str| Error::NoRoute {
-        address,
-        reason: reason.to_owned(),
-    };
+    let no_route = |reason: &str| Error::NoRoute { address, reason: reason.to_owned() };
     match message.header.kind {
         RouteType::Unicast => {}
         RouteType::Local => return Err(no_route("it is an address of this machine")),
@@ -199,41 +172,28 @@ async fn collect<T>(
     request: &'static str,
     answers: impl Stream<Item = Result<T, rtnetlink::Error>>,
 ) -> Result<Vec<T>, Error> {
-    in_time(request, answers.try_collect())
-        .await?
-        .map_err(|error| refused(request, error))
+    in_time(request, answers.try_collect()).await?.map_err(|error| refused(request, error))
 }
 
 async fn request(
     request: &'static str,
     answer: impl Future<Output = Result<(), rtnetlink::Error>>,
 ) -> Result<(), Error> {
-    in_time(request, answer)
-        .await?
-        .map_err(|error| refused(request, error))
+    in_time(request, answer).await?.map_err(|error| refused(request, error))
 }
 
 async fn in_time<T>(request: &'static str, answer: impl Future<Output = T>) -> Result<T, Error> {
-    let late = |_| Error::Refused {
-        request,
-        source: io::ErrorKind::TimedOut.into(),
-    };
+    let late = |_| Error::Refused { request, source: io::ErrorKind::TimedOut.into() };
     tokio::time::timeout(PATIENCE, answer).await.map_err(late)
 }
 
 fn refused(request: &'static str, error: rtnetlink::Error) -> Error {
     match error {
-        rtnetlink::Error::NetlinkError(error) => Error::Refused {
-            request,
-            source: error.to_io(),
-        },
+        rtnetlink::Error::NetlinkError(error) => Error::Refused { request, source: error.to_io() },
         other => garbled(request, &other),
     }
 }
 
 fn garbled(request: &'static str, reason: &dyn std::fmt::Debug) -> Error {
-    Error::Garbled {
-        request,
-        reason: format!("{reason:?}"),
-    }
+    Error::Garbled { request, reason: format!("{reason:?}") }
 }

@@ -131,11 +131,7 @@ impl Watcher {
         let (wanted, changes) = watch::channel(Wanted::new());
         let task = watch_task::Task::new(kernel.clone(), changes, events);
         let task = tokio::spawn(task.run(subscription));
-        Ok(Self {
-            wanted,
-            kernel,
-            task,
-        })
+        Ok(Self { wanted, kernel, task })
     }
 
     /// Keeps exactly these addresses of an interface resolved, in place of those before.

@@ -42,9 +42,7 @@ impl Namespace {
     /// Runs asynchronous `work` in the namespace.
     pub(crate) fn run_async<T: Send>(&self, work: impl AsyncFnOnce() -> T + Send) -> T {
         self.run(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(work())
         })
     }
@@ -76,15 +74,8 @@ impl Cable {
 }
 
 fn ip(arguments: &str) {
-    let done = Command::new("ip")
-        .args(arguments.split_whitespace())
-        .output()
-        .unwrap();
-    assert!(
-        done.status.success(),
-        "ip {arguments}: {}",
-        String::from_utf8_lossy(&done.stderr)
-    );
+    let done = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
+    assert!(done.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// The index of `eth0` where this is called.

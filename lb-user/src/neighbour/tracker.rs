@@ -39,10 +39,7 @@ impl Tracker {
     pub(super) fn want(&mut self, wanted: &Wanted, now: Instant) -> bool {
         let keys = |(interface, addresses): (&u32, &BTreeSet<IpAddr>)| {
             let interface = *interface;
-            let key = move |address: &IpAddr| Key {
-                interface,
-                address: *address,
-            };
+            let key = move |address: &IpAddr| Key { interface, address: *address };
             addresses.iter().map(key).collect::<Vec<_>>()
         };
         let wanted: BTreeSet<_> = wanted.iter().flat_map(keys).collect();
@@ -78,10 +75,7 @@ impl Tracker {
             Some(Hold::Asking) => self.push_at(key, now + RETRY),
             Some(Hold::GivenUp) | None => self.push_at(key, now),
         }
-        self.tell(
-            key,
-            entry.map_or(Resolution::Pending, |entry| entry.resolution),
-        )
+        self.tell(key, entry.map_or(Resolution::Pending, |entry| entry.resolution))
     }
 
     fn tell(&mut self, key: Key, resolution: Resolution) -> Option<Event> {
@@ -94,11 +88,7 @@ impl Tracker {
             return None;
         }
         let Key { interface, address } = key;
-        Some(Event::Neighbour {
-            interface,
-            address,
-            state,
-        })
+        Some(Event::Neighbour { interface, address, state })
     }
 
     /// When the next push is due.
@@ -127,12 +117,7 @@ impl Tracker {
     }
 
     fn push_where(&mut self, which: impl Fn(&Key) -> bool, now: Instant) {
-        let keys: Vec<_> = self
-            .tracked
-            .keys()
-            .filter(|key| which(key))
-            .copied()
-            .collect();
+        let keys: Vec<_> = self.tracked.keys().filter(|key| which(key)).copied().collect();
         for key in keys {
             self.push_at(key, now);
         }
@@ -148,11 +133,7 @@ impl Tracker {
 
     /// Needs no push for now.
     pub(super) fn settle(&mut self, key: Key) {
-        if let Some(at) = self
-            .tracked
-            .get_mut(&key)
-            .and_then(|tracked| tracked.due.take())
-        {
+        if let Some(at) = self.tracked.get_mut(&key).and_then(|tracked| tracked.due.take()) {
             self.due.remove(&(at, key));
         }
     }
@@ -163,10 +144,8 @@ mod tests {
     use super::*;
     use crate::model::Mac;
 
-    const KEY: Key = Key {
-        interface: 2,
-        address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
-    };
+    const KEY: Key =
+        Key { interface: 2, address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)) };
     const MAC: Resolution = Resolution::Resolved(Mac([2, 0, 0, 0, 0, 1]));
 
     fn entry(resolution: Resolution, hold: Hold) -> Option<Entry> {
@@ -174,11 +153,7 @@ mod tests {
     }
 
     fn told(state: Resolution) -> Option<Event> {
-        Some(Event::Neighbour {
-            interface: KEY.interface,
-            address: KEY.address,
-            state,
-        })
+        Some(Event::Neighbour { interface: KEY.interface, address: KEY.address, state })
     }
 
     fn wanting(addresses: &[IpAddr]) -> Wanted {
@@ -220,14 +195,8 @@ mod tests {
             told(Resolution::Failed)
         );
         assert_eq!(tracker.observe(KEY, None, now), None);
-        assert_eq!(
-            tracker.observe(KEY, entry(Resolution::Pending, Hold::Asking), now),
-            None
-        );
-        assert_eq!(
-            tracker.observe(KEY, entry(MAC, Hold::Fresh), now),
-            told(MAC)
-        );
+        assert_eq!(tracker.observe(KEY, entry(Resolution::Pending, Hold::Asking), now), None);
+        assert_eq!(tracker.observe(KEY, entry(MAC, Hold::Fresh), now), told(MAC));
         assert_eq!(tracker.next(), None);
     }
 
@@ -248,9 +217,8 @@ mod tests {
     fn thousands_are_taken_in_bounded_batches_and_none_is_forgotten() {
         let now = Instant::now();
         let mut tracker = Tracker::default();
-        let addresses: Vec<IpAddr> = (0..4096u32)
-            .map(|n| (0x0a00_0000 + n).to_be_bytes().into())
-            .collect();
+        let addresses: Vec<IpAddr> =
+            (0..4096u32).map(|n| (0x0a00_0000 + n).to_be_bytes().into()).collect();
         tracker.want(&wanting(&addresses), now);
         let mut taken = BTreeSet::new();
         for _ in 0..64 {

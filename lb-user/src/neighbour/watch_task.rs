@@ -54,14 +54,7 @@ impl Task {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let (links, tracker) = (Links::default(), Tracker::default());
-        Self {
-            kernel,
-            wanted,
-            events,
-            links,
-            tracker,
-            rested: Instant::now(),
-        }
+        Self { kernel, wanted, events, links, tracker, rested: Instant::now() }
     }
 
     /// Until nobody listens.
@@ -147,10 +140,7 @@ impl Task {
 
     async fn tell(&mut self, events: impl IntoIterator<Item = Event>) -> Result<(), Closed> {
         for event in events {
-            if let Event::Link {
-                index, up: true, ..
-            } = event
-            {
+            if let Event::Link { index, up: true, .. } = event {
                 self.tracker.push_interface(index, Instant::now());
             }
             self.events.send(event).await.map_err(|_| Closed)?;
@@ -186,9 +176,7 @@ impl Task {
     async fn neighbours(&mut self) -> Result<Vec<Event>, Error> {
         let entries = self.kernel.neighbours().await?;
         let now = Instant::now();
-        let tracked = entries
-            .into_iter()
-            .filter(|(key, _)| self.tracker.tracks(*key));
+        let tracked = entries.into_iter().filter(|(key, _)| self.tracker.tracks(*key));
         let tracked: Vec<_> = tracked.collect();
         let seen: BTreeSet<_> = tracked.iter().map(|(key, _)| *key).collect();
         self.tracker.push_unseen(&seen, now);
@@ -254,9 +242,5 @@ impl Task {
 /// `netlink_rcv_wake`): a list asked for before that could miss a change for good.
 fn drain(subscription: &mut Subscription) {
     // Without tokio's budget, at the end of which a full socket looks like an empty one.
-    while tokio::task::unconstrained(subscription.next())
-        .now_or_never()
-        .flatten()
-        .is_some()
-    {}
+    while tokio::task::unconstrained(subscription.next()).now_or_never().flatten().is_some() {}
 }

@@ -47,44 +47,29 @@ pub(super) enum Hold {
 }
 
 pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(Key, Entry)> {
-    let address = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
-                Some(IpAddr::V4(*address))
-            }
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => {
-                Some(IpAddr::V6(*address))
-            }
-            _ => None,
-        })?;
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
+            Some(IpAddr::V4(*address))
+        }
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => {
+            Some(IpAddr::V6(*address))
+        }
+        _ => None,
+    })?;
     if message.header.flags.contains(NeighbourFlags::Proxy) {
         return None;
     }
-    let entry = Entry {
-        resolution: resolution(message),
-        hold: hold(message),
-    };
-    Some((
-        Key {
-            interface: message.header.ifindex,
-            address,
-        },
-        entry,
-    ))
+    let entry = Entry { resolution: resolution(message), hold: hold(message) };
+    Some((Key { interface: message.header.ifindex, address }, entry))
 }
 
 fn resolution(message: &NeighbourMessage) -> Resolution {
     use NeighbourState::{Delay, Failed, Noarp, Permanent, Probe, Reachable, Stale};
     let mac = || {
-        message
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                NeighbourAttribute::LinkLayerAddress(bytes) => unicast(bytes),
-                _ => None,
-            })
+        message.attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => unicast(bytes),
+            _ => None,
+        })
     };
     match message.header.state {
         Reachable | Stale | Delay | Probe | Permanent | Noarp => {
@@ -136,18 +121,8 @@ pub(super) fn link(message: &LinkMessage) -> Option<(u32, Link)> {
             _ => {}
         }
     }
-    let up = message
-        .header
-        .flags
-        .contains(LinkFlags::Up | LinkFlags::Running);
-    Some((
-        message.header.index,
-        Link {
-            name: name?,
-            mac,
-            up,
-        },
-    ))
+    let up = message.header.flags.contains(LinkFlags::Up | LinkFlags::Running);
+    Some((message.header.index, Link { name: name?, mac, up }))
 }
 
 /// An address of this machine; the same one may stand on several interfaces, and on one of them
@@ -175,17 +150,9 @@ pub(super) fn local(message: &AddressMessage) -> Option<Local> {
         })
     };
     let address = own.or_else(plain)?;
-    Some(Local {
-        address,
-        interface: message.header.index,
-        prefix: message.header.prefix_len,
-    })
+    Some(Local { address, interface: message.header.index, prefix: message.header.prefix_len })
 }
 
 fn unicast(bytes: &[u8]) -> Option<Mac> {
-    bytes
-        .try_into()
-        .ok()
-        .map(Mac)
-        .filter(|mac| mac.is_unicast())
+    bytes.try_into().ok().map(Mac).filter(|mac| mac.is_unicast())
 }

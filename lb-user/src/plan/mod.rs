@@ -78,7 +78,8 @@ pub enum PlanError {
     /// The arena is full.
     #[error(
         "vip \"{vip}\": no room for a ring of {slots} slots (all rings together may have {}); \
-         use fewer VIPs or smaller pools", limits::RING_SLOTS
+         use fewer VIPs or smaller pools",
+        limits::RING_SLOTS
     )]
     NoRing {
         /// Whose ring.
@@ -89,7 +90,8 @@ pub enum PlanError {
     /// The arrays of reals are full.
     #[error(
         "vip \"{vip}\": no room for a pool of {places} places (all pools together may have {}); \
-         use fewer VIPs or smaller pools", limits::REALS
+         use fewer VIPs or smaller pools",
+        limits::REALS
     )]
     NoPool {
         /// Whose pool.
@@ -100,7 +102,8 @@ pub enum PlanError {
     /// The service table is full.
     #[error(
         "{keys} addresses and ports are more than the {} that the service table holds; \
-         use tcp/*, udp/* or any instead of single ports", limits::SERVICE_KEYS
+         use tcp/*, udp/* or any instead of single ports",
+        limits::SERVICE_KEYS
     )]
     TooManyServices {
         /// How many.
@@ -134,9 +137,8 @@ fn claim(actual: &State, desired: &Desired) -> Vec<Option<usize>> {
     let mut free = vec![true; actual.blocks.len()];
     let mut claimed = |vip: &DesiredVip| {
         let by_name = |block: &Block| block.name.as_deref() == Some(&vip.name);
-        let by_key = |block: &Block| {
-            block.name.is_none() && vip.keys().any(|key| actual.serves(block, key))
-        };
+        let by_key =
+            |block: &Block| block.name.is_none() && vip.keys().any(|key| actual.serves(block, key));
         let candidates = || actual.blocks.iter().enumerate().filter(|(index, _)| free[*index]);
         let found = candidates()
             .find(|(_, block)| by_name(block))
@@ -360,9 +362,9 @@ impl Block {
 
 impl State {
     fn serves(&self, block: &Block, key: u64) -> bool {
-        self.entries.iter().any(|entry| {
-            entry.key == key && entry.ring_len != 0 && entry.ring == block.ring
-        })
+        self.entries
+            .iter()
+            .any(|entry| entry.key == key && entry.ring_len != 0 && entry.ring == block.ring)
     }
 }
 
@@ -402,4 +404,3 @@ fn entries(vips: &[DesiredVip], blocks: &[Block]) -> Result<Vec<Entry>, PlanErro
     }
     Ok(entries.into_values().collect())
 }
-

@@ -6,12 +6,11 @@ use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use super::{Probed, Reconciler};
 use crate::{
-    announce::{self, Addresses},
+    announce::{self, Addresses, Found, PATIENCE},
     api::{
         request::{Change, Reply},
         types::Done,
@@ -19,9 +18,6 @@ use crate::{
     config::store,
     model::{Announce, Mac, Model},
 };
-
-/// How long a probe waits for an answer.
-const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The daemon's part in making VIPs found.
 pub struct Announcing {
@@ -57,6 +53,8 @@ impl Announcing {
     }
 
     fn remember(&self) -> io::Result<()> {
+        // `store` replaces files; the first one is empty.
+        fs::OpenOptions::new().create(true).append(true).open(&self.file)?;
         let text: String = self.assigned.iter().map(|address| format!("{address}\n")).collect();
         store::replace(&self.file, &text).map_err(io::Error::other)
     }
@@ -67,12 +65,18 @@ impl Announcing {
         self.conflicts.get(&address).copied()
     }
 
-    /// Assigns an address, remembered first: a crash in between leaves no orphan.
+    /// Assigns an address, remembered first: a crash in between leaves no orphan. One that is there
+    /// already is the operator's.
     async fn assign(&mut self, interface: u32, address: IpAddr) -> io::Result<()> {
-        if self.assigned.insert(address) {
+        let new = self.assigned.insert(address);
+        if new {
             self.remember()?;
         }
-        self.addresses.assign(interface, address).await.map_err(io::Error::other)?;
+        let found = self.addresses.assign(interface, address).await.map_err(io::Error::other)?;
+        if new && found == Found::Present {
+            self.assigned.remove(&address);
+            self.remember()?;
+        }
         Ok(())
     }
 
@@ -204,7 +208,10 @@ impl Reconciler {
     /// A MAC address, with the real server it belongs to if it is one.
     pub(super) fn name_of(&self, mac: Mac) -> String {
         let reals = self.config.model.vips.iter().flat_map(|vip| &vip.reals);
-        match reals.map(|real| (real, self.reach(real).mac())).find(|(_, known)| *known == Some(mac)) {
+        match reals
+            .map(|real| (real, self.reach(real).mac()))
+            .find(|(_, known)| *known == Some(mac))
+        {
             Some((real, _)) => format!(
                 "{mac} (real {}: set arp_ignore=1 and arp_announce=2 there before the VIP)",
                 real.address
@@ -212,7 +219,6 @@ impl Reconciler {
             None => mac.to_string(),
         }
     }
-
 }
 
 fn v4(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {

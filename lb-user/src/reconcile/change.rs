@@ -33,6 +33,7 @@ impl Reconciler {
                     Ok((edited, plan)) => self.commit(&change, edited, plan).await,
                     Err(refusal) => Err(refusal),
                 };
+                self.announce().await;
                 // An asker that has gone away needs no answer.
                 drop(reply.send(result));
             }
@@ -57,6 +58,7 @@ impl Reconciler {
         let (edited, plan) = self.prepare(&change)?;
         let done = self.commit(&change, edited, plan).await?;
         self.assign(addresses).await;
+        self.announce().await;
         Ok(done)
     }
 
@@ -86,23 +88,22 @@ impl Reconciler {
     }
 
     /// Writes the file, then the tables.
-    async fn commit(&mut self, change: &Change, edited: Edited, plan: Plan) -> Result<Done, Refusal> {
+    async fn commit(
+        &mut self,
+        change: &Change,
+        edited: Edited,
+        plan: Plan,
+    ) -> Result<Done, Refusal> {
         store::replace(&self.config.path, &edited.text)
             .map_err(|error| Refusal::failed(format!("nothing was changed: {error}")))?;
         self.config.text = edited.text;
         self.config.model = edited.model;
         self.apply(plan);
-        self.refresh().await;
+        self.track().await;
+        self.reconcile();
         let message = describe(change);
         log::info!("{message}");
         Ok(Done { message })
-    }
-
-    /// After the configuration has changed: reals to resolve, addresses to announce.
-    async fn refresh(&mut self) {
-        self.track().await;
-        self.reconcile();
-        self.announce().await;
     }
 
     /// Reads the file again. A bad one is refused whole.
@@ -116,7 +117,9 @@ impl Reconciler {
             });
         let (text, model) = match loaded {
             Ok(loaded) => loaded,
-            Err(error) => return log::error!("not reloaded, the old configuration goes on:\n{error}"),
+            Err(error) => {
+                return log::error!("not reloaded, the old configuration goes on:\n{error}");
+            }
         };
         if model.node != self.config.model.node {
             log::warn!("changes in [node] take effect when lbd is restarted");
@@ -126,7 +129,9 @@ impl Reconciler {
         }
         self.config.text = text;
         self.config.model = Model { node: self.config.model.node.clone(), ..model };
-        self.refresh().await;
+        self.track().await;
+        self.reconcile();
+        self.announce().await;
         log::info!("{} reloaded", path.display());
     }
 

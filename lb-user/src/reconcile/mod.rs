@@ -226,9 +226,9 @@ impl Reconciler {
 
     /// Brings the datapath to what configuration and network ask for now.
     pub fn reconcile(&mut self) {
-        self.kernel.set_port(self.network.interface.mac.map_or(PortWord::default(), |mac| {
-            PortWord::new(mac.0)
-        }));
+        self.kernel.set_port(
+            self.network.interface.mac.map_or(PortWord::default(), |mac| PortWord::new(mac.0)),
+        );
         self.judge();
         match self.plan(&self.config.model, &self.state) {
             Ok(plan) => self.apply(plan),

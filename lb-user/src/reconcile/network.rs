@@ -63,7 +63,9 @@ impl Network {
                 }
             }
             Event::LinkGone { index, name } if index == self.interface.index => {
-                log::error!("interface {name} is gone: nothing is forwarded; restart lbd once it is back");
+                log::error!(
+                    "interface {name} is gone: nothing is forwarded; restart lbd once it is back"
+                );
             }
             Event::LocalAddress { address, present: true } => {
                 self.local.insert(address);
@@ -142,8 +144,14 @@ mod tests {
     fn asking_again_changes_nothing_until_there_is_an_answer() {
         assert_eq!(after(&[Resolution::Pending]), Reach::Inherited(MAC));
         let other = Mac([2, 0, 0, 0, 0, 12]);
-        assert_eq!(after(&[Resolution::Pending, Resolution::Resolved(other)]), Reach::Resolved(other));
-        assert_eq!(after(&[Resolution::Resolved(other), Resolution::Pending]), Reach::Resolved(other));
+        assert_eq!(
+            after(&[Resolution::Pending, Resolution::Resolved(other)]),
+            Reach::Resolved(other)
+        );
+        assert_eq!(
+            after(&[Resolution::Resolved(other), Resolution::Pending]),
+            Reach::Resolved(other)
+        );
     }
 
     #[test]

@@ -20,7 +20,10 @@ impl Reconciler {
             let mut vips = Vec::new();
             for vip in &self.config.model.vips {
                 vips.extend(
-                    self.state.block(&vip.name).map(|block| self.vip_status(vip, block)).transpose()?,
+                    self.state
+                        .block(&vip.name)
+                        .map(|block| self.vip_status(vip, block))
+                        .transpose()?,
                 );
             }
             Ok(Status { node: self.node_status(), vips, outcomes: self.outcomes()? })
@@ -72,7 +75,8 @@ impl Reconciler {
             hash: vip.hash.to_string(),
             announced: vip.announce == Announce::Arp && self.network.local.contains(&vip.address),
             ring: block.ring_len(),
-            tracked_slots: block.slots.iter().filter(|slot| slot.previous().is_some()).count() as u32,
+            tracked_slots: block.slots.iter().filter(|slot| slot.previous().is_some()).count()
+                as u32,
             packets: sum(total.packets, |real| real.packets),
             bytes: sum(total.bytes, |real| real.bytes),
             flows: sum(total.flows, |real| real.flows),
@@ -112,16 +116,22 @@ impl Reconciler {
 
     /// The VIP's state, and why it is so.
     fn vip_state(&self, vip: &Vip, reals: &[RealStatus]) -> (&'static str, String) {
-        let conflict = self.announcing.conflict(vip.address).map(|mac| {
-            format!("not announced: {mac} answers for {} already", vip.address)
-        });
-        let active = |real: &&RealStatus| real.state == RealState::Active.to_string() && real.weight > 0;
+        let conflict = self
+            .announcing
+            .conflict(vip.address)
+            .map(|mac| format!("not announced: {mac} answers for {} already", vip.address));
+        let active =
+            |real: &&RealStatus| real.state == RealState::Active.to_string() && real.weight > 0;
         let wanted = reals.iter().filter(active).count();
         let usable = reals.iter().filter(active).filter(|real| real.health != "down").count();
         let (state, reason) = match usable {
-            0 if wanted == 0 => ("down", "no active real: `lbctl real add` or `real enable`".to_owned()),
+            0 if wanted == 0 => {
+                ("down", "no active real: `lbctl real add` or `real enable`".to_owned())
+            }
             0 => ("down", format!("none of {wanted} active reals is usable")),
-            _ if usable < wanted => ("degraded", format!("{usable} of {wanted} active reals are usable")),
+            _ if usable < wanted => {
+                ("degraded", format!("{usable} of {wanted} active reals are usable"))
+            }
             _ => ("up", String::new()),
         };
         match conflict {

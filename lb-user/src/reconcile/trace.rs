@@ -68,7 +68,9 @@ impl Reconciler {
         config: Option<&str>,
     ) -> Result<(State, Found), Refusal> {
         let model = match config {
-            Some(text) => config::parse(text).map_err(|errors| Refusal::invalid(errors.messages()))?,
+            Some(text) => {
+                config::parse(text).map_err(|errors| Refusal::invalid(errors.messages()))?
+            }
             None => self.config.model.clone(),
         };
         let seed = model.node.hash_seed.unwrap_or(self.seed).0;
@@ -96,8 +98,11 @@ impl Reconciler {
         other_config: bool,
     ) -> Result<Vec<DesiredVip>, Refusal> {
         let mut vips: Vec<DesiredVip> = model.vips.iter().map(|vip| self.desired(vip)).collect();
-        let known: BTreeSet<IpAddr> =
-            vips.iter().flat_map(|vip| vip.reals.iter().chain(&vip.sorry)).map(|real| real.address).collect();
+        let known: BTreeSet<IpAddr> = vips
+            .iter()
+            .flat_map(|vip| vip.reals.iter().chain(&vip.sorry))
+            .map(|real| real.address)
+            .collect();
         if let Some(stranger) = down.difference(&known).next() {
             return Err(Refusal::invalid(format!("--down {stranger}: no VIP has this real")));
         }
@@ -125,7 +130,8 @@ impl Reconciler {
         let real = place.and_then(|(_, real)| real);
         let word = place.zip(real).map(|((block, _), real)| block.members[&real].word);
         let sorry = self.config.model.vips.iter().any(|vip| {
-            vip.sorry == real && place.is_some_and(|(block, _)| block.name.as_deref() == Some(&vip.name))
+            vip.sorry == real
+                && place.is_some_and(|(block, _)| block.name.as_deref() == Some(&vip.name))
         });
         Trace {
             verdict: verdict.to_owned(),
@@ -138,7 +144,9 @@ impl Reconciler {
                 .filter(|word| word.mac() != UNKNOWN_MAC)
                 .map(|word| Mac(word.mac()).to_string()),
             interface: forwarded.then(|| self.network.interface.name.clone()),
-            by: forwarded.then(|| if sorry && real.is_some() { "sorry" } else { rule(Rule::Current) }.to_owned()),
+            by: forwarded.then(|| {
+                if sorry && real.is_some() { "sorry" } else { rule(Rule::Current) }.to_owned()
+            }),
             predicted,
         }
     }

@@ -6,10 +6,7 @@ pub fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0u64;
     for part in parts {
         let (words, rest) = part.as_chunks::<2>();
-        sum += words
-            .iter()
-            .map(|word| u64::from(u16::from_be_bytes(*word)))
-            .sum::<u64>();
+        sum += words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum::<u64>();
         sum += rest.iter().map(|byte| u64::from(*byte) << 8).sum::<u64>();
     }
     while sum > 0xffff {
@@ -24,10 +21,7 @@ mod tests {
 
     #[test]
     fn the_example_of_rfc_1071_adds_up() {
-        assert_eq!(
-            checksum(&[&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]]),
-            !0xddf2
-        );
+        assert_eq!(checksum(&[&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]]), !0xddf2);
     }
 
     #[test]

@@ -86,8 +86,7 @@ impl Ipv4 {
     #[must_use]
     pub fn options(mut self, options: &[u8]) -> Self {
         self.options.extend(options);
-        self.options
-            .resize(self.options.len().next_multiple_of(4), 0);
+        self.options.resize(self.options.len().next_multiple_of(4), 0);
         self
     }
 
@@ -154,21 +153,11 @@ impl Ipv4 {
     pub(super) fn packet(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
         let header_length = 20 + self.options.len();
         let words = self.header_words.unwrap_or((header_length / 4) as u8);
-        let length = self
-            .total_length
-            .unwrap_or((header_length + payload.len()) as u16);
+        let length = self.total_length.unwrap_or((header_length + payload.len()) as u16);
         let mut header = vec![self.version << 4 | words & 0xf, self.tos];
-        header.extend(
-            [length, self.id, self.fragment]
-                .map(u16::to_be_bytes)
-                .concat(),
-        );
+        header.extend([length, self.id, self.fragment].map(u16::to_be_bytes).concat());
         header.extend([self.ttl, self.protocol.unwrap_or(protocol), 0, 0]);
-        header.extend(
-            [self.source, self.destination]
-                .map(|address| address.octets())
-                .concat(),
-        );
+        header.extend([self.source, self.destination].map(|address| address.octets()).concat());
         header.extend(&self.options);
         let sum = self.checksum.unwrap_or_else(|| checksum(&[&header]));
         header[10..12].copy_from_slice(&sum.to_be_bytes());
@@ -183,9 +172,7 @@ impl Ipv4 {
 
     /// What transports put before their checksum.
     pub(super) fn pseudo_header(&self, protocol: u8, length: u16) -> Vec<u8> {
-        let mut bytes = [self.source, self.destination]
-            .map(|address| address.octets())
-            .concat();
+        let mut bytes = [self.source, self.destination].map(|address| address.octets()).concat();
         bytes.extend([0, protocol]);
         bytes.extend(length.to_be_bytes());
         bytes

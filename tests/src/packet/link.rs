@@ -30,12 +30,7 @@ impl Link {
     /// A frame from one to another.
     #[must_use]
     pub fn new(source: Mac, destination: Mac) -> Self {
-        Self {
-            source,
-            destination,
-            tags: Vec::new(),
-            ethertype: None,
-        }
+        Self { source, destination, tags: Vec::new(), ethertype: None }
     }
 
     /// Adds a VLAN tag inside those there are.

@@ -134,8 +134,7 @@ impl Tcp {
     #[must_use]
     pub fn options(mut self, options: &[u8]) -> Self {
         self.options.extend(options);
-        self.options
-            .resize(self.options.len().next_multiple_of(4), 0);
+        self.options.resize(self.options.len().next_multiple_of(4), 0);
         self
     }
 
@@ -151,24 +150,14 @@ impl Tcp {
     }
 
     fn segment(&self) -> Vec<u8> {
-        let words = self
-            .header_words
-            .unwrap_or((5 + self.options.len() / 4) as u8);
-        let mut segment = [self.source, self.destination]
-            .map(u16::to_be_bytes)
-            .concat();
-        segment.extend(
-            [self.sequence, self.acknowledgement]
-                .map(u32::to_be_bytes)
-                .concat(),
-        );
+        let words = self.header_words.unwrap_or((5 + self.options.len() / 4) as u8);
+        let mut segment = [self.source, self.destination].map(u16::to_be_bytes).concat();
+        segment.extend([self.sequence, self.acknowledgement].map(u32::to_be_bytes).concat());
         segment.extend([words << 4, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
         segment.extend(&self.options);
         segment.extend(&self.payload);
         let pseudo = self.network.pseudo_header(TCP, segment.len());
-        let sum = self
-            .checksum
-            .unwrap_or_else(|| checksum(&[&pseudo, &segment]));
+        let sum = self.checksum.unwrap_or_else(|| checksum(&[&pseudo, &segment]));
         segment[16..18].copy_from_slice(&sum.to_be_bytes());
         segment
     }
@@ -189,14 +178,7 @@ ends!(Udp);
 
 impl Udp {
     pub(super) fn new(network: Network, source: u16, destination: u16) -> Self {
-        Self {
-            network,
-            source,
-            destination,
-            length: None,
-            checksum: None,
-            payload: Vec::new(),
-        }
+        Self { network, source, destination, length: None, checksum: None, payload: Vec::new() }
     }
 
     /// Says another length.
@@ -212,17 +194,11 @@ impl Udp {
 
     fn segment(&self) -> Vec<u8> {
         let length = self.length.unwrap_or((8 + self.payload.len()) as u16);
-        let mut segment = [self.source, self.destination, length, 0]
-            .map(u16::to_be_bytes)
-            .concat();
+        let mut segment = [self.source, self.destination, length, 0].map(u16::to_be_bytes).concat();
         segment.extend(&self.payload);
         let pseudo = self.network.pseudo_header(UDP, segment.len());
         // A sum of zero would say that there is none.
-        let sum = || {
-            Some(checksum(&[&pseudo, &segment]))
-                .filter(|sum| *sum != 0)
-                .unwrap_or(0xffff)
-        };
+        let sum = || Some(checksum(&[&pseudo, &segment])).filter(|sum| *sum != 0).unwrap_or(0xffff);
         let sum = self.checksum.unwrap_or_else(sum);
         segment[6..8].copy_from_slice(&sum.to_be_bytes());
         segment
@@ -245,15 +221,7 @@ ends!(Icmp);
 
 impl Icmp {
     pub(super) fn new(network: Network, protocol: u8, kind: u8, code: u8) -> Self {
-        Self {
-            network,
-            protocol,
-            kind,
-            code,
-            rest: [0; 4],
-            checksum: None,
-            payload: Vec::new(),
-        }
+        Self { network, protocol, kind, code, rest: [0; 4], checksum: None, payload: Vec::new() }
     }
 
     /// Sets the second word of the header: the echo's identifier and number, or zeros and the MTU.
@@ -272,9 +240,7 @@ impl Icmp {
         segment.extend(self.rest);
         segment.extend(&self.payload);
         let pseudo = self.network.icmp_pseudo_header();
-        let sum = self
-            .checksum
-            .unwrap_or_else(|| checksum(&[&pseudo, &segment]));
+        let sum = self.checksum.unwrap_or_else(|| checksum(&[&pseudo, &segment]));
         segment[2..4].copy_from_slice(&sum.to_be_bytes());
         segment
     }
@@ -307,11 +273,7 @@ mod tests {
 
     #[test]
     fn header_and_transport_checksums_are_right() {
-        let tcp = ip()
-            .options(&[1, 1, 1])
-            .tcp(1, 2)
-            .options(&[2, 4, 5, 0xb4])
-            .payload(b"odd");
+        let tcp = ip().options(&[1, 1, 1]).tcp(1, 2).options(&[2, 4, 5, 0xb4]).payload(b"odd");
         assert_eq!(sums(&tcp.packet()), (0, 0));
         assert_eq!(sums(&ip().udp(1, 2).payload(b"hello").packet()), (0, 0));
         let icmp = ip().icmp(8, 0).rest([0, 1, 0, 2]).payload(b"ping").packet();
@@ -337,23 +299,10 @@ mod tests {
 
     #[test]
     fn what_is_set_otherwise_is_said_as_it_was_set() {
-        let lying = ip()
-            .version(6)
-            .header_words(15)
-            .total_length(9)
-            .protocol(1)
-            .checksum(0x1234);
-        let packet = lying
-            .fragment(1480, true)
-            .udp(1, 2)
-            .length(3)
-            .checksum(4)
-            .packet();
+        let lying = ip().version(6).header_words(15).total_length(9).protocol(1).checksum(0x1234);
+        let packet = lying.fragment(1480, true).udp(1, 2).length(3).checksum(4).packet();
         assert_eq!((packet[0], packet[9]), (0x6f, 1));
-        assert_eq!(
-            (&packet[2..4], &packet[10..12]),
-            (&[0, 9][..], &[0x12, 0x34][..])
-        );
+        assert_eq!((&packet[2..4], &packet[10..12]), (&[0, 9][..], &[0x12, 0x34][..]));
         assert_eq!(packet[6..8], ((1480 / 8) | 0x2000_u16).to_be_bytes());
         assert_eq!(packet[24..28], [0, 3, 0, 4]);
     }

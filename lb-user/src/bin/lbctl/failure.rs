@@ -49,7 +49,9 @@ impl Failure {
         match self {
             Self::Daemon(client::Error::Problem(problem)) if problem.status == 400 => INVALID,
             Self::Daemon(client::Error::Problem(_)) => REFUSED,
-            Self::Daemon(client::Error::Unreachable { .. } | client::Error::Garbled { .. }) => UNREACHABLE,
+            Self::Daemon(client::Error::Unreachable { .. } | client::Error::Garbled { .. }) => {
+                UNREACHABLE
+            }
             Self::File { .. } => INVALID,
             // Whoever reads our output has read enough, as `head` does.
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => 0,

@@ -106,7 +106,11 @@ fn main() -> ExitCode {
 }
 
 /// Does what the arguments say; gives the exit code.
-fn run(arguments: impl IntoIterator<Item = OsString>, stdout: &mut dyn Write, stderr: &mut dyn Write) -> u8 {
+fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+) -> u8 {
     match Arguments::try_parse_from(arguments) {
         Ok(arguments) => match execute(arguments, stdout) {
             Ok(()) => 0,

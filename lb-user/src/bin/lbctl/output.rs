@@ -32,7 +32,11 @@ impl<'a> Output<'a> {
     }
 
     /// Shows one answer; `table` is asked only where the format wants it.
-    pub fn show<T: Serialize>(&mut self, answer: &T, table: impl FnOnce(&T) -> String) -> io::Result<()> {
+    pub fn show<T: Serialize>(
+        &mut self,
+        answer: &T,
+        table: impl FnOnce(&T) -> String,
+    ) -> io::Result<()> {
         let mut text = match self.format {
             Format::Table => table(answer),
             Format::Json => serde_json::to_string_pretty(answer)?,
@@ -55,7 +59,10 @@ impl<'a> Output<'a> {
 pub type Column = (&'static str, CellAlignment);
 
 /// Text in aligned columns, without borders and never wrapped, so that it can be read by line.
-pub fn grid<const N: usize>(columns: [Column; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub fn grid<const N: usize>(
+    columns: [Column; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
@@ -127,9 +134,15 @@ mod tests {
 
     #[test]
     fn an_age_is_told_in_its_largest_unit_and_the_future_is_now() {
-        for (seconds, text) in
-            [(-5, "0s"), (0, "0s"), (59, "59s"), (60, "1m"), (3_599, "59m"), (7_200, "2h"), (200_000, "2d")]
-        {
+        for (seconds, text) in [
+            (-5, "0s"),
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3_599, "59m"),
+            (7_200, "2h"),
+            (200_000, "2d"),
+        ] {
             let (since, now) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(seconds).unwrap());
             assert_eq!(age(since, now), text);
         }

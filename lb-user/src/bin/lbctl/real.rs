@@ -143,7 +143,9 @@ impl Real {
             Self::Disable(Which { vip, address }) => {
                 client.set_real(&vip, address, &state(RealState::Disabled))?
             }
-            Self::Del { which: Which { vip, address }, now } => client.delete_real(&vip, address, now)?,
+            Self::Del { which: Which { vip, address }, now } => {
+                client.delete_real(&vip, address, now)?
+            }
         };
         Ok(session.output.done(&done)?)
     }
@@ -172,7 +174,9 @@ fn list(session: &mut Session<'_>, vip: Option<String>) -> Result<(), Failure> {
 }
 
 pub fn members(vips: &[VipStatus]) -> Vec<Member<'_>> {
-    vips.iter().flat_map(|vip| vip.reals.iter().map(|real| Member { vip: &vip.name, real })).collect()
+    vips.iter()
+        .flat_map(|vip| vip.reals.iter().map(|real| Member { vip: &vip.name, real }))
+        .collect()
 }
 
 pub fn everyone(members: &[Member<'_>], now: Timestamp) -> String {

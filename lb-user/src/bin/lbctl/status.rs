@@ -36,7 +36,9 @@ pub fn text(status: &Status, now: Timestamp) -> String {
     }
     let outcomes = outcomes(status);
     if !outcomes.is_empty() {
-        let rows = outcomes.into_iter().map(|(label, frames, meaning)| [label, frames.to_string(), meaning]);
+        let rows = outcomes
+            .into_iter()
+            .map(|(label, frames, meaning)| [label, frames.to_string(), meaning]);
         let table = grid([("OUTCOME", Left), ("FRAMES", Right), ("MEANING", Left)], rows);
         text.push_str(&format!("\n{table}\n"));
     }
@@ -63,7 +65,8 @@ fn outcomes(status: &Status) -> Vec<(String, u64, String)> {
     let known = Outcome::ALL.iter().map(|outcome| (outcome.label(), outcome.describe()));
     let is_known = |label: &str| Outcome::ALL.iter().any(|outcome| outcome.label() == label);
     let others = status.outcomes.keys().map(String::as_str).filter(|label| !is_known(label));
-    let frames = |label| status.outcomes.get(label).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let frames =
+        |label| status.outcomes.get(label).and_then(serde_json::Value::as_u64).unwrap_or(0);
     known
         .chain(others.map(|label| (label, "-")))
         .map(|(label, meaning)| (label.to_owned(), frames(label), meaning.to_owned()))

@@ -86,7 +86,11 @@ fn request(stream: &mut UnixStream) -> String {
 fn lbctl(socket: &Path, words: &str) -> Ran {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let code = run(arguments(socket, words), &mut stdout, &mut stderr);
-    Ran { code, stdout: String::from_utf8(stdout).unwrap(), stderr: String::from_utf8(stderr).unwrap() }
+    Ran {
+        code,
+        stdout: String::from_utf8(stdout).unwrap(),
+        stderr: String::from_utf8(stderr).unwrap(),
+    }
 }
 
 fn arguments(socket: &Path, words: &str) -> Vec<OsString> {
@@ -132,7 +136,12 @@ fn every_change_asks_for_exactly_what_the_command_says() {
     ] {
         let (asked, ran) = Daemon::answering(200, DONE).ask(words);
         assert_eq!(asked, expected, "{words}");
-        assert_eq!((ran.code, ran.stdout.as_str()), (0, "VIP \"web\" did it\n"), "{words}: {}", ran.stderr);
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (0, "VIP \"web\" did it\n"),
+            "{words}: {}",
+            ran.stderr
+        );
     }
 }
 
@@ -143,7 +152,10 @@ const TRACE: &str = r#"{"verdict":"drop","outcome":"no_real","explanation":"No r
 fn a_trace_asks_in_the_query_and_with_a_configuration_in_the_body() {
     let words = "trace --src 198.51.100.7:40000 --dst [2001:db8::10]:80";
     let (asked, ran) = Daemon::answering(200, TRACE).ask(words);
-    assert_eq!(asked, "GET trace?src=198.51.100.7%3A40000&dst=%5B2001%3Adb8%3A%3A10%5D%3A80&syn=false");
+    assert_eq!(
+        asked,
+        "GET trace?src=198.51.100.7%3A40000&dst=%5B2001%3Adb8%3A%3A10%5D%3A80&syn=false"
+    );
     assert_eq!(ran.code, 0, "{}", ran.stderr);
 
     let words = "trace --src 1.2.3.4:1 --dst 192.0.2.10:80 --syn --proto tcp --down 10.0.0.1 --down 10.0.0.2";
@@ -155,7 +167,8 @@ fn a_trace_asks_in_the_query_and_with_a_configuration_in_the_body() {
 
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "[node]\n").unwrap();
-    let words = format!("trace --src 1.2.3.4:1 --dst 192.0.2.10:80 --config {}", file.path().display());
+    let words =
+        format!("trace --src 1.2.3.4:1 --dst 192.0.2.10:80 --config {}", file.path().display());
     let (asked, _) = Daemon::answering(200, TRACE).ask(&words);
     assert_eq!(
         asked,
@@ -190,7 +203,11 @@ fn a_daemon_that_is_not_there_is_unreachable() {
     drop(UnixListener::bind(&socket).unwrap());
     let ran = lbctl(&socket, "status");
     assert_eq!(ran.code, 3);
-    assert!(ran.stderr.contains("(Connection refused (os error 111)): is lbd running?"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("(Connection refused (os error 111)): is lbd running?"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]
@@ -241,7 +258,10 @@ fn wrong_words_are_a_usage_error_and_ask_nobody() {
         ("vip set web --sorry nobody", "\"nobody\" is not an IP address"),
         ("real add web", "<IP>"),
         ("real add web 10.0.0.300", "\"10.0.0.300\" is not an IP address"),
-        ("real add web 10.0.0.1 --weight 257", "\"257\" is not a weight; write a number from 0 to 256"),
+        (
+            "real add web 10.0.0.1 --weight 257",
+            "\"257\" is not a weight; write a number from 0 to 256",
+        ),
         ("real add web 10.0.0.1 --mac none", "\"none\" is not a MAC address"),
         ("real set web 10.0.0.1", "required arguments were not provided"),
         ("trace --src 1.2.3.4:1", "--dst <IP:PORT>"),
@@ -292,9 +312,12 @@ fn every_command_has_help_with_an_example() {
 #[test]
 fn global_options_may_stand_before_and_after_the_command() {
     let expected = "{\n  \"message\": \"VIP \\\"web\\\" did it\"\n}\n";
-    for words in
-        ["-o json vip del web", "vip -o json del web", "vip del web -o json", "vip del web --output=json"]
-    {
+    for words in [
+        "-o json vip del web",
+        "vip -o json del web",
+        "vip del web -o json",
+        "vip del web --output=json",
+    ] {
         assert_eq!(Daemon::answering(200, DONE).ask(words).1.stdout, expected, "{words}");
     }
     let daemon = Daemon::answering(200, DONE);
@@ -466,7 +489,10 @@ web  10.0.0.12  active  down    12s      10    0.0%  neighbour unresolved";
     let (asked, ran) = Daemon::answering(200, &vips).ask("real list -o json");
     assert_eq!(asked, "GET vips");
     let list: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!((list[1]["vip"].as_str(), list[1]["address"].as_str()), (Some("web"), Some("10.0.0.12")));
+    assert_eq!(
+        (list[1]["vip"].as_str(), list[1]["address"].as_str()),
+        (Some("web"), Some("10.0.0.12"))
+    );
 }
 
 #[test]

@@ -81,7 +81,8 @@ fn sentences(query: &TraceQuery, trace: &types::Trace) -> String {
         "drop" => "is dropped.".to_owned(),
         other => format!("ends as \"{other}\"."),
     };
-    let mut text = format!("{proto} {} -> {} {fate}\n{}\n", query.src, query.dst, trace.explanation);
+    let mut text =
+        format!("{proto} {} -> {} {fate}\n{}\n", query.src, query.dst, trace.explanation);
     if trace.predicted {
         text.push_str("This is a prediction: the loaded program was not asked.\n");
     }
@@ -165,7 +166,10 @@ mod tests {
         let text = sentences(&TraceQuery { proto: Some("udp".into()), ..query() }, &trace);
         assert!(text.starts_with("udp "), "{text}");
         assert!(text.contains("10.0.0.11 (eth0), VIP web, slot 17: tomorrow's rule.\n"), "{text}");
-        assert!(text.ends_with("This is a prediction: the loaded program was not asked.\n"), "{text}");
+        assert!(
+            text.ends_with("This is a prediction: the loaded program was not asked.\n"),
+            "{text}"
+        );
     }
 
     #[test]

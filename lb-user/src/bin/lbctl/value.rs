@@ -16,8 +16,11 @@ const NONE: &str = "none";
 pub fn name(text: &str) -> Result<String, String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     // A path with a segment of dots would name another object.
-    if !(1..=63).contains(&text.len()) || !text.bytes().all(allowed) || [".", ".."].contains(&text) {
-        return Err(format!("\"{text}\" is not a name; use 1 to 63 letters, digits, `.`, `_` and `-`"));
+    if !(1..=63).contains(&text.len()) || !text.bytes().all(allowed) || [".", ".."].contains(&text)
+    {
+        return Err(format!(
+            "\"{text}\" is not a name; use 1 to 63 letters, digits, `.`, `_` and `-`"
+        ));
     }
     Ok(text.to_owned())
 }
@@ -35,8 +38,11 @@ pub fn address(text: &str) -> Result<IpAddr, String> {
 
 /// An address with a port.
 pub fn endpoint(text: &str) -> Result<SocketAddr, String> {
-    let wrong =
-        || format!("\"{text}\" is not an address with a port; write 192.0.2.10:80 or [2001:db8::10]:80");
+    let wrong = || {
+        format!(
+            "\"{text}\" is not an address with a port; write 192.0.2.10:80 or [2001:db8::10]:80"
+        )
+    };
     text.parse().map_err(|_| wrong())
 }
 
@@ -50,16 +56,18 @@ pub fn mac_or_none(text: &str) -> Result<String, String> {
     or_none(text, Mac::from_str)
 }
 
-fn or_none<T: Display>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<String, String> {
+fn or_none<T: Display>(
+    text: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<String, String> {
     if text == NONE { Ok(NONE.to_owned()) } else { parse(text).map(|value| value.to_string()) }
 }
 
 /// A weight within the limits.
 pub fn weight(text: &str) -> Result<u16, String> {
-    text.parse()
-        .ok()
-        .filter(|weight| *weight <= limits::WEIGHT_MAX)
-        .ok_or_else(|| format!("\"{text}\" is not a weight; write a number from 0 to {}", limits::WEIGHT_MAX))
+    text.parse().ok().filter(|weight| *weight <= limits::WEIGHT_MAX).ok_or_else(|| {
+        format!("\"{text}\" is not a weight; write a number from 0 to {}", limits::WEIGHT_MAX)
+    })
 }
 
 /// A real of a new VIP: `IP[,weight=N][,mac=M]`.
@@ -72,7 +80,11 @@ pub fn real(text: &str) -> Result<NewReal, String> {
         let before = match part.split_once('=') {
             Some(("weight", value)) => real.weight.replace(weight(value)?).is_some(),
             Some(("mac", value)) => real.mac.replace(Mac::from_str(value)?.to_string()).is_some(),
-            _ => return Err(format!("\"{part}\" in \"{text}\" is unknown; write IP[,weight=N][,mac=M]")),
+            _ => {
+                return Err(format!(
+                    "\"{part}\" in \"{text}\" is unknown; write IP[,weight=N][,mac=M]"
+                ));
+            }
         };
         if before {
             return Err(twice());
@@ -96,7 +108,10 @@ mod tests {
             ("10.0.0.11", real_with(None, None)),
             ("10.0.0.11,weight=0", real_with(Some(0), None)),
             ("10.0.0.11,mac=02:00:00:00:00:0B", real_with(None, Some("02:00:00:00:00:0b"))),
-            ("10.0.0.11,mac=02:00:00:00:00:0b,weight=256", real_with(Some(256), Some("02:00:00:00:00:0b"))),
+            (
+                "10.0.0.11,mac=02:00:00:00:00:0b,weight=256",
+                real_with(Some(256), Some("02:00:00:00:00:0b")),
+            ),
         ] {
             assert_eq!(real(text), Ok(expected), "{text}");
         }
@@ -143,7 +158,10 @@ mod tests {
     #[test]
     fn an_endpoint_needs_a_port() {
         for text in ["192.0.2.10", "192.0.2.10:", "192.0.2.10:65536", "2001:db8::1:80x", "web:80"] {
-            assert!(endpoint(text).unwrap_err().contains("is not an address with a port"), "{text}");
+            assert!(
+                endpoint(text).unwrap_err().contains("is not an address with a port"),
+                "{text}"
+            );
         }
         assert!(endpoint("192.0.2.10:80").is_ok() && endpoint("[2001:db8::1]:80").is_ok());
     }

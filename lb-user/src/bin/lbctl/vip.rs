@@ -256,7 +256,12 @@ pub fn show(vip: &VipStatus, now: Timestamp) -> String {
         ("ring", format!("{} slots, {} with a previous owner", vip.ring, vip.tracked_slots)),
         (
             "traffic",
-            format!("{} flows, {} packets, {} bytes", count(vip.flows), count(vip.packets), count(vip.bytes)),
+            format!(
+                "{} flows, {} packets, {} bytes",
+                count(vip.flows),
+                count(vip.packets),
+                count(vip.bytes)
+            ),
         ),
     ];
     let mut text: String = lines.iter().map(|(key, value)| format!("{key:<10}{value}\n")).collect();

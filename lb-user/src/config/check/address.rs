@@ -9,9 +9,7 @@ pub(super) fn parse(text: &str) -> Result<IpAddr, String> {
     })?;
     supported(address)?;
     match unusable(address) {
-        Some(kind) => Err(format!(
-            "{address} is {kind}; write the address of one machine"
-        )),
+        Some(kind) => Err(format!("{address} is {kind}; write the address of one machine")),
         None => Ok(address),
     }
 }
@@ -20,9 +18,9 @@ pub(super) fn parse(text: &str) -> Result<IpAddr, String> {
 fn supported(address: IpAddr) -> Result<(), String> {
     match address {
         IpAddr::V4(_) => Ok(()),
-        IpAddr::V6(_) => Err(format!(
-            "\"{address}\": IPv6 is not supported yet; use an IPv4 address"
-        )),
+        IpAddr::V6(_) => {
+            Err(format!("\"{address}\": IPv6 is not supported yet; use an IPv4 address"))
+        }
     }
 }
 
@@ -40,10 +38,7 @@ pub(super) fn same_family(vip: IpAddr, other: IpAddr) -> Result<(), String> {
 
 fn unusable(address: IpAddr) -> Option<&'static str> {
     let kinds = [
-        (
-            address.is_unspecified() || this_network(address),
-            "not the address of a machine",
-        ),
+        (address.is_unspecified() || this_network(address), "not the address of a machine"),
         (address.is_loopback(), "a loopback address"),
         (address.is_multicast(), "a multicast address"),
         (broadcast(address), "the broadcast address"),

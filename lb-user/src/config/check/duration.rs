@@ -38,9 +38,7 @@ fn parse(key: &str, text: &str, bounds: &RangeInclusive<Duration>) -> Result<Dur
     if !bounds.contains(&duration) {
         let [low, high] =
             [bounds.start(), bounds.end()].map(|bound| humantime::format_duration(*bound));
-        return Err(format!(
-            "{key} \"{text}\" is out of range; write {low} to {high}"
-        ));
+        return Err(format!("{key} \"{text}\" is out of range; write {low} to {high}"));
     }
     Ok(duration)
 }

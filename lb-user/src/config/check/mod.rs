@@ -21,24 +21,12 @@ pub(super) fn model<'t>(
     let root = Table::root(tree, problems);
     root.only(&["node", "vip"], &[]);
     let nothing = DeTable::new();
-    let node = node::node(
-        &root
-            .table("node")
-            .unwrap_or_else(|| root.absent(&nothing, "node")),
-    );
+    let node = node::node(&root.table("node").unwrap_or_else(|| root.absent(&nothing, "node")));
     let tables = root.tables("vip", "[[vip]]").into_iter();
-    let drafts: Vec<_> = tables
-        .enumerate()
-        .map(|(index, table)| vip::draft(table, index))
-        .collect();
+    let drafts: Vec<_> =
+        tables.enumerate().map(|(index, table)| vip::draft(table, index)).collect();
     rules::between(&drafts);
-    let vips: Vec<_> = drafts
-        .into_iter()
-        .map(vip::Draft::finish)
-        .collect::<Option<_>>()?;
+    let vips: Vec<_> = drafts.into_iter().map(vip::Draft::finish).collect::<Option<_>>()?;
     rules::rings_fit(&vips);
-    Some(Model {
-        node: node?,
-        vips: vips.into_iter().map(|(_, vip)| vip).collect(),
-    })
+    Some(Model { node: node?, vips: vips.into_iter().map(|(_, vip)| vip).collect() })
 }

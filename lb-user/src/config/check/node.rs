@@ -6,15 +6,8 @@ use toml::Spanned;
 
 use crate::{config::raw::Table, model::Node};
 
-const KEYS: &[&str] = &[
-    "interfaces",
-    "xdp",
-    "socket",
-    "state_dir",
-    "pin_dir",
-    "hash_seed",
-    "listen",
-];
+const KEYS: &[&str] =
+    &["interfaces", "xdp", "socket", "state_dir", "pin_dir", "hash_seed", "listen"];
 
 /// The longest path of a Unix socket (`sun_path`, unix(7)), without the final zero.
 const SOCKET_PATH: usize = 107;
@@ -23,10 +16,7 @@ pub(super) fn node(table: &Table<'_>) -> Option<Node> {
     table.only(KEYS, &[]);
     let interfaces = interfaces(table);
     Some(Node {
-        xdp: table
-            .parsed("xdp")
-            .map(Spanned::into_inner)
-            .unwrap_or_default(),
+        xdp: table.parsed("xdp").map(Spanned::into_inner).unwrap_or_default(),
         socket: socket(table),
         state_dir: path(table, "state_dir", "/var/lib/lb"),
         pin_dir: path(table, "pin_dir", "/sys/fs/bpf/lb"),
@@ -50,9 +40,7 @@ fn interfaces(table: &Table<'_>) -> Option<Vec<String>> {
 
 /// The kernel's rule (`dev_valid_name`, net/core/dev.c) and those of the list.
 fn interface(name: &str, before: &[String]) -> Result<(), String> {
-    let letters = name
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':'));
+    let letters = name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':'));
     if !letters || !(1..=15).contains(&name.len()) || matches!(name, "." | "..") {
         return Err(format!(
             "\"{name}\" is not an interface name; write one that `ip link` shows (1 to 15 characters, no space, / or :)"

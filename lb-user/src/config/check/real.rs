@@ -26,11 +26,7 @@ pub(super) fn pool(vip: &Table<'_>, vip_address: Option<IpAddr>) -> Vec<Spanned<
         let place = tables[limits::POOL as usize].place();
         vip.refuse(
             place,
-            format_args!(
-                "{} reals; at most {} fit into one pool",
-                tables.len(),
-                limits::POOL
-            ),
+            format_args!("{} reals; at most {} fit into one pool", tables.len(), limits::POOL),
         );
     }
     let mut addresses = HashSet::new();
@@ -52,34 +48,17 @@ pub(super) fn pool(vip: &Table<'_>, vip_address: Option<IpAddr>) -> Vec<Spanned<
 }
 
 fn real(table: Table<'_>, index: usize, vip: Option<IpAddr>) -> Option<Spanned<Real>> {
-    let name = table
-        .peek("address")
-        .map_or_else(|| format!("number {}", index + 1), str::to_owned);
+    let name = table.peek("address").map_or_else(|| format!("number {}", index + 1), str::to_owned);
     let what = format!("{}, real {name}", table.what());
     let table = table.named(what);
     table.only(KEYS, &[("port", NO_PORTS), ("ports", NO_PORTS)]);
-    let weight = table
-        .number("weight", 0, limits::WEIGHT_MAX.into())
-        .unwrap_or(1);
-    let state = table
-        .parsed("state")
-        .map_or(RealState::Active, Spanned::into_inner);
+    let weight = table.number("weight", 0, limits::WEIGHT_MAX.into()).unwrap_or(1);
+    let state = table.parsed("state").map_or(RealState::Active, Spanned::into_inner);
     let mac = table.parsed::<Mac>("mac").map(Spanned::into_inner);
-    let address = table.required(
-        "address",
-        "address = \"10.0.0.11\"",
-        server(&table, "address", vip),
-    )?;
+    let address =
+        table.required("address", "address = \"10.0.0.11\"", server(&table, "address", vip))?;
     let place = address.span();
-    Some(Spanned::new(
-        place,
-        Real {
-            address: address.into_inner(),
-            weight,
-            state,
-            mac,
-        },
-    ))
+    Some(Spanned::new(place, Real { address: address.into_inner(), weight, state, mac }))
 }
 
 /// The address of a server behind the VIP.
@@ -90,9 +69,7 @@ pub(super) fn server(table: &Table<'_>, key: &str, vip: Option<IpAddr>) -> Optio
         vip.map_or(Ok(()), |vip| address::same_family(vip, address))?;
         Ok(address)
     });
-    let address = checked
-        .map_err(|reason| table.refuse(text.span(), reason))
-        .ok()?;
+    let address = checked.map_err(|reason| table.refuse(text.span(), reason)).ok()?;
     Some(Spanned::new(text.span(), address))
 }
 

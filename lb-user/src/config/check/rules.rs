@@ -43,9 +43,7 @@ fn services_are_unique(vips: &[Draft<'_>]) {
             continue;
         };
         for ports in &vip.ports {
-            let owner = *owners
-                .entry((*address.get_ref(), *ports.get_ref()))
-                .or_insert(vip);
+            let owner = *owners.entry((*address.get_ref(), *ports.get_ref())).or_insert(vip);
             if !std::ptr::eq(owner, vip) {
                 let (ports_of, address, owner) = (ports.get_ref(), address.get_ref(), owner.what());
                 vip.table.refuse(ports.span(), format_args!("{ports_of} of {address} is already served by {owner}; use another port or address"));
@@ -55,19 +53,12 @@ fn services_are_unique(vips: &[Draft<'_>]) {
 }
 
 fn servers_are_no_vips(vips: &[Draft<'_>]) {
-    let addresses = vips
-        .iter()
-        .filter_map(|vip| Some((*vip.address.as_ref()?.get_ref(), vip.what())));
+    let addresses =
+        vips.iter().filter_map(|vip| Some((*vip.address.as_ref()?.get_ref(), vip.what())));
     let addresses: HashMap<IpAddr, &str> = addresses.collect();
     for vip in vips {
-        let reals = vip
-            .reals
-            .iter()
-            .map(|real| (real.get_ref().address, real.span(), "real"));
-        let sorry = vip
-            .sorry
-            .iter()
-            .map(|sorry| (*sorry.get_ref(), sorry.span(), "sorry"));
+        let reals = vip.reals.iter().map(|real| (real.get_ref().address, real.span(), "real"));
+        let sorry = vip.sorry.iter().map(|sorry| (*sorry.get_ref(), sorry.span(), "sorry"));
         for (address, place, role) in reals.chain(sorry) {
             if let Some(owner) = addresses.get(&address) {
                 vip.table.refuse(

@@ -56,10 +56,9 @@ struct Options {
 }
 
 pub(super) fn draft(table: Table<'_>, index: usize) -> Draft<'_> {
-    let what = table.peek("name").map_or_else(
-        || format!("vip number {}", index + 1),
-        |name| format!("vip {name:?}"),
-    );
+    let what = table
+        .peek("name")
+        .map_or_else(|| format!("vip number {}", index + 1), |name| format!("vip {name:?}"));
     let table = table.named(what);
     table.only(KEYS, &[]);
     let name = name(&table);
@@ -68,11 +67,10 @@ pub(super) fn draft(table: Table<'_>, index: usize) -> Draft<'_> {
     let ports = ports(&table);
     let sorry = real::server(&table, "sorry", family);
     let reals = real::pool(&table, family);
-    if let Some(sorry) = sorry.as_ref().filter(|sorry| {
-        reals
-            .iter()
-            .any(|real| real.get_ref().address == *sorry.get_ref())
-    }) {
+    if let Some(sorry) = sorry
+        .as_ref()
+        .filter(|sorry| reals.iter().any(|real| real.get_ref().address == *sorry.get_ref()))
+    {
         table.refuse(
             sorry.span(),
             format_args!(
@@ -82,15 +80,7 @@ pub(super) fn draft(table: Table<'_>, index: usize) -> Draft<'_> {
         );
     }
     let options = options(&table, &ports);
-    Draft {
-        table,
-        name,
-        address,
-        ports,
-        sorry,
-        reals,
-        options,
-    }
+    Draft { table, name, address, ports, sorry, reals, options }
 }
 
 impl<'t> Draft<'t> {
@@ -101,15 +91,8 @@ impl<'t> Draft<'t> {
 
     /// The VIP and its table.
     pub(super) fn finish(self) -> Option<(Table<'t>, Vip)> {
-        let Options {
-            announce,
-            hash,
-            idle_timeout,
-            drain_timeout,
-            udp_idle_timeout,
-            udp,
-            check,
-        } = self.options;
+        let Options { announce, hash, idle_timeout, drain_timeout, udp_idle_timeout, udp, check } =
+            self.options;
         let vip = Vip {
             name: self.name?.into_inner().to_owned(),
             address: self.address?.into_inner(),
@@ -132,9 +115,7 @@ impl<'t> Draft<'t> {
 fn name<'t>(table: &Table<'t>) -> Option<Spanned<&'t str>> {
     let name = table.required("name", "name = \"web\"", table.text("name"))?;
     let text = *name.get_ref();
-    let letters = text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    let letters = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     if !letters || !(1..=63).contains(&text.len()) || matches!(text, "." | "..") {
         table.refuse(name.span(), format_args!("name {text:?} is not valid; use 1 to 63 letters, digits, dots, hyphens and underscores"));
     }
@@ -150,9 +131,7 @@ fn address(table: &Table<'_>) -> Option<Spanned<IpAddr>> {
         )),
         Err(_) => address::parse(text.get_ref()),
     };
-    let address = checked
-        .map_err(|reason| table.refuse(text.span(), reason))
-        .ok()?;
+    let address = checked.map_err(|reason| table.refuse(text.span(), reason)).ok()?;
     Some(Spanned::new(text.span(), address))
 }
 
@@ -175,15 +154,9 @@ fn redundant(table: &Table<'_>, ports: &[Spanned<Ports>]) {
     let mut seen = HashSet::new();
     for entry in ports {
         let this = *entry.get_ref();
-        let wider = wider(this)
-            .into_iter()
-            .flatten()
-            .find(|wider| all.contains(wider));
+        let wider = wider(this).into_iter().flatten().find(|wider| all.contains(wider));
         if !seen.insert(this) {
-            table.refuse(
-                entry.span(),
-                format_args!("{this} is given twice; remove one"),
-            );
+            table.refuse(entry.span(), format_args!("{this} is given twice; remove one"));
         } else if let Some(wider) = wider {
             table.refuse(
                 entry.span(),
@@ -204,12 +177,8 @@ fn wider(ports: Ports) -> [Option<Ports>; 2] {
 fn options(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Options {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
     Options {
-        announce: table
-            .parsed("announce")
-            .map_or(Announce::Arp, Spanned::into_inner),
-        hash: table
-            .parsed("hash")
-            .map_or(HashMode::Flow, Spanned::into_inner),
+        announce: table.parsed("announce").map_or(Announce::Arp, Spanned::into_inner),
+        hash: table.parsed("hash").map_or(HashMode::Flow, Spanned::into_inner),
         idle_timeout: duration::or_default(table, "idle_timeout", &FLOWS, minutes(15)),
         drain_timeout: duration::or_default(table, "drain_timeout", &FLOWS, minutes(60)),
         udp_idle_timeout: duration::or_default(
@@ -218,11 +187,7 @@ fn options(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Options {
             &FLOWS,
             Duration::from_secs(30),
         ),
-        udp: table
-            .parsed("udp")
-            .map_or(UdpMode::Flow, Spanned::into_inner),
-        check: table
-            .table("check")
-            .and_then(|check| health::check(&check, ports)),
+        udp: table.parsed("udp").map_or(UdpMode::Flow, Spanned::into_inner),
+        check: table.table("check").and_then(|check| health::check(&check, ports)),
     }
 }

@@ -80,35 +80,24 @@ impl Document {
             },
         };
         // A dotted key (`check.type`, `check.port`) has an entry for each of its parts.
-        self.splice(cuts.into_iter().map(|cut| (cut, String::new())).collect())
-            .unset(target, key)
+        self.splice(cuts.into_iter().map(|cut| (cut, String::new())).collect()).unset(target, key)
     }
 
     /// Makes a list of strings another. Elements stay where they are, with their comments, if what
     /// stays and what is added has the wanted order; else the list is written anew.
     pub(super) fn set_list(self, target: Target, key: &str, wanted: &[String]) -> Self {
         let old = self.list(target, key);
-        let kept: Vec<_> = old
-            .iter()
-            .filter(|element| wanted.contains(element))
-            .collect();
-        if kept.is_empty()
-            || !wanted
-                .iter()
-                .zip(&kept)
-                .all(|(wanted, kept)| wanted == *kept)
-        {
+        let kept: Vec<_> = old.iter().filter(|element| wanted.contains(element)).collect();
+        if kept.is_empty() || !wanted.iter().zip(&kept).all(|(wanted, kept)| wanted == *kept) {
             let list: toml_edit::Array = wanted.iter().map(String::as_str).collect();
             return self.set(target, key, list.into());
         }
         let count = kept.len();
-        let gone: Vec<_> = (0..old.len())
-            .rev()
-            .filter(|index| !wanted.contains(&old[*index]))
-            .collect();
-        let shrunk = gone.into_iter().fold(self, |document, index| {
-            document.remove_element(target, key, index)
-        });
+        let gone: Vec<_> =
+            (0..old.len()).rev().filter(|index| !wanted.contains(&old[*index])).collect();
+        let shrunk = gone
+            .into_iter()
+            .fold(self, |document, index| document.remove_element(target, key, index));
         wanted[count..].iter().fold(shrunk, |document, element| {
             document.append_element(target, key, &element.as_str().into())
         })
@@ -128,11 +117,9 @@ impl Document {
                 self.append_sections(reals.iter(), last, &[("[[vip.real]]", fields)])
             }
             _ if object.inline => self.set(target, "real", array(vec![words::inline(fields)])),
-            _ => self.append_sections(
-                object.section.into_iter(),
-                None,
-                &[("[[vip.real]]", fields)],
-            ),
+            _ => {
+                self.append_sections(object.section.into_iter(), None, &[("[[vip.real]]", fields)])
+            }
         }
     }
 
@@ -177,11 +164,7 @@ impl Document {
     }
 
     fn splice(mut self, mut splices: Vec<Splice>) -> Self {
-        let newline = if self.0.contains("\r\n") {
-            "\r\n"
-        } else {
-            "\n"
-        };
+        let newline = if self.0.contains("\r\n") { "\r\n" } else { "\n" };
         splices.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
         for (place, with) in splices {
             self.0.replace_range(place, &with.replace('\n', newline));
@@ -193,12 +176,7 @@ impl Document {
         let tree = self.tree();
         let object = Object::at(&tree, target);
         let array = object.and_then(|object| object.table.get(key)?.as_array().cloned());
-        array
-            .iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect()
+        array.iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
     fn append_element(self, target: Target, key: &str, element: &Value) -> Self {
@@ -216,9 +194,7 @@ impl Document {
         let tree = self.tree();
         let element = Object::at(&tree, target)
             .and_then(|object| object.table.get(key)?.as_array()?.get(index)?.span());
-        let cuts = element
-            .map(|element| lines::cut_entry(&self.0, element))
-            .unwrap_or_default();
+        let cuts = element.map(|element| lines::cut_entry(&self.0, element)).unwrap_or_default();
         self.splice(cuts.into_iter().map(|cut| (cut, String::new())).collect())
     }
 
@@ -238,11 +214,8 @@ impl Document {
         });
         let indents = [header, model.and_then(|model| first_key(model))]
             .map(|at| at.map_or("", |at| lines::indent(text, at)));
-        let mut with = if text[..at].ends_with('\n') || at == 0 {
-            String::new()
-        } else {
-            "\n".to_owned()
-        };
+        let mut with =
+            if text[..at].ends_with('\n') || at == 0 { String::new() } else { "\n".to_owned() };
         for (index, (header, fields)) in new.iter().enumerate() {
             if at + index > 0 && !(dense || index == 0 && lines::blank_above(text, at)) {
                 with.push('\n');
@@ -277,9 +250,7 @@ impl Document {
     /// An entry with all of its key: the parser places only the last part of a dotted one.
     fn from_path_start(&self, entry: Range<usize>) -> Range<usize> {
         let before = &self.0[..entry.start];
-        let from = before
-            .rfind([',', '{', '\n'])
-            .map_or(0, |separator| separator + 1);
+        let from = before.rfind([',', '{', '\n']).map_or(0, |separator| separator + 1);
         let blanks = before[from..].len() - before[from..].trim_start().len();
         from + blanks..entry.end
     }
@@ -328,23 +299,11 @@ impl<'d> Object<'d> {
         match list {
             Item::ArrayOfTables(tables) => {
                 let table = tables.get(index)?;
-                Some(Self {
-                    table,
-                    section: Some(table),
-                    element: None,
-                    inline: false,
-                    prefix: "",
-                })
+                Some(Self { table, section: Some(table), element: None, inline: false, prefix: "" })
             }
             _ => {
                 let table = list.as_array()?.get(index)?.as_inline_table()?;
-                Some(Self {
-                    table,
-                    section: None,
-                    element: table.span(),
-                    inline: true,
-                    prefix: "",
-                })
+                Some(Self { table, section: None, element: table.span(), inline: true, prefix: "" })
             }
         }
     }
@@ -378,10 +337,8 @@ fn after_line(text: &str, start: usize, end: usize, line: &str) -> Splice {
 /// A new last element, on a line of its own where the last one has one.
 fn addition_to_array(text: &str, array: &Value, element: &Value) -> Vec<Splice> {
     let whole = place(array.span());
-    let Some(last) = array
-        .as_array()
-        .and_then(|array| array.iter().last())
-        .map(|last| place(last.span()))
+    let Some(last) =
+        array.as_array().and_then(|array| array.iter().last()).map(|last| place(last.span()))
     else {
         return vec![(whole.start + 1..whole.start + 1, element.to_string())];
     };
@@ -409,9 +366,7 @@ fn sections(table: &Table) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     if !table.is_implicit() && !table.is_dotted() && table.position().is_some() {
         let header = place(table.span());
-        let body = leaves(table.get_values())
-            .last()
-            .map_or(header.end, |(_, entry)| entry.end);
+        let body = leaves(table.get_values()).last().map_or(header.end, |(_, entry)| entry.end);
         found.push(header.start..body);
     }
     for (_, item) in table.iter() {
@@ -435,9 +390,7 @@ fn leaves<'d>(values: Vec<(Vec<&'d Key>, &'d Value)>) -> Vec<(Vec<&'d Key>, Rang
 }
 
 fn first_key(table: &Table) -> Option<usize> {
-    leaves(table.get_values())
-        .first()
-        .map(|(_, entry)| entry.start)
+    leaves(table.get_values()).first().map(|(_, entry)| entry.start)
 }
 
 fn array(elements: Vec<Value>) -> Value {

@@ -9,21 +9,13 @@ pub(super) fn start(text: &str, at: usize) -> usize {
 
 /// The end of the line at `at`, before what ends it.
 pub(super) fn end(text: &str, at: usize) -> usize {
-    let end = text[at..]
-        .find('\n')
-        .map_or(text.len(), |newline| at + newline);
-    if text[at..end].ends_with('\r') {
-        end - 1
-    } else {
-        end
-    }
+    let end = text[at..].find('\n').map_or(text.len(), |newline| at + newline);
+    if text[at..end].ends_with('\r') { end - 1 } else { end }
 }
 
 /// The beginning of the line after the one at `at`.
 pub(super) fn next(text: &str, at: usize) -> usize {
-    text[at..]
-        .find('\n')
-        .map_or(text.len(), |newline| at + newline + 1)
+    text[at..].find('\n').map_or(text.len(), |newline| at + newline + 1)
 }
 
 /// The white space that the line at `at` begins with.
@@ -65,11 +57,7 @@ pub(super) fn with_comment_below(text: &str, at: usize) -> usize {
     while below < text.len() && line(text, below).starts_with('#') {
         below = next(text, below);
     }
-    if below == text.len() || line(text, below).is_empty() {
-        below
-    } else {
-        after
-    }
+    if below == text.len() || line(text, below).is_empty() { below } else { after }
 }
 
 /// Whether the line above the one at `at` is blank; not at the text's beginning.
@@ -112,9 +100,7 @@ pub(super) fn cut_entry(text: &str, entry: Range<usize>) -> Vec<Range<usize>> {
     let end = close.map_or(entry.end, |comma| comma + 1);
     if begins_line(text, entry.start) && ends_line(text, end) {
         let lines = with_comment_above(text, entry.start)..next(text, end);
-        let far = comma
-            .filter(|comma| *comma >= lines.end)
-            .map(|comma| comma..comma + 1);
+        let far = comma.filter(|comma| *comma >= lines.end).map(|comma| comma..comma + 1);
         return std::iter::once(lines).chain(far).collect();
     }
     match (close, comma) {
@@ -130,11 +116,7 @@ pub(super) fn cut_entry(text: &str, entry: Range<usize>) -> Vec<Range<usize>> {
 /// The last entry goes with the comma before it.
 fn last_entry(text: &str, entry: Range<usize>) -> Range<usize> {
     let before = text[..entry.start].trim_end();
-    if before.ends_with(',') {
-        before.len() - 1..entry.end
-    } else {
-        entry
-    }
+    if before.ends_with(',') { before.len() - 1..entry.end } else { entry }
 }
 
 #[cfg(test)]

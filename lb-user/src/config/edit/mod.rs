@@ -92,13 +92,9 @@ pub enum EditError {
 pub fn add_vip(text: &str, new: &NewVip) -> Result<Edited, EditError> {
     let edit = Edit::of(text)?;
     if edit.before.vips.iter().any(|vip| vip.name == new.name) {
-        return Err(EditError::DuplicateVip {
-            name: new.name.clone(),
-        });
+        return Err(EditError::DuplicateVip { name: new.name.clone() });
     }
-    let document = edit
-        .document
-        .append_vip(&words::vip(new)?, &words::pool(&new.reals));
+    let document = edit.document.append_vip(&words::vip(new)?, &words::pool(&new.reals));
     finish(document, &edit.before, &new.name)
 }
 
@@ -145,16 +141,9 @@ pub fn add_real(text: &str, vip: &str, new: &NewReal) -> Result<Edited, EditErro
     if let Ok(address) = new.address.parse()
         && edit.real(index, address).is_ok()
     {
-        return Err(EditError::DuplicateReal {
-            vip: vip.to_owned(),
-            address,
-        });
+        return Err(EditError::DuplicateReal { vip: vip.to_owned(), address });
     }
-    finish(
-        edit.document.append_real(index, &words::real(new)),
-        &edit.before,
-        vip,
-    )
+    finish(edit.document.append_real(index, &words::real(new)), &edit.before, vip)
 }
 
 /// Changes what the patch names of a real server.
@@ -198,22 +187,14 @@ struct Edit {
 
 impl Edit {
     fn of(text: &str) -> Result<Self, EditError> {
-        Ok(Self {
-            before: parse(text)?,
-            document: Document::of(text),
-        })
+        Ok(Self { before: parse(text)?, document: Document::of(text) })
     }
 
     fn vip(&self, name: &str) -> Result<usize, EditError> {
         let index = self.before.vips.iter().position(|vip| vip.name == name);
         index.ok_or_else(|| EditError::NoSuchVip {
             name: name.to_owned(),
-            known: self
-                .before
-                .vips
-                .iter()
-                .map(|vip| vip.name.clone())
-                .collect(),
+            known: self.before.vips.iter().map(|vip| vip.name.clone()).collect(),
         })
     }
 
@@ -223,11 +204,7 @@ impl Edit {
         index.ok_or_else(|| EditError::NoSuchReal {
             vip: vip.name.clone(),
             address,
-            known: vip
-                .reals
-                .iter()
-                .map(|real| real.address.to_string())
-                .collect(),
+            known: vip.reals.iter().map(|real| real.address.to_string()).collect(),
         })
     }
 }
@@ -243,10 +220,7 @@ fn set_check(document: Document, vip: usize, word: &str) -> Result<Document, Edi
     }
     let mut document = document;
     for key in ["type", "port", "path"] {
-        let value = check
-            .iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value.clone());
+        let value = check.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone());
         document = document.put(Target::Check(vip), key, value);
     }
     Ok(document)
@@ -257,17 +231,10 @@ fn finish(document: Document, before: &Model, vip: &str) -> Result<Edited, EditE
     let text = document.into_text();
     let model = parse(&text)?;
     let others = |model: &Model| {
-        model
-            .vips
-            .iter()
-            .filter(|other| other.name != vip)
-            .cloned()
-            .collect::<Vec<_>>()
+        model.vips.iter().filter(|other| other.name != vip).cloned().collect::<Vec<_>>()
     };
     if model.node != before.node || others(&model) != others(before) {
-        return Err(EditError::Unsafe {
-            vip: vip.to_owned(),
-        });
+        return Err(EditError::Unsafe { vip: vip.to_owned() });
     }
     Ok(Edited { text, model })
 }

@@ -16,24 +16,10 @@ pub(super) fn vip(new: &NewVip) -> Result<Fields, EditError> {
     let mut fields: Fields = vec![
         ("name", new.name.as_str().into()),
         ("address", new.address.as_str().into()),
-        (
-            "ports",
-            new.ports
-                .iter()
-                .map(String::as_str)
-                .collect::<Array>()
-                .into(),
-        ),
+        ("ports", new.ports.iter().map(String::as_str).collect::<Array>().into()),
     ];
     fields.extend(present(options(&new.options)));
-    if let Some(check) = new
-        .options
-        .check
-        .as_deref()
-        .map(check)
-        .transpose()?
-        .flatten()
-    {
+    if let Some(check) = new.options.check.as_deref().map(check).transpose()?.flatten() {
         fields.push(("check", inline(&check)));
     }
     Ok(fields)
@@ -53,26 +39,14 @@ pub(super) fn real(new: &NewReal) -> Fields {
 
 /// All but ports and check, which have their own ways.
 pub(super) fn vip_patch(patch: &VipPatch) -> Patch {
-    let address = patch
-        .address
-        .as_deref()
-        .map(|address| ("address", Some(address.into())));
+    let address = patch.address.as_deref().map(|address| ("address", Some(address.into())));
     address.into_iter().chain(options(&patch.options)).collect()
 }
 
 pub(super) fn real_patch(patch: &RealPatch) -> Patch {
-    let weight = patch
-        .weight
-        .map(|weight| ("weight", Some(i64::from(weight).into())));
-    let state = patch
-        .state
-        .as_deref()
-        .map(|state| ("state", Some(state.into())));
-    weight
-        .into_iter()
-        .chain(state)
-        .chain(removable("mac", patch.mac.as_deref()))
-        .collect()
+    let weight = patch.weight.map(|weight| ("weight", Some(i64::from(weight).into())));
+    let state = patch.state.as_deref().map(|state| ("state", Some(state.into())));
+    weight.into_iter().chain(state).chain(removable("mac", patch.mac.as_deref())).collect()
 }
 
 fn options(options: &VipOptions) -> Patch {
@@ -84,37 +58,27 @@ fn options(options: &VipOptions) -> Patch {
         ("udp_idle_timeout", &options.udp_idle_timeout),
         ("udp", &options.udp),
     ];
-    let words = words
-        .into_iter()
-        .filter_map(|(key, word)| Some((key, Some(word.as_deref()?.into()))));
-    words
-        .chain(removable("sorry", options.sorry.as_deref()))
-        .collect()
+    let words =
+        words.into_iter().filter_map(|(key, word)| Some((key, Some(word.as_deref()?.into()))));
+    words.chain(removable("sorry", options.sorry.as_deref())).collect()
 }
 
 fn removable(key: &'static str, word: Option<&str>) -> Patch {
     let value = |word| {
-        if word == "none" {
-            None
-        } else {
-            Some(Value::from(word))
-        }
+        if word == "none" { None } else { Some(Value::from(word)) }
     };
     word.map(|word| (key, value(word))).into_iter().collect()
 }
 
 fn present(patch: Patch) -> impl Iterator<Item = (&'static str, Value)> {
-    patch
-        .into_iter()
-        .filter_map(|(key, value)| Some((key, value?)))
+    patch.into_iter().filter_map(|(key, value)| Some((key, value?)))
 }
 
 /// `KIND[:ARG]`, or nothing for `none`. Kinds that are unknown are left to the check of the text.
 pub(super) fn check(word: &str) -> Result<Option<Fields>, EditError> {
     let wrong = || EditError::Check(word.to_owned());
-    let (kind, argument) = word
-        .split_once(':')
-        .map_or((word, None), |(kind, argument)| (kind, Some(argument)));
+    let (kind, argument) =
+        word.split_once(':').map_or((word, None), |(kind, argument)| (kind, Some(argument)));
     let mut fields: Fields = vec![("type", kind.into())];
     match (kind, argument) {
         ("none", None) => return Ok(None),
@@ -134,16 +98,9 @@ pub(super) fn check(word: &str) -> Result<Option<Fields>, EditError> {
 }
 
 fn port_number(text: &str) -> Option<Value> {
-    text.parse::<u16>()
-        .ok()
-        .filter(|port| *port > 0)
-        .map(|port| i64::from(port).into())
+    text.parse::<u16>().ok().filter(|port| *port > 0).map(|port| i64::from(port).into())
 }
 
 pub(super) fn inline(fields: &Fields) -> Value {
-    fields
-        .iter()
-        .map(|(key, value)| (*key, value.clone()))
-        .collect::<InlineTable>()
-        .into()
+    fields.iter().map(|(key, value)| (*key, value.clone())).collect::<InlineTable>().into()
 }
