@@ -5,11 +5,11 @@ use std::{
     fs,
     io::Write as _,
     os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use aya_log::EbpfLogger;
 use nix::{
     fcntl::{Flock, FlockArg},
@@ -81,7 +81,7 @@ pub async fn run(config: Configuration) -> Result<()> {
 
     let (network_tx, mut network_rx) = mpsc::channel(QUEUE);
     let (probe_tx, probe_rx) = mpsc::channel(QUEUE);
-    let watcher = Watcher::start(network_tx).await.context("watching the network")?;
+    let watcher = Watcher::start(network_tx).context("watching the network")?;
     let (network, announcing) = facts(&node)?;
     let mut reconciler =
         Reconciler::new(config, seed, kernel, network, watcher, announcing, probe_tx);

@@ -12,14 +12,14 @@ pub mod plan;
 
 pub mod dataplane;
 
-// pub mod neighbour;
+pub mod neighbour;
 
 pub mod health;
 
-// pub mod announce;
+pub mod announce;
 
 pub mod api;
 
-// pub mod reconcile;
+pub mod reconcile;
 
-// pub mod daemon;
+pub mod daemon;

@@ -1,1 +1,66 @@
-//! The lab.
+//! The lab: a client, a router, a switch, a balancer and real servers, each in a network namespace
+//! of its own, with real programs in them.
+//!
+//! ```no_run
+//! use tests::{Lab, LabOptions, address};
+//!
+//! fn main() -> anyhow::Result<()> {
+//!     let lab = Lab::new(LabOptions { reals: 2 })?;
+//!     let vip = address::vip(10);
+//!     for real in lab.reals() {
+//!         real.set_up_dsr(vip)?;
+//!     }
+//!     let _servers = lab.reals().iter().map(|real| real.nginx(&[vip])).collect::<Result<Vec<_>, _>>()?;
+//!     let daemon = lab.daemon(&lab.config(r#"
+//!         [[vip]]
+//!         name = "web"
+//!         address = "192.0.2.10"
+//!         ports = ["tcp/80"]
+//!         [[vip.real]]
+//!         address = "10.0.0.11"
+//!         [[vip.real]]
+//!         address = "10.0.0.12"
+//!     "#))?;
+//!     assert_eq!(daemon.lbctl(&["status"])?.code, 0);
+//!     println!("{}", lab.client().curl(&format!("http://{vip}/"), &[])?.stdout);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Everything is a guard. What a guard cannot undo, because the test was killed, the kernel undoes:
+//! namespaces are anonymous and live as long as their file descriptors, programs are killed when
+//! the test process dies ([`process`]), and the directories of dead processes are swept by the next
+//! lab. A lab wants root.
+
+pub mod address;
+mod bin;
+pub mod capture;
+pub mod client;
+pub mod counters;
+pub mod daemon;
+pub mod lab;
+pub mod netns;
+pub mod nginx;
+pub mod packet;
+pub mod persist;
+pub mod port;
+pub mod process;
+pub mod real;
+mod site;
+mod topology;
+pub mod udp_echo;
+pub mod wait;
+pub mod xdp;
+
+pub use capture::{Capture, Captured};
+pub use client::Client;
+pub use counters::Counters;
+pub use daemon::Daemon;
+pub use lab::{Lab, LabOptions};
+pub use netns::Netns;
+pub use nginx::Nginx;
+pub use persist::Persist;
+pub use port::Port;
+pub use process::{Output, Process};
+pub use real::Real;
+pub use udp_echo::UdpEcho;

@@ -1,6 +1,10 @@
 //! The client of the control socket.
+//!
+//! It blocks, and so must not be called from an asynchronous task; every call has a deadline.
 
 use std::{
+    error::Error as _,
+    io,
     net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -8,189 +12,262 @@ use std::{
 
 use reqwest::{
     Method,
-    blocking::{Client as Http, RequestBuilder, Response},
+    blocking::{self, RequestBuilder, Response},
+    redirect,
 };
-use serde::{Serialize, de::DeserializeOwned};
-use thiserror::Error;
+use serde::de::DeserializeOwned;
 
 use super::types::{Done, Problem, RealStatus, Status, Trace, TraceQuery, VipStatus};
 use crate::config::change::{NewReal, NewVip, RealPatch, VipPatch};
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Where the daemon listens unless its configuration says otherwise.
+pub const SOCKET: &str = "/run/lb/lbd.sock";
 
-/// Why there is no answer, or which.
-#[derive(Debug, Error)]
+/// For a call that only reads.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// For a call that writes the file and the tables, or that plans.
+const WORK_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why a call gave no answer.
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody listens, or we may not ask.
-    #[error("no answer from lbd at {socket}: {hint}", socket = socket.display())]
+    /// Nobody answers on the socket, or not to the end, or not in HTTP.
+    #[error("{}", silence(.socket, .source))]
     Unreachable {
-        /// The socket.
+        /// The socket that was asked.
         socket: PathBuf,
-        /// What to do.
-        hint: String,
+        /// What happened there.
+        source: reqwest::Error,
     },
-    /// The daemon says no.
-    #[error("{}", .0.detail)]
-    Refused(Problem),
-    /// What answers is not the daemon, or not of this version.
-    #[error("{socket} does not answer as lbd does ({detail}): are lbd and lbctl of one version?", socket = socket.display())]
+    /// The daemon's own answer.
+    #[error("{}", refusal(.0))]
+    Problem(Problem),
+    /// Something answers, and not as the daemon does.
+    #[error(
+        "{}: what answers there is not lbd, or not of this version ({reason}); \
+         pass lbd's socket with --socket, or upgrade lbd and lbctl together",
+        .socket.display()
+    )]
     Garbled {
-        /// The socket.
+        /// The socket that was asked.
         socket: PathBuf,
-        /// What was wrong.
-        detail: String,
+        /// What was wrong with the answer.
+        reason: String,
     },
 }
 
-/// Asks the daemon behind a socket.
+/// A connection to the daemon's control socket, made anew for each call.
+#[derive(Debug)]
 pub struct Client {
+    http: blocking::Client,
     socket: PathBuf,
-    http: Http,
 }
 
 impl Client {
-    /// A client of the daemon at this socket; nothing is sent yet.
-    ///
-    /// # Errors
-    ///
-    /// When there is nothing to connect to.
+    /// A client of the daemon at this socket; connects to nothing yet.
     pub fn new(socket: &Path) -> Result<Self, Error> {
-        if let Err(error) = std::os::unix::net::UnixStream::connect(socket) {
-            return Err(Error::Unreachable { socket: socket.to_owned(), hint: hint(&error) });
-        }
-        let http = Http::builder().unix_socket(socket).timeout(PATIENCE).build();
-        let http = http.map_err(|error| Error::Unreachable {
-            socket: socket.to_owned(),
-            hint: error.to_string(),
-        })?;
-        Ok(Self { socket: socket.to_owned(), http })
+        let http = blocking::Client::builder()
+            .unix_socket(socket)
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .build()
+            .map_err(|source| Error::Unreachable { socket: socket.to_owned(), source })?;
+        Ok(Self { http, socket: socket.to_owned() })
     }
 
-    /// Everything that can be seen.
+    /// The node, its VIPs and its counters.
     pub fn status(&self) -> Result<Status, Error> {
-        self.get(&["status"])
+        self.json(self.read("status"))
     }
 
-    /// All VIPs.
+    /// All VIPs, in the configuration's order.
     pub fn vips(&self) -> Result<Vec<VipStatus>, Error> {
-        self.get(&["vips"])
+        self.json(self.read("vips"))
     }
 
     /// One VIP.
     pub fn vip(&self, name: &str) -> Result<VipStatus, Error> {
-        self.get(&["vips", name])
-    }
-
-    /// The pool of a VIP.
-    pub fn reals(&self, vip: &str) -> Result<Vec<RealStatus>, Error> {
-        self.get(&["vips", vip, "reals"])
+        self.json(self.read(&vip_path(name)))
     }
 
     /// Adds a VIP.
     pub fn add_vip(&self, vip: &NewVip) -> Result<Done, Error> {
-        self.send(Method::POST, &["vips"], vip)
+        self.json(self.work(Method::POST, "vips").json(vip))
     }
 
-    /// Changes a VIP.
+    /// Changes what the patch names.
     pub fn set_vip(&self, name: &str, patch: &VipPatch) -> Result<Done, Error> {
-        self.send(Method::PATCH, &["vips", name], patch)
+        self.json(self.work(Method::PATCH, &vip_path(name)).json(patch))
     }
 
-    /// Removes a VIP.
-    pub fn remove_vip(&self, name: &str) -> Result<Done, Error> {
-        self.finish(self.request(Method::DELETE, &["vips", name]))
+    /// Removes a VIP with its pool.
+    pub fn delete_vip(&self, name: &str) -> Result<Done, Error> {
+        self.json(self.work(Method::DELETE, &vip_path(name)))
     }
 
-    /// Adds a real to a VIP.
+    /// The pool of a VIP, in the configuration's order.
+    pub fn reals(&self, vip: &str) -> Result<Vec<RealStatus>, Error> {
+        self.json(self.read(&reals_path(vip)))
+    }
+
+    /// One real of a VIP.
+    pub fn real(&self, vip: &str, address: IpAddr) -> Result<RealStatus, Error> {
+        self.json(self.read(&real_path(vip, address)))
+    }
+
+    /// Adds a real to the pool of a VIP.
     pub fn add_real(&self, vip: &str, real: &NewReal) -> Result<Done, Error> {
-        self.send(Method::POST, &["vips", vip, "reals"], real)
+        self.json(self.work(Method::POST, &reals_path(vip)).json(real))
     }
 
-    /// Changes a real of a VIP.
-    pub fn set_real(&self, vip: &str, real: IpAddr, patch: &RealPatch) -> Result<Done, Error> {
-        self.send(Method::PATCH, &["vips", vip, "reals", &real.to_string()], patch)
+    /// Changes what the patch names.
+    pub fn set_real(&self, vip: &str, address: IpAddr, patch: &RealPatch) -> Result<Done, Error> {
+        self.json(self.work(Method::PATCH, &real_path(vip, address)).json(patch))
     }
 
-    /// Removes a real from a VIP.
-    pub fn remove_real(&self, vip: &str, real: IpAddr) -> Result<Done, Error> {
-        self.finish(self.request(Method::DELETE, &["vips", vip, "reals", &real.to_string()]))
+    /// Removes a real once it is drained, or at once.
+    pub fn delete_real(&self, vip: &str, address: IpAddr, now: bool) -> Result<Done, Error> {
+        let request = self.work(Method::DELETE, &real_path(vip, address));
+        self.json(if now { request.query(&[("now", true)]) } else { request })
     }
 
-    /// Where a packet would go.
+    /// What would become of a packet.
     pub fn trace(&self, query: &TraceQuery) -> Result<Trace, Error> {
-        self.send(Method::POST, &["trace"], query)
+        // A configuration may be longer than the server lets a request line be.
+        self.json(match query.config {
+            None => self.work(Method::GET, "trace").query(query),
+            Some(_) => self.work(Method::POST, "trace").json(query),
+        })
     }
 
-    /// The running configuration as TOML.
+    /// The running configuration, as TOML.
     pub fn export(&self) -> Result<String, Error> {
-        let answer = self.answer(self.request(Method::GET, &["export"]))?;
-        answer.text().map_err(|error| self.garbled(&error))
+        self.text(self.read("export"))
     }
 
-    /// Stops forwarding, and the daemon.
+    /// Stops forwarding.
     pub fn detach(&self) -> Result<Done, Error> {
-        self.finish(self.request(Method::POST, &["detach"]))
+        self.json(self.work(Method::POST, "detach"))
     }
 
-    fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Error> {
-        self.finish(self.request(Method::GET, path))
+    fn read(&self, path: &str) -> RequestBuilder {
+        self.http.get(url(path)).timeout(READ_DEADLINE)
     }
 
-    fn send<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &[&str],
-        body: &impl Serialize,
-    ) -> Result<T, Error> {
-        self.finish(self.request(method, path).json(body))
+    fn work(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, url(path)).timeout(WORK_DEADLINE)
     }
 
-    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        let mut url = reqwest::Url::parse("http://lbd/v1").expect("a constant");
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.extend(path);
+    fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
+        let text = self.text(request)?;
+        serde_json::from_str(&text).map_err(|error| self.garbled(error.to_string()))
+    }
+
+    fn text(&self, request: RequestBuilder) -> Result<String, Error> {
+        let response = request.send().map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        let text = Response::text(response).map_err(|error| self.unreachable(error))?;
+        if status.is_success() {
+            return Ok(text);
         }
-        self.http.request(method, url)
+        Err(serde_json::from_str(&text).map_or_else(
+            |_| self.garbled(format!("HTTP {status} without a problem document")),
+            Error::Problem,
+        ))
     }
 
-    fn finish<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
-        self.answer(request)?.json().map_err(|error| self.garbled(&error))
+    fn unreachable(&self, source: reqwest::Error) -> Error {
+        Error::Unreachable { socket: self.socket.clone(), source }
     }
 
-    /// The answer, unless it is a problem.
-    fn answer(&self, request: RequestBuilder) -> Result<Response, Error> {
-        let response = request.send().map_err(|error| Error::Unreachable {
-            socket: self.socket.clone(),
-            hint: if error.is_timeout() {
-                format!("it did not answer within {} s", PATIENCE.as_secs())
-            } else {
-                "the connection broke; `lbctl status` shows whether the change was made".to_owned()
-            },
-        })?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        Err(Error::Refused(response.json().map_err(|error| self.garbled(&error))?))
-    }
-
-    fn garbled(&self, error: &reqwest::Error) -> Error {
-        Error::Garbled { socket: self.socket.clone(), detail: error.to_string() }
+    fn garbled(&self, reason: String) -> Error {
+        Error::Garbled { socket: self.socket.clone(), reason }
     }
 }
 
-fn hint(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            "there is no such socket; is lbd running (`systemctl status lbd`)? else give --socket PATH"
-                .to_owned()
+/// The host is a word for the `Host` header; the socket decides who is asked.
+fn url(path: &str) -> String {
+    format!("http://lbd/v1/{path}")
+}
+
+fn vip_path(name: &str) -> String {
+    format!("vips/{}", segment(name))
+}
+
+fn reals_path(vip: &str) -> String {
+    format!("{}/reals", vip_path(vip))
+}
+
+fn real_path(vip: &str, address: IpAddr) -> String {
+    format!("{}/{}", reals_path(vip), segment(&address.to_string()))
+}
+
+/// Percent-encodes all but the unreserved characters (RFC 3986, 2.3).
+fn segment(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte))
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
         }
-        std::io::ErrorKind::ConnectionRefused => {
-            "nobody listens; start lbd (`systemctl start lbd`)".to_owned()
+        encoded
+    })
+}
+
+fn refusal(problem: &Problem) -> String {
+    if problem.detail.is_empty() {
+        format!("lbd answered {} {}", problem.status, problem.title)
+    } else {
+        problem.detail.clone()
+    }
+}
+
+fn silence(socket: &Path, error: &reqwest::Error) -> String {
+    let socket = socket.display();
+    if error.is_timeout() {
+        return format!("lbd at {socket} did not answer in time: look at `systemctl status lbd`");
+    }
+    let denied = |cause: &io::Error| cause.kind() == io::ErrorKind::PermissionDenied;
+    if causes(error).filter_map(|cause| cause.downcast_ref()).any(denied) {
+        return format!("no permission for {socket}: be root or in group `lb`");
+    }
+    let cause = causes(error).last().map_or_else(|| error.to_string(), ToString::to_string);
+    format!(
+        "cannot reach lbd at {socket} ({cause}): is lbd running? \
+         look at `systemctl status lbd`, or pass --socket"
+    )
+}
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |error| (*error).source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_segment_cannot_break_out_of_its_place() {
+        for (text, encoded) in [
+            ("web-1.example_x", "web-1.example_x"),
+            ("a/b?c#d", "a%2Fb%3Fc%23d"),
+            ("2001:db8::1", "2001%3Adb8%3A%3A1"),
+            ("ü %", "%C3%BC%20%25"),
+        ] {
+            assert_eq!(segment(text), encoded);
         }
-        std::io::ErrorKind::PermissionDenied => {
-            "permission denied; be root or a member of the group lb".to_owned()
-        }
-        _ => error.to_string(),
+    }
+
+    #[test]
+    fn a_refusal_without_detail_still_says_what_happened() {
+        let problem = Problem {
+            kind: "about:blank".into(),
+            title: "Internal Server Error".into(),
+            status: 500,
+            detail: String::new(),
+        };
+        assert_eq!(Error::Problem(problem).to_string(), "lbd answered 500 Internal Server Error");
     }
 }

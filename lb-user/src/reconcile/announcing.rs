@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Event, Probed, Reconciler};
+use super::{Probed, Reconciler};
 use crate::{
     announce::{self, Addresses},
     api::{

@@ -17,7 +17,10 @@ use jiff::Timestamp;
 use lb_common::{PortWord, RealWord};
 use tokio::sync::mpsc;
 
-pub use self::{announcing::Announcing, network::Network};
+pub use self::{
+    announcing::{Announcing, remove_remembered},
+    network::Network,
+};
 use crate::{
     announce::Conflict,
     api::{

@@ -1,225 +1,142 @@
-//! `lbctl`, the command that drives `lbd`. Each noun has a file with its arguments and what they do; this
-//! one only routes.
+//! `lbctl`: asks the daemon and shows its answers. A file per noun holds the arguments and what
+//! becomes of them; this one only routes.
 
-mod node;
+mod detach;
+mod export;
+mod failure;
 mod output;
 mod real;
+mod status;
 mod trace;
+mod value;
 mod vip;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
+    ffi::OsString,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
-use lb_user::api::client::{Client, Error};
+use lb_user::api::client::{self, Client};
 
-use crate::output::{Format, Output};
+use failure::Failure;
+use output::{Format, Output};
 
-/// Drives lbd, the daemon of a Direct Server Return load balancer.
-///
-/// Exit codes: 0 done; 1 the daemon refused, or the thing asked about is not so; 2 usage or invalid input;
-/// 3 the daemon cannot be reached.
-#[derive(Parser)]
-#[command(name = "lbctl", version, after_help = "Example:\n  \
-    lbctl vip add web --address 192.0.2.10 --port tcp/80 --real 10.0.0.11 --real 10.0.0.12")]
+const EXAMPLES: &str = "\
+Exit codes:
+  0  done
+  1  the daemon refused, or the thing asked about is not so
+  2  usage or invalid input
+  3  the daemon cannot be reached
+
+Examples:
+  lbctl vip add web --address 192.0.2.10 --port tcp/80 --real 10.0.0.11 --real 10.0.0.12
+  lbctl status
+  lbctl real disable web 10.0.0.12
+  lbctl trace --src 198.51.100.7:40000 --dst 192.0.2.10:80 -o json";
+
+/// Above the options that every command has.
+const GLOBAL: &str = "Global options";
+
+/// Controls the load balancer daemon lbd.
+#[derive(Debug, Parser)]
+#[command(name = "lbctl", version, after_help = EXAMPLES)]
 struct Arguments {
-    /// The daemon's control socket.
-    #[arg(long, global = true, value_name = "PATH", env = "LBCTL_SOCKET", default_value = "/run/lb/lbd.sock")]
+    /// The daemon's control socket
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        value_name = "PATH",
+        env = "LBCTL_SOCKET",
+        default_value = client::SOCKET
+    )]
     socket: PathBuf,
-    /// How to print.
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+
+    /// How to show the answer: for people, or as the daemon sent it
+    #[arg(
+        long,
+        short,
+        global = true,
+        help_heading = GLOBAL,
+        value_name = "table|json|yaml",
+        hide_possible_values = true,
+        default_value = "table"
+    )]
     output: Format,
+
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
-    /// Add, list, show, change and remove VIPs.
+    /// Virtual addresses with their ports and pools
     #[command(subcommand)]
-    Vip(vip::Command),
-    /// Add, list, change and remove real servers.
+    Vip(vip::Vip),
+    /// The real servers in a VIP's pool
     #[command(subcommand)]
-    Real(real::Command),
-    /// Show the node, its VIPs and reals, and how packets ended.
-    #[command(after_help = "Example:\n  lbctl -o json status")]
+    Real(real::Real),
+    /// The node, its VIPs and reals, health with the reason, counters
+    #[command(after_help = status::EXAMPLES)]
     Status,
-    /// Ask which real a packet would get, and why. Counts nothing.
-    Trace(trace::Arguments),
-    /// Print the running configuration, as the file that would bring it about.
-    #[command(after_help = "Example:\n  lbctl export > lb.toml && lbd --check --config lb.toml")]
+    /// Which real a packet would get, and why
+    Trace(trace::Trace),
+    /// Prints the running configuration
+    #[command(after_help = export::EXAMPLES)]
     Export,
-    /// Stop forwarding: detach XDP, remove pins and announced addresses, end lbd.
-    #[command(after_help = "Example:\n  lbctl detach")]
+    /// Stops forwarding: detaches XDP, removes pins and announced addresses
+    #[command(after_help = detach::EXAMPLES)]
     Detach,
 }
 
-/// Why the command did not do what it was asked to.
-pub(crate) enum Failure {
-    /// The input is wrong: exit code 2.
-    Input(String),
-    /// The daemon said no, or nothing.
-    Daemon(Error),
-    /// Standard output is gone or full.
-    Output(io::Error),
-}
-
-impl Failure {
-    fn code(&self) -> u8 {
-        match self {
-            Self::Input(_) => 2,
-            Self::Daemon(Error::Refused(problem)) if problem.status == 400 => 2,
-            Self::Daemon(Error::Unreachable { .. }) => 3,
-            Self::Daemon(Error::Refused(_) | Error::Garbled { .. }) | Self::Output(_) => 1,
-        }
-    }
-
-    /// One line, whatever the parts say.
-    fn line(&self) -> String {
-        let text = match self {
-            Self::Input(text) => text.clone(),
-            Self::Daemon(error) => error.to_string(),
-            Self::Output(error) => format!("writing the answer: {error}"),
-        };
-        text.lines().collect::<Vec<_>>().join("; ")
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Daemon(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
-    }
+/// What a command works with.
+struct Session<'a> {
+    client: Client,
+    output: Output<'a>,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments, &mut io::stdout().lock()) {
-        // Whoever read the output has seen enough of it.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("lbctl: {}", failure.line());
-            ExitCode::from(failure.code())
+    ExitCode::from(run(std::env::args_os(), &mut io::stdout(), &mut io::stderr()))
+}
+
+/// Does what the arguments say; gives the exit code.
+fn run(arguments: impl IntoIterator<Item = OsString>, stdout: &mut dyn Write, stderr: &mut dyn Write) -> u8 {
+    match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => match execute(arguments, stdout) {
+            Ok(()) => 0,
+            Err(failure) => failure.report(stderr),
+        },
+        Err(usage) if usage.use_stderr() => {
+            render(&usage, stderr);
+            failure::INVALID
         }
-        Ok(()) => ExitCode::SUCCESS,
+        Err(help) => {
+            render(&help, stdout);
+            0
+        }
     }
 }
 
-fn run(arguments: Arguments, stdout: &mut dyn Write) -> Result<(), Failure> {
-    let output = &mut Output::new(arguments.output, stdout);
-    let connect = || Client::new(&arguments.socket);
+fn execute(arguments: Arguments, stdout: &mut dyn Write) -> Result<(), Failure> {
+    let client = Client::new(&arguments.socket)?;
+    let mut session = Session { client, output: Output::new(arguments.output, stdout) };
     match arguments.command {
-        Command::Vip(command) => vip::run(command, connect, output),
-        Command::Real(command) => real::run(command, connect, output),
-        Command::Status => node::status(&connect()?, output),
-        Command::Trace(arguments) => trace::run(arguments, connect, output),
-        Command::Export => node::export(&connect()?, output),
-        Command::Detach => output.done(&connect()?.detach()?),
+        Command::Vip(command) => command.run(&mut session),
+        Command::Real(command) => command.run(&mut session),
+        Command::Status => status::run(&mut session),
+        Command::Trace(command) => command.run(&mut session),
+        Command::Export => export::run(&mut session),
+        Command::Detach => detach::run(&mut session),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::{io::Read as _, os::unix::net::UnixListener, thread};
-
-    use super::*;
-
-    fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(["lbctl"].iter().chain(words))
-    }
-
-    fn outcome(words: &[&str]) -> (u8, String) {
-        let mut stdout = Vec::new();
-        match run(parse(words).expect("arguments"), &mut stdout) {
-            Ok(()) => (0, String::from_utf8(stdout).expect("text")),
-            Err(failure) => (failure.code(), failure.line()),
-        }
-    }
-
-    /// What lbctl makes of a daemon that answers this.
-    fn against(status: &str, body: &str, words: &[&str]) -> (u8, String) {
-        let dir = tempfile::tempdir().expect("a directory");
-        let socket = dir.path().join("lbd.sock");
-        let listener = UnixListener::bind(&socket).expect("a socket");
-        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.expect("a connection");
-                // The connection that only tries whether somebody listens sends nothing.
-                if stream.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {
-                    stream.write_all(answer.as_bytes()).expect("an answer");
-                }
-            }
-        });
-        let socket = socket.to_string_lossy().into_owned();
-        outcome(&[&["--socket", &socket], words].concat())
-    }
-
-    #[test]
-    fn the_exit_code_says_who_is_at_fault() {
-        let del = ["vip", "del", "web"];
-        let problem = |status: u16, detail: &str| {
-            serde_json::json!({"type": "about:blank", "title": "", "status": status, "detail": detail})
-                .to_string()
-        };
-        let done = against("200 OK", r#"{"message":"gone"}"#, &del);
-        assert_eq!(done, (0, "gone\n".to_owned()));
-        let missing = against("404 Not Found", &problem(404, "no VIP"), &del);
-        assert_eq!(missing, (1, "no VIP".to_owned()));
-        let invalid = against("400 Bad Request", &problem(400, "wrong\ntwice"), &del);
-        assert_eq!(invalid, (2, "wrong; twice".to_owned()));
-        assert_eq!(against("200 OK", "hi", &["status"]).0, 1);
-        let (code, line) = outcome(&["--socket", "/nonexistent/lbd.sock", "status"]);
-        assert_eq!(code, 3);
-        assert!(line.contains("/nonexistent/lbd.sock") && line.contains("is lbd running"), "{line}");
-    }
-
-    #[test]
-    fn wrong_input_is_refused_before_anybody_is_asked() {
-        for words in [
-            &["vip", "add", "web", "--address", "192.0.2.256", "--port", "tcp/80"][..],
-            &["vip", "add", "web", "--address", "192.0.2.10", "--port", "http"],
-            &["vip", "add", "web", "--address", "192.0.2.10", "--port", "tcp/80", "--real", "10.0.0.11,weight=257"],
-            &["vip", "add", "web", "--address", "192.0.2.10", "--port", "tcp/80", "--real", "10.0.0.11,port=8080"],
-            &["vip", "add", "web", "--address", "192.0.2.10", "--port", "tcp/80", "--real", "10.0.0.11,mac=ff:ff:ff:ff:ff:ff"],
-            &["vip", "add", "web", "--address", "192.0.2.10"],
-            &["vip", "set", "web", "--hash", "flows"],
-            &["real", "set", "web", "10.0.0.11", "--weight", "-1"],
-            &["real", "set", "web", "10.0.0.11"],
-            &["trace", "--src", "198.51.100.7", "--dst", "192.0.2.10:80"],
-            &["status", "-o", "xml"],
-        ] {
-            let error = parse(words).err().unwrap_or_else(|| panic!("{words:?} was taken"));
-            assert_eq!(error.exit_code(), 2);
-        }
-    }
-
-    #[test]
-    fn global_options_may_stand_anywhere() {
-        for words in [["-o", "json", "status"], ["status", "-o", "json"]] {
-            assert_eq!(parse(&words).expect("arguments").output, Format::Json);
-        }
-    }
-
-    #[test]
-    fn every_command_has_an_example() {
-        fn check(command: &clap::Command) {
-            let nouns = command.get_subcommands().filter(|command| command.get_name() != "help");
-            let nouns: Vec<_> = nouns.collect();
-            nouns.iter().for_each(|command| check(command));
-            if nouns.is_empty() {
-                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.contains("lbctl"), "{} has no example", command.get_name());
-            }
-        }
-        check(&<Arguments as clap::CommandFactory>::command());
-    }
+/// Where even this cannot be written, the exit code has to say it.
+fn render(answer: &clap::Error, stream: &mut dyn Write) {
+    let _ = write!(stream, "{}", answer.render()).and_then(|()| stream.flush());
 }

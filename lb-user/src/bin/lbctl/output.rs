@@ -1,74 +1,142 @@
-//! Printing: tables for people, JSON and YAML as the API has it.
+//! How answers are shown.
 
-use std::{fmt::Display, io::Write};
+use std::io::{self, Write};
 
-use comfy_table::{Table, presets};
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use jiff::Timestamp;
 use lb_user::api::types::Done;
 use serde::Serialize;
 
-use crate::Failure;
-
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// For people.
+/// A shape of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
     Table,
-    /// As the API answers.
+    /// As the daemon sent it
     Json,
-    /// The same as YAML.
+    /// The same as YAML
     Yaml,
 }
 
-/// Where and how to print.
-pub(crate) struct Output<'a> {
+/// Where answers go, and in which shape.
+pub struct Output<'a> {
     format: Format,
-    stdout: &'a mut dyn Write,
+    stream: &'a mut dyn Write,
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(format: Format, stdout: &'a mut dyn Write) -> Self {
-        Self { format, stdout }
+    /// Shows answers in this format.
+    pub fn new(format: Format, stream: &'a mut dyn Write) -> Self {
+        Self { format, stream }
     }
 
-    /// Prints a value: through `table` for people, else as it is.
-    pub(crate) fn print<T: Serialize>(
-        &mut self,
-        value: &T,
-        table: impl FnOnce(&T) -> String,
-    ) -> Result<(), Failure> {
-        let text = match self.format {
-            Format::Table => table(value),
-            Format::Json => serde_json::to_string_pretty(value)
-                .map_err(|error| Failure::Output(error.into()))?,
-            Format::Yaml => serde_saphyr::to_string(value)
-                .map_err(|error| Failure::Output(std::io::Error::other(error.to_string())))?,
+    /// Shows one answer; `table` is asked only where the format wants it.
+    pub fn show<T: Serialize>(&mut self, answer: &T, table: impl FnOnce(&T) -> String) -> io::Result<()> {
+        let mut text = match self.format {
+            Format::Table => table(answer),
+            Format::Json => serde_json::to_string_pretty(answer)?,
+            Format::Yaml => serde_saphyr::to_string(answer).map_err(io::Error::other)?,
         };
-        writeln!(self.stdout, "{}", text.trim_end())?;
-        self.stdout.flush()?;
-        Ok(())
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        self.stream.write_all(text.as_bytes())?;
+        self.stream.flush()
     }
 
-    /// Prints what a change did.
-    pub(crate) fn done(&mut self, done: &Done) -> Result<(), Failure> {
-        self.print(done, |done| done.message.clone())
+    /// Shows what a change did.
+    pub fn done(&mut self, done: &Done) -> io::Result<()> {
+        self.show(done, |done| done.message.clone())
     }
 }
 
-/// A table without lines.
-pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+/// A column of a grid: its heading, and the side its cells lean to.
+pub type Column = (&'static str, CellAlignment);
+
+/// Text in aligned columns, without borders and never wrapped, so that it can be read by line.
+pub fn grid<const N: usize>(columns: [Column; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut() {
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.map(|(heading, _)| heading));
+    table.add_rows(rows);
+    for (column, (_, alignment)) in table.column_iter_mut().zip(columns) {
         column.set_padding((0, 2));
+        column.set_cell_alignment(alignment);
     }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n")
+    table.trim_fmt()
 }
 
-/// A value, or a dash.
-pub(crate) fn or_dash(value: Option<impl Display>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+/// `text` with each line moved to the right.
+pub fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+/// A count for people: exact below ten thousand, else cut off after three or four digits.
+pub fn count(count: u64) -> String {
+    const UNITS: [(u64, char); 6] = [
+        (1_000_000_000_000_000_000, 'E'),
+        (1_000_000_000_000_000, 'P'),
+        (1_000_000_000_000, 'T'),
+        (1_000_000_000, 'G'),
+        (1_000_000, 'M'),
+        (1_000, 'k'),
+    ];
+    match UNITS.iter().find(|(unit, _)| count >= 10_000 && count >= *unit) {
+        None => count.to_string(),
+        Some((unit, letter)) if count / unit >= 100 => format!("{}{letter}", count / unit),
+        Some((unit, letter)) => format!("{}.{}{letter}", count / unit, count % unit / (unit / 10)),
+    }
+}
+
+/// A part of a whole in percent.
+pub fn percent(part: f64) -> String {
+    format!("{:.1}%", part * 100.0)
+}
+
+/// How long ago that was, in the largest unit that is not zero.
+pub fn age(since: Timestamp, now: Timestamp) -> String {
+    match now.as_second().saturating_sub(since.as_second()).max(0) {
+        seconds @ ..60 => format!("{seconds}s"),
+        seconds @ ..3_600 => format!("{}m", seconds / 60),
+        seconds @ ..86_400 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_exact_while_they_are_small_and_short_when_they_are_not() {
+        for (number, text) in [
+            (0, "0"),
+            (9_999, "9999"),
+            (10_000, "10.0k"),
+            (99_999, "99.9k"),
+            (999_999, "999k"),
+            (1_000_000, "1.0M"),
+            (123_456_789, "123M"),
+            (u64::MAX, "18.4E"),
+        ] {
+            assert_eq!(count(number), text);
+        }
+    }
+
+    #[test]
+    fn an_age_is_told_in_its_largest_unit_and_the_future_is_now() {
+        for (seconds, text) in
+            [(-5, "0s"), (0, "0s"), (59, "59s"), (60, "1m"), (3_599, "59m"), (7_200, "2h"), (200_000, "2d")]
+        {
+            let (since, now) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(seconds).unwrap());
+            assert_eq!(age(since, now), text);
+        }
+    }
+
+    #[test]
+    fn shares_have_one_decimal() {
+        assert_eq!([percent(0.0), percent(1.0 / 3.0), percent(1.0)], ["0.0%", "33.3%", "100.0%"]);
+    }
 }

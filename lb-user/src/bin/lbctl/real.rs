@@ -1,119 +1,265 @@
 //! `lbctl real …`.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, str::FromStr};
 
-use clap::Args;
+use clap::{Args, Subcommand};
+use comfy_table::CellAlignment::{Left, Right};
 use jiff::Timestamp;
 use lb_user::{
-    api::client::{Client, Error},
+    api::types::{RealStatus, VipStatus},
     config::change::{NewReal, RealPatch},
     model::{Mac, RealState},
 };
+use serde::Serialize;
 
-use crate::{Failure, node, output::Output, vip::parse_weight};
+use crate::{
+    Session,
+    failure::Failure,
+    output::{age, count, grid, percent},
+    value,
+};
 
-#[derive(clap::Subcommand)]
-pub(crate) enum Command {
-    /// Add a real server to a VIP.
-    #[command(after_help = "Example:\n  lbctl real add web 10.0.0.13 --weight 2")]
-    Add {
-        #[command(flatten)]
-        of: Of,
-        /// Its part of the flows relative to the others', 0 to 256.
-        #[arg(long, value_parser = parse_weight)]
-        weight: Option<u16>,
-        /// Its MAC address, if it is not to be resolved.
-        #[arg(long)]
-        mac: Option<Mac>,
-    },
-    /// Change a real server of a VIP.
-    #[command(after_help = "Example:\n  lbctl real set web 10.0.0.13 --weight 3")]
-    Set {
-        #[command(flatten)]
-        of: Of,
-        #[command(flatten)]
-        changes: Changes,
-    },
-    /// List the real servers of a VIP, or of all.
-    #[command(after_help = "Example:\n  lbctl real list web")]
+const ADD_EXAMPLES: &str = "\
+Examples:
+  lbctl real add web 10.0.0.13
+  lbctl real add web 10.0.0.14 --weight 2 --mac 02:00:00:00:00:0e";
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  lbctl real set web 10.0.0.13 --weight 3
+  lbctl real set web 10.0.0.13 --mac none";
+
+const LIST_EXAMPLES: &str = "\
+With -o json or -o yaml and no VIP, each real has a field `vip` in front of the usual ones.
+
+Examples:
+  lbctl real list
+  lbctl real list web -o json";
+
+const ENABLE_EXAMPLES: &str = "\
+Example:
+  lbctl real enable web 10.0.0.13";
+
+const DISABLE_EXAMPLES: &str = "\
+Its open connections break.
+
+Example:
+  lbctl real disable web 10.0.0.13";
+
+const DEL_EXAMPLES: &str = "\
+Takes no new flows from now on and is removed when its open ones have ended, or at the
+VIP's drain timeout; with --now at once, and its open connections break.
+
+Examples:
+  lbctl real del web 10.0.0.13
+  lbctl real del web 10.0.0.13 --now";
+
+/// The real servers in a VIP's pool.
+#[derive(Debug, Subcommand)]
+pub enum Real {
+    /// Adds a real to the pool of a VIP
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(Add),
+    /// Changes the weight or the MAC address of a real
+    #[command(after_help = SET_EXAMPLES)]
+    Set(Set),
+    /// Lists the reals of one VIP, or of all
+    #[command(after_help = LIST_EXAMPLES)]
     List {
-        /// The VIP's name.
+        /// The VIP's name; all when absent
+        #[arg(value_parser = value::name)]
         vip: Option<String>,
     },
-    /// Put a real server into service again.
-    #[command(after_help = "Example:\n  lbctl real enable web 10.0.0.13")]
-    Enable(Of),
-    /// Take a real server out of service at once; its flows go to others.
-    #[command(after_help = "Example:\n  lbctl real disable web 10.0.0.13")]
-    Disable(Of),
-    /// Remove a real server from a VIP. This version removes at once, as with --now.
-    #[command(after_help = "Example:\n  lbctl real del web 10.0.0.13 --now")]
+    /// Takes a real into service
+    #[command(after_help = ENABLE_EXAMPLES)]
+    Enable(Which),
+    /// Takes a real out of service at once
+    #[command(after_help = DISABLE_EXAMPLES)]
+    Disable(Which),
+    /// Drains a real, then removes it
+    #[command(after_help = DEL_EXAMPLES)]
     Del {
         #[command(flatten)]
-        of: Of,
-        /// Do not wait for its flows to end.
+        which: Which,
+        /// Remove it at once, without a drain
         #[arg(long)]
         now: bool,
     },
 }
 
-/// A real server of a VIP.
-#[derive(Args)]
-pub(crate) struct Of {
-    /// The VIP's name.
+/// A real in a pool.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The VIP's name
+    #[arg(value_parser = value::name)]
     vip: String,
-    /// The real server's address.
-    real: IpAddr,
+    /// The real's address
+    #[arg(value_name = "IP", value_parser = value::address)]
+    address: IpAddr,
 }
 
-#[derive(Args)]
-#[group(required = true, multiple = true)]
-pub(crate) struct Changes {
-    /// Its part of the flows relative to the others', 0 to 256.
-    #[arg(long, value_parser = parse_weight, allow_negative_numbers = true)]
+/// A real to add.
+#[derive(Debug, Args)]
+pub struct Add {
+    #[command(flatten)]
+    which: Which,
+    /// Its part of the flows relative to the others', 0 to 256; 1 when absent
+    #[arg(long, value_name = "N", value_parser = value::weight)]
     weight: Option<u16>,
-    /// Its MAC address, or none to resolve it again.
-    #[arg(long, value_parser = mac_or_none)]
+    /// Its MAC address; resolved when absent
+    #[arg(long, value_name = "M", value_parser = Mac::from_str)]
+    mac: Option<Mac>,
+}
+
+/// A real to change.
+#[derive(Debug, Args)]
+#[group(id = "change", required = true, multiple = true, args = ["weight", "mac"])]
+pub struct Set {
+    #[command(flatten)]
+    which: Which,
+    /// Its part of the flows relative to the others', 0 to 256
+    #[arg(long, value_name = "N", value_parser = value::weight)]
+    weight: Option<u16>,
+    /// Its MAC address, or none to resolve it again
+    #[arg(long, value_name = "M|none", value_parser = value::mac_or_none)]
     mac: Option<String>,
 }
 
-pub(crate) fn run(
-    command: Command,
-    connect: impl Fn() -> Result<Client, Error>,
-    output: &mut Output,
-) -> Result<(), Failure> {
-    let client = connect()?;
-    let state = |of: &Of, state: RealState| {
-        let patch = RealPatch { state: Some(state.to_string()), ..RealPatch::default() };
-        client.set_real(&of.vip, of.real, &patch)
-    };
-    match command {
-        Command::Add { of, weight, mac } => {
-            let mac = mac.map(|mac| mac.to_string());
-            let real = NewReal { address: of.real.to_string(), weight, mac };
-            output.done(&client.add_real(&of.vip, &real)?)
-        }
-        Command::Set { of, changes } => {
-            let patch = RealPatch { weight: changes.weight, mac: changes.mac, state: None };
-            output.done(&client.set_real(&of.vip, of.real, &patch)?)
-        }
-        Command::List { vip: Some(vip) } => {
-            output.print(&client.reals(&vip)?, |reals| node::reals(reals, Timestamp::now()))
-        }
-        Command::List { vip: None } => output.print(&client.vips()?, |vips| {
-            let now = Timestamp::now();
-            let parts = vips.iter().map(|vip| format!("{}\n{}", vip.name, node::reals(&vip.reals, now)));
-            parts.collect::<Vec<_>>().join("\n\n")
-        }),
-        Command::Enable(of) => output.done(&state(&of, RealState::Active)?),
-        Command::Disable(of) => output.done(&state(&of, RealState::Disabled)?),
-        Command::Del { of, now: _ } => output.done(&client.remove_real(&of.vip, of.real)?),
+impl Real {
+    pub fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let client = &session.client;
+        let done = match self {
+            Self::Add(Add { which: Which { vip, address }, weight, mac }) => {
+                let mac = mac.map(|mac| mac.to_string());
+                client.add_real(&vip, &NewReal { address: address.to_string(), weight, mac })?
+            }
+            Self::Set(Set { which: Which { vip, address }, weight, mac }) => {
+                client.set_real(&vip, address, &RealPatch { weight, mac, state: None })?
+            }
+            Self::List { vip } => return list(session, vip),
+            Self::Enable(Which { vip, address }) => {
+                client.set_real(&vip, address, &state(RealState::Active))?
+            }
+            Self::Disable(Which { vip, address }) => {
+                client.set_real(&vip, address, &state(RealState::Disabled))?
+            }
+            Self::Del { which: Which { vip, address }, now } => client.delete_real(&vip, address, now)?,
+        };
+        Ok(session.output.done(&done)?)
     }
 }
 
-fn mac_or_none(text: &str) -> Result<String, String> {
-    if text == "none" {
-        return Ok(text.to_owned());
+fn state(state: RealState) -> RealPatch {
+    RealPatch { state: Some(state.to_string()), ..RealPatch::default() }
+}
+
+/// A real with the VIP it serves, where more than one VIP is told of.
+#[derive(Serialize)]
+pub struct Member<'a> {
+    vip: &'a str,
+    #[serde(flatten)]
+    real: &'a RealStatus,
+}
+
+fn list(session: &mut Session<'_>, vip: Option<String>) -> Result<(), Failure> {
+    let now = Timestamp::now();
+    if let Some(vip) = vip {
+        let reals = session.client.reals(&vip)?;
+        return Ok(session.output.show(&reals, |reals| pool(reals, now))?);
     }
-    text.parse().map(|mac: Mac| mac.to_string())
+    let vips = session.client.vips()?;
+    Ok(session.output.show(&members(&vips), |members| everyone(members, now))?)
+}
+
+pub fn members(vips: &[VipStatus]) -> Vec<Member<'_>> {
+    vips.iter().flat_map(|vip| vip.reals.iter().map(|real| Member { vip: &vip.name, real })).collect()
+}
+
+pub fn everyone(members: &[Member<'_>], now: Timestamp) -> String {
+    if members.is_empty() {
+        return "no reals: add one with `lbctl real add`".to_owned();
+    }
+    let columns = [
+        ("VIP", Left),
+        ("REAL", Left),
+        ("STATE", Left),
+        ("HEALTH", Left),
+        ("FOR", Right),
+        ("WEIGHT", Right),
+        ("SHARE", Right),
+        ("REASON", Left),
+    ];
+    grid(
+        columns,
+        members.iter().map(|Member { vip, real }| {
+            [
+                (*vip).to_owned(),
+                real.address.to_string(),
+                real.state.clone(),
+                real.health.clone(),
+                age(real.since, now),
+                real.weight.to_string(),
+                percent(real.share),
+                real.reason.clone(),
+            ]
+        }),
+    )
+}
+
+/// The reals of one VIP: what the operator wants of them, how they are, and what they get.
+pub fn pool(reals: &[RealStatus], now: Timestamp) -> String {
+    if reals.is_empty() {
+        return "no reals: add one with `lbctl real add`".to_owned();
+    }
+    let columns = [
+        ("REAL", Left),
+        ("STATE", Left),
+        ("HEALTH", Left),
+        ("FOR", Right),
+        ("WEIGHT", Right),
+        ("SHARE", Right),
+        ("FLOWS", Right),
+        ("REASON", Left),
+    ];
+    grid(
+        columns,
+        reals.iter().map(|real| {
+            [
+                real.address.to_string(),
+                real.state.clone(),
+                real.health.clone(),
+                age(real.since, now),
+                real.weight.to_string(),
+                percent(real.share),
+                count(real.flows),
+                real.reason.clone(),
+            ]
+        }),
+    )
+}
+
+/// The same reals: the way to them and what went there.
+pub fn traffic(reals: &[RealStatus]) -> String {
+    let columns = [
+        ("REAL", Left),
+        ("MAC", Left),
+        ("INTERFACE", Left),
+        ("FLOWS", Right),
+        ("PACKETS", Right),
+        ("BYTES", Right),
+    ];
+    let known = |word: &Option<String>| word.clone().unwrap_or_else(|| "-".to_owned());
+    grid(
+        columns,
+        reals.iter().map(|real| {
+            [
+                real.address.to_string(),
+                known(&real.mac),
+                known(&real.interface),
+                count(real.flows),
+                count(real.packets),
+                count(real.bytes),
+            ]
+        }),
+    )
 }

@@ -5,78 +5,184 @@ use std::{
     path::PathBuf,
 };
 
+use clap::Args;
 use lb_user::{
-    api::{
-        client::{Client, Error},
-        types::{Trace, TraceQuery},
-    },
+    api::types::{self, TraceQuery},
     model::Protocol,
 };
 
-use crate::{Failure, output::Output};
+use crate::{Session, failure::Failure, value};
 
-#[derive(clap::Args)]
-#[command(after_help = "Example:\n  \
-    lbctl trace --src 198.51.100.7:40000 --dst 192.0.2.10:80 --down 10.0.0.11")]
-pub(crate) struct Arguments {
-    /// The client's address and port.
-    #[arg(long, value_name = "IP:PORT")]
+const EXAMPLES: &str = "\
+Asks the loaded program itself, which counts nothing; --down and --config ask what would be.
+
+Examples:
+  lbctl trace --src 198.51.100.7:40000 --dst 192.0.2.10:80
+  lbctl trace --src 198.51.100.7:40000 --dst 192.0.2.10:80 --syn --down 10.0.0.11
+  lbctl trace --src 198.51.100.7:40000 --dst 192.0.2.10:53 --proto udp --config new.toml";
+
+/// Which real a packet would get, and why.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Trace {
+    /// Where the packet comes from
+    #[arg(long, value_name = "IP:PORT", value_parser = value::endpoint)]
     src: SocketAddr,
-    /// The VIP's address and port.
-    #[arg(long, value_name = "IP:PORT")]
+    /// Where it goes: a VIP and a port
+    #[arg(long, value_name = "IP:PORT", value_parser = value::endpoint)]
     dst: SocketAddr,
-    /// tcp or udp.
-    #[arg(long, default_value = "tcp")]
-    proto: Protocol,
-    /// A segment that begins a connection.
+    /// Its protocol; tcp when absent
+    #[arg(long, value_name = "tcp|udp")]
+    proto: Option<Protocol>,
+    /// It begins a TCP connection
     #[arg(long)]
     syn: bool,
-    /// What if this real were down. May be given several times.
-    #[arg(long, value_name = "IP")]
+    /// What if this real were down (repeatable)
+    #[arg(long, value_name = "IP", value_parser = value::address)]
     down: Vec<IpAddr>,
-    /// What if this were the configuration.
+    /// What if this file were the configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-pub(crate) fn run(
-    arguments: Arguments,
-    connect: impl Fn() -> Result<Client, Error>,
-    output: &mut Output,
-) -> Result<(), Failure> {
-    let config = arguments.config.map(|path| {
-        std::fs::read_to_string(&path)
-            .map_err(|error| Failure::Input(format!("--config {}: {error}", path.display())))
-    });
-    let down: Vec<String> = arguments.down.iter().map(ToString::to_string).collect();
-    let query = TraceQuery {
-        src: arguments.src.to_string(),
-        dst: arguments.dst.to_string(),
-        proto: Some(arguments.proto.to_string()),
-        syn: arguments.syn,
-        down: Some(down.join(",")).filter(|down| !down.is_empty()),
-        config: config.transpose()?,
-    };
-    output.print(&connect()?.trace(&query)?, |trace| render(&query, trace))
+impl Trace {
+    pub fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let query = self.query()?;
+        let trace = session.client.trace(&query)?;
+        Ok(session.output.show(&trace, |trace| sentences(&query, trace))?)
+    }
+
+    fn query(self) -> Result<TraceQuery, Failure> {
+        let down = self.down.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
+        let config = match self.config {
+            None => None,
+            Some(path) => match std::fs::read_to_string(&path) {
+                Ok(text) => Some(text),
+                Err(source) => return Err(Failure::File { path, source }),
+            },
+        };
+        Ok(TraceQuery {
+            src: self.src.to_string(),
+            dst: self.dst.to_string(),
+            proto: self.proto.map(|proto| proto.to_string()),
+            syn: self.syn,
+            down: Some(down).filter(|down| !down.is_empty()),
+            config,
+        })
+    }
 }
 
-fn render(query: &TraceQuery, trace: &Trace) -> String {
-    let packet = format!("{} -> {}", query.src, query.dst);
-    let would = if trace.predicted { "would be" } else { "is" };
-    match (&trace.vip, trace.real, trace.slot) {
-        (Some(vip), Some(real), Some(slot)) => format!(
-            "{packet} {would} forwarded to {real} ({}) through {}: VIP \"{vip}\", slot {slot}, by {}",
-            trace.mac.as_deref().unwrap_or("MAC address unknown"),
-            trace.interface.as_deref().unwrap_or("?"),
-            trace.by.as_deref().unwrap_or("?"),
-        ),
-        _ => {
-            let verdict = match trace.verdict.as_str() {
-                "pass" => "passed to the local stack",
-                "drop" => "dropped",
-                other => other,
-            };
-            format!("{packet} {would} {verdict}: {} ({})", trace.explanation, trace.outcome)
+/// What becomes of the packet, why, and how far the answer can be trusted.
+fn sentences(query: &TraceQuery, trace: &types::Trace) -> String {
+    let proto = query.proto.as_deref().unwrap_or("tcp");
+    let fate = match trace.verdict.as_str() {
+        "forward" => format!("goes to {}.", target(trace)),
+        "pass" => "is passed to this machine's own network stack.".to_owned(),
+        "drop" => "is dropped.".to_owned(),
+        other => format!("ends as \"{other}\"."),
+    };
+    let mut text = format!("{proto} {} -> {} {fate}\n{}\n", query.src, query.dst, trace.explanation);
+    if trace.predicted {
+        text.push_str("This is a prediction: the loaded program was not asked.\n");
+    }
+    text
+}
+
+fn target(trace: &types::Trace) -> String {
+    let mut text = trace.real.map_or_else(|| "an unknown real".to_owned(), |real| real.to_string());
+    match (&trace.mac, &trace.interface) {
+        (Some(mac), Some(interface)) => text.push_str(&format!(" ({mac} on {interface})")),
+        (Some(word), None) | (None, Some(word)) => text.push_str(&format!(" ({word})")),
+        (None, None) => {}
+    }
+    if let Some(vip) = &trace.vip {
+        text.push_str(&format!(", VIP {vip}"));
+    }
+    if let Some(slot) = trace.slot {
+        text.push_str(&format!(", slot {slot}"));
+    }
+    if let Some(by) = &trace.by {
+        text.push_str(&format!(": {}", rule(by)));
+    }
+    text
+}
+
+/// The rule that chose the real, in words.
+fn rule(by: &str) -> &str {
+    match by {
+        "current" => "it owns the slot",
+        "previous" => "it owned the slot before the last change, and the flow may be older",
+        "pinned" => "the flow is noted as established there",
+        "fresh" => "the flow is noted as begun there",
+        "fragment" => "the datagram's first fragment went there",
+        "sorry" => "no real is up, and it is the sorry server",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query() -> TraceQuery {
+        TraceQuery {
+            src: "198.51.100.7:40000".into(),
+            dst: "192.0.2.10:80".into(),
+            proto: None,
+            syn: false,
+            down: None,
+            config: None,
         }
+    }
+
+    fn forwarded(by: &str) -> types::Trace {
+        types::Trace {
+            verdict: "forward".into(),
+            outcome: "forwarded".into(),
+            explanation: "Steered to a real server.".into(),
+            vip: Some("web".into()),
+            slot: Some(17),
+            real: Some([10, 0, 0, 11].into()),
+            mac: Some("02:00:00:00:00:0b".into()),
+            interface: Some("eth0".into()),
+            by: Some(by.into()),
+            predicted: false,
+        }
+    }
+
+    #[test]
+    fn a_forwarded_packet_is_told_with_its_real_and_the_rule() {
+        assert_eq!(
+            sentences(&query(), &forwarded("current")),
+            "tcp 198.51.100.7:40000 -> 192.0.2.10:80 goes to 10.0.0.11 (02:00:00:00:00:0b on eth0), \
+             VIP web, slot 17: it owns the slot.\nSteered to a real server.\n"
+        );
+    }
+
+    #[test]
+    fn a_prediction_says_that_it_is_one() {
+        let trace = types::Trace { predicted: true, mac: None, ..forwarded("tomorrow's rule") };
+        let text = sentences(&TraceQuery { proto: Some("udp".into()), ..query() }, &trace);
+        assert!(text.starts_with("udp "), "{text}");
+        assert!(text.contains("10.0.0.11 (eth0), VIP web, slot 17: tomorrow's rule.\n"), "{text}");
+        assert!(text.ends_with("This is a prediction: the loaded program was not asked.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_packet_that_is_not_forwarded_is_told_with_its_end() {
+        let ended = |verdict: &str, explanation: &str| types::Trace {
+            verdict: verdict.into(),
+            explanation: explanation.into(),
+            ..forwarded("current")
+        };
+        assert_eq!(
+            sentences(&query(), &ended("pass", "The destination address is not a VIP.")),
+            "tcp 198.51.100.7:40000 -> 192.0.2.10:80 is passed to this machine's own network stack.\n\
+             The destination address is not a VIP.\n"
+        );
+        assert_eq!(
+            sentences(&query(), &ended("drop", "No real server of the VIP is usable.")),
+            "tcp 198.51.100.7:40000 -> 192.0.2.10:80 is dropped.\nNo real server of the VIP is usable.\n"
+        );
     }
 }

@@ -1,113 +1,153 @@
 //! `lbctl vip …`.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
-use clap::Args;
+use clap::{Args, Subcommand};
+use comfy_table::CellAlignment::{Left, Right};
 use jiff::Timestamp;
 use lb_user::{
-    api::{
-        client::{Client, Error},
-        types::VipStatus,
-    },
+    api::types::VipStatus,
     config::change::{NewReal, NewVip, VipOptions, VipPatch},
-    model::{Announce, HashMode, Mac, Ports, UdpMode},
+    model::{Announce, HashMode, Ports, UdpMode},
 };
 
 use crate::{
-    Failure, node,
-    output::{Output, table},
+    Session,
+    failure::Failure,
+    output::{count, grid},
+    real, value,
 };
 
-#[derive(clap::Subcommand)]
-pub(crate) enum Command {
-    /// Add a VIP.
-    #[command(after_help = "Example:\n  lbctl vip add web --address 192.0.2.10 --port tcp/80 --port tcp/443 \
-        --real 10.0.0.11 --real 10.0.0.12,weight=2")]
+const ADD_EXAMPLES: &str = "\
+Examples:
+  lbctl vip add web --address 192.0.2.10 --port tcp/80 --port tcp/443 \\
+      --real 10.0.0.11 --real 10.0.0.12,weight=2 --check http:/healthz
+  lbctl vip add dns --address 192.0.2.53 --port udp/53 --port tcp/53 --udp packet";
+
+const LIST_EXAMPLES: &str = "\
+REALS counts those that own a part of the ring, of all in the pool.
+
+Examples:
+  lbctl vip list
+  lbctl vip list -o yaml";
+
+const SHOW_EXAMPLES: &str = "\
+Example:
+  lbctl vip show web";
+
+const SET_EXAMPLES: &str = "\
+Changes what is named and keeps the rest; --port replaces the whole list.
+
+Examples:
+  lbctl vip set web --check tcp:80 --drain-timeout 30m
+  lbctl vip set web --port tcp/80 --port tcp/443
+  lbctl vip set web --sorry none";
+
+const DEL_EXAMPLES: &str = "\
+Removes the VIP with its pool at once; its open connections break.
+
+Example:
+  lbctl vip del web";
+
+/// Virtual addresses with their ports and pools.
+#[derive(Debug, Subcommand)]
+pub enum Vip {
+    /// Adds a VIP
+    #[command(after_help = ADD_EXAMPLES)]
     Add(Add),
-    /// List all VIPs.
-    #[command(after_help = "Example:\n  lbctl vip list")]
+    /// Lists the VIPs
+    #[command(after_help = LIST_EXAMPLES)]
     List,
-    /// Show a VIP with its pool.
-    #[command(after_help = "Example:\n  lbctl vip show web")]
+    /// Shows a VIP with its pool
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
-        /// Its name.
+        /// Its name
+        #[arg(value_parser = value::name)]
         name: String,
     },
-    /// Change a VIP.
-    #[command(after_help = "Example:\n  lbctl vip set web --port tcp/80 --port tcp/443 --hash source")]
+    /// Changes a VIP
+    #[command(after_help = SET_EXAMPLES)]
     Set(Set),
-    /// Remove a VIP, and its address if lbd has assigned it.
-    #[command(after_help = "Example:\n  lbctl vip del web")]
+    /// Removes a VIP
+    #[command(after_help = DEL_EXAMPLES)]
     Del {
-        /// Its name.
+        /// Its name
+        #[arg(value_parser = value::name)]
         name: String,
     },
 }
 
-#[derive(Args)]
-pub(crate) struct Add {
-    /// A name of your choice: letters, digits, dots, dashes and underscores.
+/// A VIP to add.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Its name, unique
+    #[arg(value_parser = value::name)]
     name: String,
-    /// The virtual address.
-    #[arg(long)]
+    /// The virtual address
+    #[arg(long, value_name = "IP", value_parser = value::address)]
     address: IpAddr,
-    /// What it serves: tcp/80, udp/53, tcp/*, udp/* or any. May be given several times.
-    #[arg(long = "port", required = true)]
+    /// What it serves: tcp/80, udp/53, tcp/*, udp/* or any (repeatable)
+    #[arg(long = "port", value_name = "PORT", required = true)]
     ports: Vec<Ports>,
-    /// A real server: IP[,weight=N][,mac=M]. May be given several times.
-    #[arg(long = "real", value_name = "IP[,weight=N][,mac=M]", value_parser = parse_real)]
+    /// A real server of its pool (repeatable)
+    #[arg(long = "real", value_name = "IP[,weight=N][,mac=M]", value_parser = value::real)]
     reals: Vec<NewReal>,
     #[command(flatten)]
     options: Options,
 }
 
-#[derive(Args)]
-#[group(required = true, multiple = true)]
-pub(crate) struct Changes {
-    /// Another address.
-    #[arg(long)]
+/// A VIP to change.
+#[derive(Debug, Args)]
+#[group(
+    id = "change",
+    required = true,
+    multiple = true,
+    args = [
+        "address", "ports", "announce", "hash", "sorry", "check", "idle_timeout", "drain_timeout",
+        "udp_idle_timeout", "udp",
+    ]
+)]
+pub struct Set {
+    /// Its name
+    #[arg(value_parser = value::name)]
+    name: String,
+    /// Another virtual address
+    #[arg(long, value_name = "IP", value_parser = value::address)]
     address: Option<IpAddr>,
-    /// What it serves from now on, instead of what it has served.
-    #[arg(long = "port")]
+    /// What it serves from now on: tcp/80, udp/53, tcp/*, udp/* or any (repeatable)
+    #[arg(long = "port", value_name = "PORT")]
     ports: Vec<Ports>,
     #[command(flatten)]
     options: Options,
 }
 
-#[derive(Args)]
-pub(crate) struct Set {
-    /// Its name.
-    name: String,
-    #[command(flatten)]
-    changes: Changes,
-}
-
-#[derive(Args)]
+/// What can be given when a VIP is added, and set later.
+#[derive(Debug, Args)]
 struct Options {
-    /// Who makes routers find it: arp (lbd) or none (something else).
-    #[arg(long)]
+    /// Who makes routers find it: lbd by ARP, or something else
+    #[arg(long, value_name = "arp|none")]
     announce: Option<Announce>,
-    /// What chooses the real: flow or source.
-    #[arg(long)]
+    /// What of a packet chooses the real: the whole flow, or the client's address
+    #[arg(long, value_name = "flow|source")]
     hash: Option<HashMode>,
-    /// How long a silent flow is still honoured after a change.
-    #[arg(long, value_parser = duration)]
-    idle_timeout: Option<String>,
-    /// How long a drain lasts at most.
-    #[arg(long, value_parser = duration)]
-    drain_timeout: Option<String>,
-    /// How long unknown UDP flows count as old after a change.
-    #[arg(long, value_parser = duration)]
-    udp_idle_timeout: Option<String>,
-    /// Whether UDP flows keep their real across changes: flow or packet.
-    #[arg(long)]
-    udp: Option<UdpMode>,
-    /// The server that gets everything while no real is usable, or none.
-    #[arg(long, value_parser = address_or_none)]
+    /// Takes new flows while no real is up
+    #[arg(long, value_name = "IP|none", value_parser = value::address_or_none)]
     sorry: Option<String>,
-    /// How health is checked: tcp[:PORT], http:[PORT]/PATH, or none.
+    /// How health is checked: tcp, tcp:80, http:/healthz, http:8080/healthz or none
     #[arg(long, value_name = "KIND[:ARG]")]
     check: Option<String>,
+    /// How long a silent flow is still honoured after a change, as in 15m
+    #[arg(long, value_name = "TIME")]
+    idle_timeout: Option<String>,
+    /// How long a drain lasts at most, as in 1h
+    #[arg(long, value_name = "TIME")]
+    drain_timeout: Option<String>,
+    /// How long unknown UDP flows count as old after a change, as in 30s
+    #[arg(long, value_name = "TIME")]
+    udp_idle_timeout: Option<String>,
+    /// Whether UDP flows keep their real across changes, or every packet is for itself
+    #[arg(long, value_name = "flow|packet")]
+    udp: Option<UdpMode>,
 }
 
 impl From<Options> for VipOptions {
@@ -125,89 +165,104 @@ impl From<Options> for VipOptions {
     }
 }
 
-pub(crate) fn run(
-    command: Command,
-    connect: impl Fn() -> Result<Client, Error>,
-    output: &mut Output,
-) -> Result<(), Failure> {
-    let client = connect()?;
-    match command {
-        Command::Add(add) => output.done(&client.add_vip(&NewVip {
+impl From<Add> for NewVip {
+    fn from(add: Add) -> Self {
+        Self {
             name: add.name,
             address: add.address.to_string(),
             ports: words(&add.ports),
             reals: add.reals,
             options: add.options.into(),
-        })?),
-        Command::List => output.print(&client.vips()?, |vips| list(vips)),
-        Command::Show { name } => {
-            output.print(&client.vip(&name)?, |vip| node::vip_with_reals(vip, Timestamp::now()))
         }
-        Command::Set(Set { name, changes }) => {
-            let patch = VipPatch {
-                address: changes.address.map(|address| address.to_string()),
-                ports: Some(words(&changes.ports)).filter(|ports| !ports.is_empty()),
-                options: changes.options.into(),
-            };
-            output.done(&client.set_vip(&name, &patch)?)
-        }
-        Command::Del { name } => output.done(&client.remove_vip(&name)?),
     }
 }
 
-fn list(vips: &[VipStatus]) -> String {
-    let rows = vips.iter().map(|vip| {
-        [
-            vip.name.clone(),
-            vip.address.to_string(),
-            vip.ports.join(" "),
-            vip.state.clone(),
-            vip.reals.len().to_string(),
-            vip.packets.to_string(),
-            vip.flows.to_string(),
-        ]
-    });
-    table(["VIP", "ADDRESS", "PORTS", "STATE", "REALS", "PACKETS", "FLOWS"], rows)
+impl Vip {
+    pub fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let client = &session.client;
+        let done = match self {
+            Self::Add(add) => client.add_vip(&add.into())?,
+            Self::List => {
+                let vips = client.vips()?;
+                return Ok(session.output.show(&vips, |vips| list(vips))?);
+            }
+            Self::Show { name } => {
+                let vip = client.vip(&name)?;
+                return Ok(session.output.show(&vip, |vip| show(vip, Timestamp::now()))?);
+            }
+            Self::Set(Set { name, address, ports, options }) => {
+                let ports = Some(words(&ports)).filter(|ports| !ports.is_empty());
+                let address = address.map(|address| address.to_string());
+                client.set_vip(&name, &VipPatch { address, ports, options: options.into() })?
+            }
+            Self::Del { name } => client.delete_vip(&name)?,
+        };
+        Ok(session.output.done(&done)?)
+    }
 }
 
 fn words(ports: &[Ports]) -> Vec<String> {
-    ports.iter().map(ToString::to_string).collect()
+    ports.iter().map(Ports::to_string).collect()
 }
 
-/// `IP[,weight=N][,mac=M]`.
-fn parse_real(text: &str) -> Result<NewReal, String> {
-    let mut parts = text.split(',');
-    let address = parts.next().unwrap_or_default();
-    let address: IpAddr = address.parse().map_err(|_| format!("\"{address}\" is not an address"))?;
-    let mut real = NewReal { address: address.to_string(), ..NewReal::default() };
-    for part in parts {
-        match part.split_once('=') {
-            Some(("weight", value)) => real.weight = Some(parse_weight(value)?),
-            Some(("mac", value)) => real.mac = Some(value.parse::<Mac>()?.to_string()),
-            Some(("port", _)) => {
-                return Err("a real serves the VIP's port: DSR cannot translate ports".to_owned());
-            }
-            _ => return Err(format!("\"{part}\": write weight=N or mac=M")),
-        }
+/// The state with the reason for it, where there is one.
+pub fn state(vip: &VipStatus) -> String {
+    if vip.reason.is_empty() { vip.state.clone() } else { format!("{}: {}", vip.state, vip.reason) }
+}
+
+pub fn list(vips: &[VipStatus]) -> String {
+    if vips.is_empty() {
+        return "no VIPs: add one with `lbctl vip add`".to_owned();
     }
-    Ok(real)
+    let columns = [
+        ("NAME", Left),
+        ("ADDRESS", Left),
+        ("PORTS", Left),
+        ("REALS", Right),
+        ("FLOWS", Right),
+        ("PACKETS", Right),
+        ("BYTES", Right),
+        ("STATE", Left),
+    ];
+    grid(
+        columns,
+        vips.iter().map(|vip| {
+            let serving = vip.reals.iter().filter(|real| real.share > 0.0).count();
+            [
+                vip.name.clone(),
+                vip.address.to_string(),
+                vip.ports.join(" "),
+                format!("{serving}/{}", vip.reals.len()),
+                count(vip.flows),
+                count(vip.packets),
+                count(vip.bytes),
+                state(vip),
+            ]
+        }),
+    )
 }
 
-/// A weight, 0 to 256.
-pub(crate) fn parse_weight(text: &str) -> Result<u16, String> {
-    let weight = text.parse().ok().filter(|weight| *weight <= lb_common::limits::WEIGHT_MAX);
-    weight.ok_or_else(|| format!("\"{text}\" is not a weight; write 0 to {}", lb_common::limits::WEIGHT_MAX))
-}
-
-fn duration(text: &str) -> Result<String, String> {
-    let checked: Result<Duration, _> = humantime::parse_duration(text);
-    checked.map(|_| text.to_owned()).map_err(|error| format!("{error}; write it as 15m or 30s"))
-}
-
-fn address_or_none(text: &str) -> Result<String, String> {
-    if text == "none" {
-        return Ok(text.to_owned());
+pub fn show(vip: &VipStatus, now: Timestamp) -> String {
+    let announced = if vip.announced { "announced" } else { "not announced by lbd" };
+    let sorry = vip.sorry.map_or_else(|| "none".to_owned(), |sorry| sorry.to_string());
+    let lines = [
+        ("name", vip.name.clone()),
+        ("address", vip.address.to_string()),
+        ("ports", vip.ports.join(" ")),
+        ("state", state(vip)),
+        ("announce", format!("{} ({announced})", vip.announce)),
+        ("hash", vip.hash.clone()),
+        ("sorry", sorry),
+        ("ring", format!("{} slots, {} with a previous owner", vip.ring, vip.tracked_slots)),
+        (
+            "traffic",
+            format!("{} flows, {} packets, {} bytes", count(vip.flows), count(vip.packets), count(vip.bytes)),
+        ),
+    ];
+    let mut text: String = lines.iter().map(|(key, value)| format!("{key:<10}{value}\n")).collect();
+    text.push_str(&format!("\n{}\n", real::pool(&vip.reals, now)));
+    if !vip.reals.is_empty() {
+        text.push_str(&format!("\n{}\n", real::traffic(&vip.reals)));
     }
-    let address: Result<IpAddr, _> = text.parse();
-    address.map(|address| address.to_string()).map_err(|_| format!("\"{text}\" is not an address, nor none"))
+    text
 }

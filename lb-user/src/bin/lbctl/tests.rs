@@ -1,0 +1,480 @@
+//! The whole command against a daemon with one canned answer.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    thread::{self, JoinHandle},
+};
+
+use jiff::Timestamp;
+use lb_user::api::types::Status;
+use tempfile::TempDir;
+
+use super::*;
+
+/// Answers one request, and remembers it.
+struct Daemon {
+    directory: TempDir,
+    thread: JoinHandle<String>,
+}
+
+/// What a run of the command left behind.
+struct Ran {
+    code: u8,
+    stdout: String,
+    stderr: String,
+}
+
+impl Daemon {
+    /// A daemon that answers with this status and body.
+    fn answering(status: u16, body: &str) -> Self {
+        let length = body.len();
+        Self::saying(format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n{body}"))
+    }
+
+    /// A daemon that refuses.
+    fn refusing(status: u16, detail: &str) -> Self {
+        let problem = serde_json::json!({
+            "type": "about:blank", "title": "No", "status": status, "detail": detail,
+        });
+        Self::answering(status, &problem.to_string())
+    }
+
+    /// Something that says this to whoever asks.
+    fn saying(answer: String) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("lbd.sock")).unwrap();
+        let thread = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let request = request(&mut stream);
+            stream.write_all(answer.as_bytes()).unwrap();
+            request
+        });
+        Self { directory, thread }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("lbd.sock")
+    }
+
+    /// Runs the command with these words, and gives what the daemon was asked too.
+    fn ask(self, words: &str) -> (String, Ran) {
+        let ran = lbctl(&self.socket(), words);
+        (self.thread.join().unwrap(), ran)
+    }
+}
+
+/// Reads a request; gives its method, target and body.
+fn request(stream: &mut UnixStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+    let first = head.lines().next().unwrap();
+    let first = first.trim_end_matches(" HTTP/1.1").replace("/v1/", "");
+    format!("{first} {}", String::from_utf8(body).unwrap()).trim_end().to_owned()
+}
+
+/// Runs the command with these words.
+fn lbctl(socket: &Path, words: &str) -> Ran {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let code = run(arguments(socket, words), &mut stdout, &mut stderr);
+    Ran { code, stdout: String::from_utf8(stdout).unwrap(), stderr: String::from_utf8(stderr).unwrap() }
+}
+
+fn arguments(socket: &Path, words: &str) -> Vec<OsString> {
+    let mut arguments = vec!["lbctl".into(), "--socket".into(), socket.into()];
+    arguments.extend(words.split_whitespace().map(OsString::from));
+    arguments
+}
+
+const DONE: &str = r#"{"message":"VIP \"web\" did it"}"#;
+
+#[test]
+fn every_change_asks_for_exactly_what_the_command_says() {
+    for (words, expected) in [
+        (
+            "vip add web --address 192.0.2.10 --port tcp/80",
+            r#"POST vips {"name":"web","address":"192.0.2.10","ports":["tcp/80"],"reals":[]}"#,
+        ),
+        (
+            "vip add web --address 2001:DB8::10 --port any --real 2001:db8::b,weight=2 --sorry none --udp packet",
+            r#"POST vips {"name":"web","address":"2001:db8::10","ports":["any"],"reals":[{"address":"2001:db8::b","weight":2}],"udp":"packet","sorry":"none"}"#,
+        ),
+        (
+            "vip set web --port tcp/80 --port udp/* --check http:/ --hash source --announce none",
+            r#"PATCH vips/web {"ports":["tcp/80","udp/*"],"announce":"none","hash":"source","check":"http:/"}"#,
+        ),
+        (
+            "vip set web --idle-timeout 1m --drain-timeout 2h --udp-idle-timeout 3s --address 192.0.2.11",
+            r#"PATCH vips/web {"address":"192.0.2.11","idle_timeout":"1m","drain_timeout":"2h","udp_idle_timeout":"3s"}"#,
+        ),
+        ("vip del web", "DELETE vips/web"),
+        ("real add web 10.0.0.13", r#"POST vips/web/reals {"address":"10.0.0.13"}"#),
+        (
+            "real add web 10.0.0.13 --weight 0 --mac 02:00:00:00:00:0D",
+            r#"POST vips/web/reals {"address":"10.0.0.13","weight":0,"mac":"02:00:00:00:00:0d"}"#,
+        ),
+        ("real set web 10.0.0.13 --weight 256", r#"PATCH vips/web/reals/10.0.0.13 {"weight":256}"#),
+        ("real set web 10.0.0.13 --mac none", r#"PATCH vips/web/reals/10.0.0.13 {"mac":"none"}"#),
+        ("real enable web 10.0.0.13", r#"PATCH vips/web/reals/10.0.0.13 {"state":"active"}"#),
+        ("real disable web 10.0.0.13", r#"PATCH vips/web/reals/10.0.0.13 {"state":"disabled"}"#),
+        ("real del web 10.0.0.13", "DELETE vips/web/reals/10.0.0.13"),
+        ("real del web 2001:db8::d --now", "DELETE vips/web/reals/2001%3Adb8%3A%3Ad?now=true"),
+        ("detach", "POST detach"),
+    ] {
+        let (asked, ran) = Daemon::answering(200, DONE).ask(words);
+        assert_eq!(asked, expected, "{words}");
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "VIP \"web\" did it\n"), "{words}: {}", ran.stderr);
+    }
+}
+
+const TRACE: &str = r#"{"verdict":"drop","outcome":"no_real","explanation":"No real.","vip":null,
+    "slot":null,"real":null,"mac":null,"interface":null,"by":null,"predicted":false}"#;
+
+#[test]
+fn a_trace_asks_in_the_query_and_with_a_configuration_in_the_body() {
+    let words = "trace --src 198.51.100.7:40000 --dst [2001:db8::10]:80";
+    let (asked, ran) = Daemon::answering(200, TRACE).ask(words);
+    assert_eq!(asked, "GET trace?src=198.51.100.7%3A40000&dst=%5B2001%3Adb8%3A%3A10%5D%3A80&syn=false");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+
+    let words = "trace --src 1.2.3.4:1 --dst 192.0.2.10:80 --syn --proto tcp --down 10.0.0.1 --down 10.0.0.2";
+    let (asked, _) = Daemon::answering(200, TRACE).ask(words);
+    assert_eq!(
+        asked,
+        "GET trace?src=1.2.3.4%3A1&dst=192.0.2.10%3A80&proto=tcp&syn=true&down=10.0.0.1%2C10.0.0.2"
+    );
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[node]\n").unwrap();
+    let words = format!("trace --src 1.2.3.4:1 --dst 192.0.2.10:80 --config {}", file.path().display());
+    let (asked, _) = Daemon::answering(200, TRACE).ask(&words);
+    assert_eq!(
+        asked,
+        r#"POST trace {"src":"1.2.3.4:1","dst":"192.0.2.10:80","proto":null,"syn":false,"down":null,"config":"[node]\n"}"#
+    );
+}
+
+#[test]
+fn a_refusal_is_one_line_with_the_exit_code_of_its_kind() {
+    for (status, code) in [(400, 2), (404, 1), (409, 1), (500, 1), (503, 1)] {
+        let (_, ran) = Daemon::refusing(status, "vip \"web\": no\nsuch  VIP").ask("vip show web");
+        assert_eq!(ran.code, code, "HTTP {status}");
+        assert_eq!(ran.stderr, "lbctl: vip \"web\": no such VIP\n");
+        assert_eq!(ran.stdout, "");
+    }
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_unreachable() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("lbd.sock");
+    let ran = lbctl(&socket, "status");
+    assert_eq!(ran.code, 3);
+    assert_eq!(
+        ran.stderr,
+        format!(
+            "lbctl: cannot reach lbd at {} (No such file or directory (os error 2)): \
+             is lbd running? look at `systemctl status lbd`, or pass --socket\n",
+            socket.display()
+        )
+    );
+    drop(UnixListener::bind(&socket).unwrap());
+    let ran = lbctl(&socket, "status");
+    assert_eq!(ran.code, 3);
+    assert!(ran.stderr.contains("(Connection refused (os error 111)): is lbd running?"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_daemon_that_goes_away_while_it_is_asked_is_unreachable() {
+    for (answer, reason) in [
+        ("", "(connection closed before message completed): is lbd running?"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}", "is lbd running?"),
+        ("SSH-2.0-OpenSSH_10.0\r\n\r\n", "(invalid HTTP version parsed): is lbd running?"),
+    ] {
+        let (_, ran) = Daemon::saying(answer.to_owned()).ask("status");
+        assert_eq!((ran.code, ran.stdout.as_str()), (3, ""), "{answer}: {}", ran.stderr);
+        assert!(ran.stderr.contains(reason), "{answer}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_the_daemons_is_not_taken_for_one() {
+    let page = "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno";
+    let moved = "HTTP/1.1 302 Found\r\nlocation: /v2\r\ncontent-length: 0\r\n\r\n";
+    for (answer, reason) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", "missing field `node`"),
+        (page, "HTTP 404 Not Found without a problem document"),
+        (moved, "HTTP 302 Found without a problem document"),
+    ] {
+        let (_, ran) = Daemon::saying(answer.to_owned()).ask("status");
+        assert_eq!((ran.code, ran.stdout.as_str()), (3, ""), "{answer}: {}", ran.stderr);
+        assert!(ran.stderr.contains(reason), "{answer}: {}", ran.stderr);
+        assert_eq!(ran.stderr.lines().count(), 1);
+    }
+}
+
+#[test]
+fn wrong_words_are_a_usage_error_and_ask_nobody() {
+    for (words, part) in [
+        ("", "Usage: lbctl"),
+        ("vip", "Usage: lbctl vip"),
+        ("vip add web --address 192.0.2.10", "--port <PORT>"),
+        ("vip add web --port tcp/80", "--address <IP>"),
+        ("vip add web --address 192.0.2.10:80 --port tcp/80", "\"192.0.2.10:80\" has a port"),
+        ("vip add web --address 192.0.2.10 --port 80", "\"80\" is not a port"),
+        ("vip add web --address 192.0.2.10 --port tcp/0", "port 0 cannot be served"),
+        ("vip add a/b --address 192.0.2.10 --port any", "\"a/b\" is not a name"),
+        ("vip add web --address 192.0.2.10 --port any --real 10.0.0.11:8080", "has a port"),
+        ("vip set web", "required arguments were not provided"),
+        ("vip set web --hash both", "unknown hash mode \"both\"; one of: flow, source"),
+        ("vip set web --announce bgp", "unknown announce mode \"bgp\""),
+        ("vip set web --udp no", "unknown udp mode \"no\""),
+        ("vip set web --sorry nobody", "\"nobody\" is not an IP address"),
+        ("real add web", "<IP>"),
+        ("real add web 10.0.0.300", "\"10.0.0.300\" is not an IP address"),
+        ("real add web 10.0.0.1 --weight 257", "\"257\" is not a weight; write a number from 0 to 256"),
+        ("real add web 10.0.0.1 --mac none", "\"none\" is not a MAC address"),
+        ("real set web 10.0.0.1", "required arguments were not provided"),
+        ("trace --src 1.2.3.4:1", "--dst <IP:PORT>"),
+        ("trace --src 1.2.3.4 --dst 192.0.2.10:80", "\"1.2.3.4\" is not an address with a port"),
+        ("trace --src 1.2.3.4:1 --dst 192.0.2.10:80 --proto icmp", "unknown protocol \"icmp\""),
+        (
+            "trace --src 1.2.3.4:1 --dst 192.0.2.10:80 --config /nonexistent",
+            "\"/nonexistent\" cannot be read",
+        ),
+        ("status -o toml", "invalid value 'toml'"),
+        ("frobnicate", "unrecognized subcommand 'frobnicate'"),
+    ] {
+        let ran = lbctl(Path::new("/nonexistent/lbd.sock"), words);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{words}: {}", ran.stderr);
+        assert!(ran.stderr.contains(part), "{words}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for words in [
+        "",
+        "vip add",
+        "vip list",
+        "vip show",
+        "vip set",
+        "vip del",
+        "real add",
+        "real set",
+        "real list",
+        "real enable",
+        "real disable",
+        "real del",
+        "status",
+        "trace",
+        "export",
+        "detach",
+    ] {
+        let ran = lbctl(Path::new("/nonexistent/lbd.sock"), &format!("{words} --help"));
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{words}");
+        assert!(ran.stdout.contains(&format!("  lbctl {words}")), "{words}: {}", ran.stdout);
+        assert!(ran.stdout.contains("Example"), "{words}: {}", ran.stdout);
+    }
+    let ran = lbctl(Path::new("/nonexistent/lbd.sock"), "--version");
+    assert_eq!((ran.code, ran.stdout), (0, format!("lbctl {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn global_options_may_stand_before_and_after_the_command() {
+    let expected = "{\n  \"message\": \"VIP \\\"web\\\" did it\"\n}\n";
+    for words in
+        ["-o json vip del web", "vip -o json del web", "vip del web -o json", "vip del web --output=json"]
+    {
+        assert_eq!(Daemon::answering(200, DONE).ask(words).1.stdout, expected, "{words}");
+    }
+    let daemon = Daemon::answering(200, DONE);
+    let words = format!("lbctl vip del web --socket {}", daemon.socket().display());
+    let mut stdout = Vec::new();
+    assert_eq!(run(words.split(' ').map(OsString::from), &mut stdout, &mut io::sink()), 0);
+}
+
+#[test]
+fn json_is_the_daemons_answer_and_yaml_says_the_same() {
+    let status: serde_json::Value = serde_json::from_str(STATUS).unwrap();
+    let (asked, ran) = Daemon::answering(200, STATUS).ask("status -o json");
+    assert_eq!(asked, "GET status");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap(), status);
+    let (_, ran) = Daemon::answering(200, STATUS).ask("status -o yaml");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("daemon: running\n"), "{}", ran.stdout);
+    let (_, ran) = Daemon::answering(200, DONE).ask("detach -o yaml");
+    assert_eq!(ran.stdout, "message: VIP \"web\" did it\n");
+}
+
+#[test]
+fn an_export_is_the_text_itself_and_in_json_a_field() {
+    let toml = "[node]\ninterfaces = [\"eth0\"]\n";
+    let (asked, ran) = Daemon::answering(200, toml).ask("export");
+    assert_eq!((asked.as_str(), ran.stdout.as_str()), ("GET export", toml));
+    let (_, ran) = Daemon::answering(200, toml).ask("export -o json");
+    let value: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(value, serde_json::json!({ "toml": toml }));
+}
+
+/// A stream nobody reads any more.
+struct Failing(ErrorKind);
+
+impl Write for Failing {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(self.0.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_error_and_a_full_disk_is_one() {
+    for (kind, code, line) in [
+        (ErrorKind::BrokenPipe, 0, ""),
+        (
+            ErrorKind::StorageFull,
+            1,
+            "lbctl: cannot write the answer: no storage space; what was asked for is done\n",
+        ),
+    ] {
+        let daemon = Daemon::answering(200, STATUS);
+        let mut stderr = Vec::new();
+        let ran = run(arguments(&daemon.socket(), "status"), &mut Failing(kind), &mut stderr);
+        assert_eq!((ran, String::from_utf8(stderr).unwrap().as_str()), (code, line));
+    }
+}
+
+/// A node with a VIP that has lost a real and a VIP without a pool.
+const STATUS: &str = r#"{
+    "node": {"version": "0.1.0", "seed_id": "5f3a9c01", "daemon": "running", "interfaces": [
+        {"name": "eth0", "xdp": "native", "mac": "02:00:00:00:00:01"},
+        {"name": "eth1", "xdp": "generic", "mac": null}]},
+    "vips": [
+        {"name": "web", "address": "192.0.2.10", "ports": ["tcp/80", "tcp/443"], "state": "degraded",
+         "reason": "1 of 2 reals is down", "announce": "arp", "hash": "flow", "announced": true,
+         "ring": 1021, "tracked_slots": 12, "packets": 1234567, "bytes": 987654321, "flows": 12345,
+         "sorry": "10.0.0.99", "reals": [
+            {"address": "10.0.0.11", "mac": "02:00:00:00:00:0b", "interface": "eth0", "state": "active",
+             "health": "up", "reason": "http 200 in 0.8 ms", "since": "2026-01-01T00:00:00Z",
+             "weight": 1, "share": 1.0, "packets": 1234000, "bytes": 987000000, "flows": 12000},
+            {"address": "10.0.0.12", "mac": null, "interface": null, "state": "active",
+             "health": "down", "reason": "neighbour unresolved", "since": "2026-01-01T00:59:48Z",
+             "weight": 10, "share": 0.0, "packets": 567, "bytes": 654321, "flows": 345}]},
+        {"name": "dns", "address": "2001:db8::53", "ports": ["udp/53"], "state": "down",
+         "reason": "", "announce": "none", "hash": "source", "announced": false,
+         "ring": 1021, "tracked_slots": 0, "packets": 0, "bytes": 0, "flows": 0,
+         "sorry": null, "reals": []}],
+    "outcomes": {"forwarded": 1234567, "truncated": 3, "not_vip": 0, "of_tomorrow": 5}
+}"#;
+
+fn fixed() -> (Status, Timestamp) {
+    (serde_json::from_str(STATUS).unwrap(), "2026-01-01T01:00:00Z".parse().unwrap())
+}
+
+#[test]
+fn the_status_fits_a_terminal_and_says_why() {
+    let (status, now) = fixed();
+    let expected = "\
+lbd 0.1.0 running, seed 5f3a9c01
+XDP on eth0 (native), eth1 (generic)
+
+VIP web  192.0.2.10  tcp/80 tcp/443  degraded: 1 of 2 reals is down
+  REAL       STATE   HEALTH  FOR  WEIGHT   SHARE  FLOWS  REASON
+  10.0.0.11  active  up       1h       1  100.0%  12.0k  http 200 in 0.8 ms
+  10.0.0.12  active  down    12s      10    0.0%    345  neighbour unresolved
+
+VIP dns  2001:db8::53  udp/53  down
+  no reals: add one with `lbctl real add`
+
+OUTCOME       FRAMES  MEANING
+forwarded    1234567  Steered to a real server.
+truncated          3  The frame ends within a header.
+of_tomorrow        5  -
+";
+    assert_eq!(status::text(&status, now), expected);
+}
+
+#[test]
+fn a_node_without_vips_says_how_to_add_one() {
+    let (mut status, now) = fixed();
+    status.vips.clear();
+    status.outcomes.clear();
+    status.node.interfaces.clear();
+    assert_eq!(
+        status::text(&status, now),
+        "lbd 0.1.0 running, seed 5f3a9c01\nXDP on no interface\n\nno VIPs: add one with `lbctl vip add`\n"
+    );
+}
+
+#[test]
+fn a_vip_is_shown_with_the_way_to_its_reals() {
+    let (status, now) = fixed();
+    let expected = "\
+name      web
+address   192.0.2.10
+ports     tcp/80 tcp/443
+state     degraded: 1 of 2 reals is down
+announce  arp (announced)
+hash      flow
+sorry     10.0.0.99
+ring      1021 slots, 12 with a previous owner
+traffic   12.3k flows, 1.2M packets, 987M bytes
+
+REAL       STATE   HEALTH  FOR  WEIGHT   SHARE  FLOWS  REASON
+10.0.0.11  active  up       1h       1  100.0%  12.0k  http 200 in 0.8 ms
+10.0.0.12  active  down    12s      10    0.0%    345  neighbour unresolved
+
+REAL       MAC                INTERFACE  FLOWS  PACKETS  BYTES
+10.0.0.11  02:00:00:00:00:0b  eth0       12.0k     1.2M   987M
+10.0.0.12  -                  -            345      567   654k
+";
+    assert_eq!(vip::show(&status.vips[0], now), expected);
+}
+
+#[test]
+fn vips_are_listed_with_the_reals_that_serve() {
+    let (status, _) = fixed();
+    let expected = "\
+NAME  ADDRESS       PORTS           REALS  FLOWS  PACKETS  BYTES  STATE
+web   192.0.2.10    tcp/80 tcp/443    1/2  12.3k     1.2M   987M  degraded: 1 of 2 reals is down
+dns   2001:db8::53  udp/53            0/0      0        0      0  down";
+    assert_eq!(vip::list(&status.vips), expected);
+}
+
+#[test]
+fn the_reals_of_all_vips_are_listed_with_their_vip() {
+    let (status, now) = fixed();
+    let expected = "\
+VIP  REAL       STATE   HEALTH  FOR  WEIGHT   SHARE  REASON
+web  10.0.0.11  active  up       1h       1  100.0%  http 200 in 0.8 ms
+web  10.0.0.12  active  down    12s      10    0.0%  neighbour unresolved";
+    assert_eq!(real::everyone(&real::members(&status.vips), now), expected);
+
+    let vips = serde_json::to_string(&status.vips).unwrap();
+    let (asked, ran) = Daemon::answering(200, &vips).ask("real list -o json");
+    assert_eq!(asked, "GET vips");
+    let list: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((list[1]["vip"].as_str(), list[1]["address"].as_str()), (Some("web"), Some("10.0.0.12")));
+}
+
+#[test]
+fn the_reals_of_one_vip_are_listed_as_the_daemon_sent_them() {
+    let (status, _) = fixed();
+    let pool = serde_json::to_string(&status.vips[0].reals).unwrap();
+    let (asked, ran) = Daemon::answering(200, &pool).ask("real list web -o json");
+    assert_eq!(asked, "GET vips/web/reals");
+    let list: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(list, serde_json::from_str::<serde_json::Value>(&pool).unwrap());
+}

@@ -1,0 +1,112 @@
+//! nginx on a real server.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{netns::Netns, process::Process, wait};
+
+/// How long the file `/large` is.
+pub const LARGE: u64 = 64 << 20;
+
+/// A running nginx, killed on drop.
+///
+/// `/` is a page that names the server, as does the header `X-Real` of every answer; `/healthz`
+/// answers 200; `/large` is [`LARGE`] bytes of zeros.
+#[derive(Debug)]
+pub struct Nginx {
+    process: Process,
+    dir: PathBuf,
+}
+
+impl Nginx {
+    pub(crate) fn start(netns: &Netns, real: &Path, places: &[SocketAddr]) -> Result<Self> {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let dir = real.join(format!("nginx-{}", STARTED.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir(&dir)?;
+        fs::write(dir.join("index.html"), format!("{}\n", netns.name()))?;
+        File::create(dir.join("large"))?.set_len(LARGE)?;
+        fs::write(dir.join("nginx.conf"), config(netns.name(), &dir, places)?)?;
+
+        let mut command = netns.command("nginx");
+        command
+            .arg("-p")
+            .arg(&dir)
+            .arg("-c")
+            .arg(dir.join("nginx.conf"))
+            .arg("-e")
+            .arg(dir.join("error.log"));
+        command.stderr(File::create(dir.join("stderr"))?);
+        let mut nginx = Self {
+            process: netns.spawn(command)?,
+            dir,
+        };
+        places
+            .iter()
+            .try_for_each(|place| nginx.listens(netns, *place))?;
+        Ok(nginx)
+    }
+
+    fn listens(&mut self, netns: &Netns, place: SocketAddr) -> Result<()> {
+        let connect = || Ok(TcpStream::connect_timeout(&place, Duration::from_secs(1)).is_ok());
+        wait::until(&format!("nginx at {place}"), wait::PATIENCE, || {
+            if let Some(status) = self.process.exited()? {
+                bail!(
+                    "nginx: {status}: {}",
+                    fs::read_to_string(self.dir.join("stderr"))?
+                );
+            }
+            Ok(netns.run(connect)?.then_some(()))
+        })
+    }
+
+    /// The lines of the access log: `client server status "request"`. The connections by which the
+    /// lab found out that it listens are not among them.
+    pub fn access_log(&self) -> Result<Vec<String>> {
+        let log = fs::read_to_string(self.dir.join("access.log")).context("no access log")?;
+        Ok(log.lines().map(str::to_owned).collect())
+    }
+
+    /// The process: to stop, to kill.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// One process and no master: killing it kills all of nginx.
+fn config(name: &str, dir: &Path, places: &[SocketAddr]) -> Result<String> {
+    let dir = dir.display();
+    let mut listen = String::new();
+    for place in places {
+        writeln!(listen, "    listen {place};")?;
+    }
+    Ok(format!(
+        r#"daemon off;
+master_process off;
+worker_processes 1;
+pid {dir}/pid;
+events {{ worker_connections 4096; }}
+http {{
+  log_format lab '$remote_addr $server_addr $status "$request"';
+  access_log {dir}/access.log lab;
+  client_body_temp_path {dir}/tmp-body;
+  proxy_temp_path {dir}/tmp-proxy;
+  fastcgi_temp_path {dir}/tmp-fastcgi;
+  uwsgi_temp_path {dir}/tmp-uwsgi;
+  scgi_temp_path {dir}/tmp-scgi;
+  server {{
+{listen}    root {dir};
+    add_header X-Real {name} always;
+    location = /healthz {{ return 200 "ok\n"; }}
+  }}
+}}
+"#
+    ))
+}

@@ -1,0 +1,87 @@
+//! A lab that stays up when its process ends, for demonstrations: `ip netns exec` reaches its
+//! namespaces by name.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+use nix::mount::umount;
+
+use crate::{
+    process::{self, Output},
+    site::BPF,
+};
+
+/// Where a lab that stays is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Persist {
+    /// What its namespaces are called, before `-client`, `-router` and so on.
+    pub prefix: String,
+    /// Its directory; logs, configuration, the socket and `bpf`.
+    pub dir: PathBuf,
+}
+
+impl Persist {
+    /// The demonstration's: `lbdemo-client` and so on, and `/run/lb-demo`.
+    #[must_use]
+    pub fn demo() -> Self {
+        Self {
+            prefix: "lbdemo".to_owned(),
+            dir: "/run/lb-demo".into(),
+        }
+    }
+
+    /// The name that `ip netns` knows a node of the lab by.
+    #[must_use]
+    pub fn netns(&self, node: &str) -> String {
+        format!("{}-{node}", self.prefix)
+    }
+
+    /// The list of the lab's processes.
+    pub(crate) fn pids(&self) -> PathBuf {
+        self.dir.join("pids")
+    }
+
+    /// Removes all of it, or what there is of it. Kills only processes which the lab recorded and
+    /// which still are the recorded ones.
+    pub(crate) fn tear_down(&self) -> Result<()> {
+        process::kill_recorded(&self.pids())?;
+        let bpf = self.dir.join(BPF);
+        if is_mounted(&bpf)? {
+            umount(&bpf).with_context(|| format!("cannot unmount {}", bpf.display()))?;
+        }
+        for name in self.namespaces()? {
+            Output::of(Command::new("ip").args(["netns", "del", &name]))?.success()?;
+        }
+        match fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.dir.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn namespaces(&self) -> Result<Vec<String>> {
+        let all = match fs::read_dir("/run/netns") {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            all => all?,
+        };
+        let names = all
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        let start = self.netns("");
+        Ok(names.filter(|name| name.starts_with(&start)).collect())
+    }
+}
+
+/// Whether something is mounted here (proc_pid_mountinfo(5): the fifth field is the place).
+fn is_mounted(place: &Path) -> Result<bool> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let place = place.to_string_lossy();
+    Ok(mounts
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some(&place)))
+}

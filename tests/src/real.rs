@@ -1,0 +1,108 @@
+//! A real server.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use lb_user::model::Mac;
+
+use crate::{address, netns::Netns, nginx::Nginx, topology, udp_echo::UdpEcho};
+
+/// A real server: a node on the LAN with its default route at the router.
+#[derive(Debug)]
+pub struct Real {
+    netns: Netns,
+    address: IpAddr,
+    dir: PathBuf,
+}
+
+impl Real {
+    pub(crate) fn new(number: u8, netns: Netns, lab: &Path) -> Result<Self> {
+        let dir = lab.join(topology::real_name(number));
+        fs::create_dir(&dir)?;
+        Ok(Self {
+            netns,
+            address: address::real(number),
+            dir,
+        })
+    }
+
+    /// Its name, by which its programs answer.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.netns.name()
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Its real address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The address of its network card.
+    #[must_use]
+    pub fn mac(&self) -> Mac {
+        address::mac(self.address)
+    }
+
+    /// Makes the VIP an address of this server, as an operator must for Direct Server Return.
+    ///
+    /// The parameters come first: a server that owns the VIP for a moment without them answers the
+    /// router's ARP request and takes all of the VIP's traffic. They are set on the interface too
+    /// since the kernel takes the maximum of `all` and the *receiving* interface.
+    pub fn set_up_dsr(&self, vip: IpAddr) -> Result<()> {
+        self.netns.sysctl(&[
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/eth0/rp_filter", "0"),
+            ("ipv4/conf/all/arp_ignore", "1"),
+            ("ipv4/conf/eth0/arp_ignore", "1"),
+            ("ipv4/conf/all/arp_announce", "2"),
+            ("ipv4/conf/eth0/arp_announce", "2"),
+        ])?;
+        self.add_vip(vip)
+    }
+
+    /// Adds the VIP to `lo` and nothing else, as an operator who forgot the rest.
+    pub fn add_vip(&self, vip: IpAddr) -> Result<()> {
+        let whole = if vip.is_ipv4() { 32 } else { 128 };
+        self.netns
+            .ip(&format!("addr add {vip}/{whole} dev lo"))
+            .map(drop)
+    }
+
+    /// Takes the VIP away.
+    pub fn remove_vip(&self, vip: IpAddr) -> Result<()> {
+        let whole = if vip.is_ipv4() { 32 } else { 128 };
+        self.netns
+            .ip(&format!("addr del {vip}/{whole} dev lo"))
+            .map(drop)
+    }
+
+    /// Starts nginx on port 80 of these addresses.
+    pub fn nginx(&self, addresses: &[IpAddr]) -> Result<Nginx> {
+        let places: Vec<_> = addresses
+            .iter()
+            .map(|address| SocketAddr::new(*address, 80))
+            .collect();
+        self.nginx_at(&places)
+    }
+
+    /// Starts nginx on these addresses and ports.
+    pub fn nginx_at(&self, places: &[SocketAddr]) -> Result<Nginx> {
+        Nginx::start(&self.netns, &self.dir, places)
+    }
+
+    /// Starts a UDP echo which answers with its server's name, a space and what it got.
+    pub fn udp_echo(&self, address: IpAddr, port: u16) -> Result<UdpEcho> {
+        UdpEcho::start(&self.netns, SocketAddr::new(address, port))
+    }
+}

@@ -1,0 +1,141 @@
+//! What a lab stands on: a directory, a BPF file system, and a way to get namespaces; all of it
+//! either private and gone with this process, or public and staying.
+
+use std::{
+    fs::{self, File},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::{self, Command},
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+use tempfile::TempDir;
+
+use crate::{
+    netns::{self, Netns},
+    persist::Persist,
+    process::{Lifetime, Output},
+};
+
+/// Where the kernel pins BPF objects of a lab, within its directory.
+pub(crate) const BPF: &str = "bpf";
+/// How directories of private labs are called; the id of their process follows.
+const PREFIX: &str = "lb-lab-";
+
+/// The ground of one lab.
+#[derive(Debug)]
+pub(crate) enum Site {
+    /// Gone with this process.
+    Private { dir: TempDir, mount: OwnedFd },
+    /// Staying until it is torn down.
+    Public(Persist),
+}
+
+impl Site {
+    /// An own directory, which has the BPF file system mounted where only the balancer sees it: in
+    /// a mount namespace that exists as long as its file descriptor, and the pins with it.
+    pub(crate) fn private() -> Result<Self> {
+        sweep();
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("{PREFIX}{}-", process::id()))
+            .tempdir()?;
+        let bpf = dir.path().join(BPF);
+        fs::create_dir(&bpf)?;
+        let mount = netns::in_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            mount::<str, _, str, str>(
+                None,
+                "/",
+                None,
+                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+                None,
+            )?;
+            mount_bpf(&bpf)?;
+            Ok(File::open("/proc/thread-self/ns/mnt")?.into())
+        })
+        .context("cannot make a mount namespace (root is needed)")?;
+        Ok(Self::Private { dir, mount })
+    }
+
+    /// The place for a lab that stays, which must not exist yet.
+    pub(crate) fn public(place: &Persist) -> Result<Self> {
+        let exists = || {
+            format!(
+                "cannot make {}; is the lab up already?",
+                place.dir.display()
+            )
+        };
+        fs::create_dir(&place.dir).with_context(exists)?;
+        let bpf = place.dir.join(BPF);
+        fs::create_dir(&bpf)?;
+        mount_bpf(&bpf)?;
+        Ok(Self::Public(place.clone()))
+    }
+
+    /// The lab's directory.
+    pub(crate) fn dir(&self) -> &Path {
+        match self {
+            Self::Private { dir, .. } => dir.path(),
+            Self::Public(place) => &place.dir,
+        }
+    }
+
+    /// A new network namespace.
+    pub(crate) fn netns(&self, name: &str) -> Result<Netns> {
+        match self {
+            Self::Private { .. } => Netns::anonymous(name, None),
+            Self::Public(place) => {
+                let full = place.netns(name);
+                Output::of(Command::new("ip").args(["netns", "add", &full]))?.success()?;
+                let net = File::open(Path::new("/run/netns").join(full))?.into();
+                Ok(Netns::held(
+                    name,
+                    net,
+                    None,
+                    Lifetime::Recorded(place.pids()),
+                ))
+            }
+        }
+    }
+
+    /// A new network namespace in which the BPF file system is seen.
+    pub(crate) fn netns_with_bpf(&self, name: &str) -> Result<Netns> {
+        match self {
+            Self::Private { mount, .. } => Netns::anonymous(name, Some(mount.try_clone()?)),
+            Self::Public(_) => self.netns(name),
+        }
+    }
+}
+
+fn mount_bpf(at: &Path) -> Result<()> {
+    let kind = Some("bpf");
+    mount(kind, at, kind, MsFlags::empty(), None::<&str>)
+        .with_context(|| format!("cannot mount a BPF file system on {}", at.display()))
+}
+
+/// Removes the directories of labs whose process was killed. They hold logs and nothing that lives.
+fn sweep() {
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if owner(&path).is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            // Another lab may be sweeping too.
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+}
+
+/// The process id in a private lab's directory name.
+fn owner(path: &Path) -> Option<PathBuf> {
+    let (id, _) = path
+        .file_name()?
+        .to_str()?
+        .strip_prefix(PREFIX)?
+        .split_once('-')?;
+    id.parse::<u32>().ok().map(|_| id.into())
+}
