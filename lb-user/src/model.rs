@@ -392,7 +392,6 @@ impl FromStr for HashSeed {
 
 impl Vip {
     /// The reals that own slots when all is well: those with a weight.
-    #[must_use]
     pub fn weighted(&self) -> impl Iterator<Item = &Real> {
         self.reals.iter().filter(|real| real.weight > 0)
     }

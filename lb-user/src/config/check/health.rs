@@ -75,20 +75,13 @@ fn kind(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Option<CheckKind> {
                 path,
             })
         }
-        later if LATER.contains(&later) => {
-            table.refuse(
-                word.span(),
-                format_args!(
-                    "type \"{later}\" is not supported in this version; one of: tcp, http"
-                ),
-            );
-            None
-        }
-        unknown => {
-            table.refuse(
-                word.span(),
-                format_args!("unknown type \"{unknown}\"; one of: tcp, http"),
-            );
+        other => {
+            let reason = if LATER.contains(&other) {
+                format!("type \"{other}\" is not supported in this version")
+            } else {
+                format!("unknown type \"{other}\"")
+            };
+            table.refuse(word.span(), format_args!("{reason}; one of: tcp, http"));
             None
         }
     }

@@ -1,6 +1,6 @@
 //! Random edits of random files, compared with the same edits made in the model.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::time::Duration;
 
 use proptest::{
     collection::vec,
@@ -12,9 +12,7 @@ use proptest::{
 use super::*;
 use crate::{
     config::{export::to_toml, samples},
-    model::{
-        Announce, Check, CheckKind, CheckVia, HashMode, Mac, Ports, Real, RealState, UdpMode, Vip,
-    },
+    model::{Announce, Check, CheckKind, CheckVia, HashMode, Real, RealState, UdpMode, Vip},
 };
 
 /// How lists of tables are written.
@@ -25,128 +23,115 @@ enum Style {
     InlineVips,
 }
 
-/// The objects of an edit are chosen among those there are; new ones get addresses of their own.
-#[derive(Clone, Debug)]
-enum Change {
-    AddVip {
-        ports: Vec<Ports>,
-        reals: u8,
-        hash: HashMode,
-        sorry: bool,
-    },
-    SetVip {
-        vip: Index,
-        ports: Option<Vec<Ports>>,
-        hash: Option<HashMode>,
-        sorry: Option<u8>,
-        check: Option<Word>,
-        idle: Option<u32>,
-    },
-    RemoveVip {
-        vip: Index,
-    },
-    AddReal {
-        vip: Index,
-        weight: Option<u16>,
-        mac: Option<u8>,
-    },
-    SetReal {
-        vip: Index,
-        real: Index,
-        weight: Option<u16>,
-        state: Option<RealState>,
-        mac: Option<u8>,
-    },
-    RemoveReal {
-        vip: Index,
-        real: Index,
-    },
+fn style() -> impl Strategy<Value = (Style, &'static str)> {
+    let styles = vec![Style::Sections, Style::InlineReals, Style::InlineVips];
+    (select(styles), select(vec!["\n", "\r\n"]))
 }
 
-/// A check as it is asked for; `None` removes it.
-type Word = Option<CheckKind>;
-
-fn style() -> impl Strategy<Value = (Style, &'static str)> {
-    (
-        select(vec![Style::Sections, Style::InlineReals, Style::InlineVips]),
-        select(vec!["\n", "\r\n"]),
-    )
+/// Objects are chosen among those there are; new ones are given names and addresses of their own.
+#[derive(Clone, Debug)]
+enum Change {
+    AddVip(NewVip),
+    SetVip(Index, VipPatch),
+    RemoveVip(Index),
+    AddReal(Index, NewReal),
+    SetReal(Index, Index, RealPatch),
+    RemoveReal(Index, Index),
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let hash = || select(vec![HashMode::Flow, HashMode::Source]);
-    let state = select(vec![
-        RealState::Active,
-        RealState::Drain,
-        RealState::Disabled,
-    ]);
-    let port = 1..=u16::MAX;
-    let kind = prop_oneof![
-        port.clone().prop_map(|port| CheckKind::Tcp { port }),
-        (port, "/[a-z]{0,5}").prop_map(|(port, path)| CheckKind::Http { port, path }),
-    ];
-    let weight = || option::of(0..=256u16);
     let index = any::<Index>;
+    let pool = vec(new_real(), 0..3);
+    let new_vip = (ports(), pool, options()).prop_map(|(ports, reals, options)| NewVip {
+        ports,
+        reals,
+        options,
+        ..NewVip::default()
+    });
+    let vip_patch = (option::of(ports()), options()).prop_map(|(ports, options)| VipPatch {
+        ports,
+        options,
+        address: None,
+    });
     prop_oneof![
-        (samples::ports(), 0..3u8, hash(), any::<bool>()).prop_map(
-            |(ports, reals, hash, sorry)| Change::AddVip {
-                ports,
-                reals,
-                hash,
-                sorry
-            }
-        ),
-        (
-            index(),
-            option::of(samples::ports()),
-            option::of(hash()),
-            option::of(0..9u8),
-            option::of(option::of(kind)),
-            option::of(1..9999u32)
-        )
-            .prop_map(|(vip, ports, hash, sorry, check, idle)| Change::SetVip {
-                vip,
-                ports,
-                hash,
-                sorry,
-                check,
-                idle
-            }),
-        index().prop_map(|vip| Change::RemoveVip { vip }),
-        (index(), weight(), option::of(1..9u8)).prop_map(|(vip, weight, mac)| Change::AddReal {
-            vip,
-            weight,
-            mac
-        }),
-        (
-            index(),
-            index(),
-            weight(),
-            option::of(state),
-            option::of(0..9u8)
-        )
-            .prop_map(|(vip, real, weight, state, mac)| Change::SetReal {
-                vip,
-                real,
-                weight,
-                state,
-                mac
-            }),
-        (index(), index()).prop_map(|(vip, real)| Change::RemoveReal { vip, real }),
+        new_vip.prop_map(Change::AddVip),
+        (index(), vip_patch).prop_map(|(vip, patch)| Change::SetVip(vip, patch)),
+        index().prop_map(Change::RemoveVip),
+        (index(), new_real()).prop_map(|(vip, new)| Change::AddReal(vip, new)),
+        (index(), index(), real_patch())
+            .prop_map(|(vip, real, patch)| Change::SetReal(vip, real, patch)),
+        (index(), index()).prop_map(|(vip, real)| Change::RemoveReal(vip, real)),
     ]
 }
 
-fn mac(last: u8) -> Mac {
-    Mac([2, 0, 0, 0, 0, last])
+fn ports() -> impl Strategy<Value = Vec<String>> {
+    samples::ports().prop_map(|ports| ports.iter().map(ToString::to_string).collect())
 }
 
-fn sorry(last: u8) -> IpAddr {
-    Ipv4Addr::new(10, 0, 0, 200 + last).into()
+fn word(words: &'static [&'static str]) -> impl Strategy<Value = Option<String>> {
+    option::of(select(words).prop_map(str::to_owned))
 }
 
-fn chosen<'m>(index: &Index, vips: &'m mut [Vip]) -> &'m mut Vip {
-    let index = index.index(vips.len());
-    &mut vips[index]
+fn options() -> impl Strategy<Value = VipOptions> {
+    (
+        word(&["arp", "none"]),
+        word(&["flow", "source"]),
+        [
+            word(&["1ms", "15m"]),
+            word(&["2h", "7d"]),
+            word(&["30s", "90s 5ms"]),
+        ],
+        word(&["flow", "packet"]),
+        word(&["none", "10.0.0.201", "10.0.0.202"]),
+        word(&[
+            "none",
+            "tcp:80",
+            "tcp:65535",
+            "http:8080",
+            "http:80/up",
+            "http:1/a?b=c",
+        ]),
+    )
+        .prop_map(
+            |(
+                announce,
+                hash,
+                [idle_timeout, drain_timeout, udp_idle_timeout],
+                udp,
+                sorry,
+                check,
+            )| {
+                VipOptions {
+                    announce,
+                    hash,
+                    idle_timeout,
+                    drain_timeout,
+                    udp_idle_timeout,
+                    udp,
+                    sorry,
+                    check,
+                }
+            },
+        )
+}
+
+fn new_real() -> impl Strategy<Value = NewReal> {
+    let mac = word(&["none", "02:00:00:00:00:01"]);
+    (option::of(0..=256u16), mac).prop_map(|(weight, mac)| NewReal {
+        weight,
+        mac,
+        address: String::new(),
+    })
+}
+
+fn real_patch() -> impl Strategy<Value = RealPatch> {
+    let state = word(&["active", "drain", "disabled"]);
+    let mac = word(&["none", "02:00:00:00:00:02"]);
+    (option::of(0..=256u16), state, mac).prop_map(|(weight, state, mac)| RealPatch {
+        weight,
+        state,
+        mac,
+    })
 }
 
 /// Makes the change in the text and in the model. Nothing happens where it has no object.
@@ -156,200 +141,167 @@ fn make(
     text: &str,
     model: &mut Model,
 ) -> Option<Result<Edited, EditError>> {
+    let vips = model.vips.len();
     match change {
-        Change::AddVip { .. } => Some(make_add_vip(change, fresh, text, model)),
-        _ if model.vips.is_empty() => None,
-        Change::SetVip {
-            vip,
-            ports,
-            hash,
-            sorry,
-            check,
-            idle,
-        } => {
-            let vip = chosen(vip, &mut model.vips);
-            let patch = set_vip_in_model(vip, ports, *hash, *sorry, check, *idle);
-            Some(set_vip(text, &vip.name, &patch))
+        Change::AddVip(new) => {
+            let new = with_addresses(new.clone(), fresh);
+            model.vips.push(added_vip(&new));
+            Some(add_vip(text, &new))
         }
-        Change::RemoveVip { vip } => {
-            let removed = model.vips.remove(vip.index(model.vips.len()));
+        _ if vips == 0 => None,
+        Change::RemoveVip(vip) => {
+            let removed = model.vips.remove(vip.index(vips));
             Some(remove_vip(text, &removed.name))
         }
-        Change::AddReal {
-            vip,
-            weight,
-            mac: last,
-        } => {
-            let vip = chosen(vip, &mut model.vips);
-            let address = Ipv4Addr::new(10, 2, fresh, 1).into();
-            let (weight, mac) = (*weight, last.map(mac));
-            vip.reals.push(Real {
-                address,
-                weight: weight.unwrap_or(1),
-                state: RealState::Active,
-                mac,
-            });
-            let new = NewReal {
-                address: address.to_string(),
-                weight,
-                mac: mac.map(|mac| mac.to_string()),
-            };
-            Some(add_real(text, &vip.name, &new))
-        }
-        Change::SetReal {
-            vip,
-            real,
-            weight,
-            state,
-            mac,
-        } => {
-            let vip = chosen(vip, &mut model.vips);
-            let count = vip.reals.len();
-            let real = vip.reals.get_mut(real.index(count.max(1)))?;
-            let patch = set_real_in_model(real, *weight, *state, *mac);
-            Some(set_real(text, &vip.name, real.address, &patch))
-        }
-        Change::RemoveReal { vip, real } => {
-            let vip = chosen(vip, &mut model.vips);
-            let real =
-                (!vip.reals.is_empty()).then(|| vip.reals.remove(real.index(vip.reals.len())))?;
-            Some(remove_real(text, &vip.name, real.address))
+        Change::SetVip(vip, ..)
+        | Change::AddReal(vip, ..)
+        | Change::SetReal(vip, ..)
+        | Change::RemoveReal(vip, ..) => {
+            make_in(change, fresh, text, &mut model.vips[vip.index(vips)])
         }
     }
 }
 
-fn make_add_vip(
+fn make_in(
     change: &Change,
     fresh: u8,
     text: &str,
-    model: &mut Model,
-) -> Result<Edited, EditError> {
-    let Change::AddVip {
-        ports,
-        reals,
-        hash,
-        sorry: with_sorry,
-    } = change
-    else {
-        unreachable!()
-    };
-    let addresses: Vec<IpAddr> = (0..*reals)
-        .map(|last| Ipv4Addr::new(10, 1, fresh, last).into())
-        .collect();
-    let real = |address: &IpAddr| Real {
-        address: *address,
-        weight: 1,
-        state: RealState::Active,
-        mac: None,
-    };
-    let seconds = Duration::from_secs;
-    let vip = Vip {
-        name: format!("new{fresh}"),
-        address: Ipv4Addr::new(192, 0, 3, fresh).into(),
-        ports: ports.clone(),
-        announce: Announce::Arp,
-        hash: *hash,
-        idle_timeout: seconds(900),
-        drain_timeout: seconds(3600),
-        udp_idle_timeout: seconds(30),
-        udp: UdpMode::Flow,
-        sorry: with_sorry.then(|| sorry(0)),
-        check: None,
-        reals: addresses.iter().map(real).collect(),
-    };
-    let new = NewVip {
-        name: vip.name.clone(),
-        address: vip.address.to_string(),
-        ports: vip.ports.iter().map(ToString::to_string).collect(),
-        reals: addresses
-            .iter()
-            .map(|address| new_real(&address.to_string()))
-            .collect(),
-        options: VipOptions {
-            hash: Some(vip.hash.to_string()),
-            sorry: vip.sorry.map(|sorry| sorry.to_string()),
-            ..VipOptions::default()
-        },
-    };
-    model.vips.push(vip);
-    add_vip(text, &new)
-}
-
-fn set_vip_in_model(
     vip: &mut Vip,
-    ports: &Option<Vec<Ports>>,
-    hash: Option<HashMode>,
-    new_sorry: Option<u8>,
-    check: &Option<Word>,
-    idle: Option<u32>,
-) -> VipPatch {
-    let mut patch = VipPatch::default();
-    if let Some(ports) = ports {
-        vip.ports.clone_from(ports);
-        patch.ports = Some(ports.iter().map(ToString::to_string).collect());
-    }
-    if let Some(hash) = hash {
-        vip.hash = hash;
-        patch.options.hash = Some(hash.to_string());
-    }
-    if let Some(last) = new_sorry {
-        vip.sorry = (last > 0).then(|| sorry(last));
-        patch.options.sorry = Some(
-            vip.sorry
-                .map_or("none".to_owned(), |sorry| sorry.to_string()),
-        );
-    }
-    if let Some(idle) = idle {
-        vip.idle_timeout = Duration::from_secs(idle.into());
-        patch.options.idle_timeout = Some(format!("{idle}s"));
-    }
-    if let Some(word) = check {
-        patch.options.check = Some(set_check_in_model(vip, word));
-    }
-    patch
+) -> Option<Result<Edited, EditError>> {
+    let index = |real: &Index| (!vip.reals.is_empty()).then(|| real.index(vip.reals.len()));
+    Some(match change {
+        Change::AddVip(_) | Change::RemoveVip(_) => return None,
+        Change::SetVip(_, patch) => {
+            if let Some(ports) = &patch.ports {
+                vip.ports = ports.iter().map(|ports| ports.parse().unwrap()).collect();
+            }
+            apply(&patch.options, vip);
+            set_vip(text, &vip.name, patch)
+        }
+        Change::AddReal(_, new) => {
+            let new = NewReal {
+                address: format!("10.2.{fresh}.1"),
+                ..new.clone()
+            };
+            vip.reals.push(added_real(&new));
+            add_real(text, &vip.name, &new)
+        }
+        Change::SetReal(_, real, patch) => {
+            let index = index(real)?;
+            let real = &mut vip.reals[index];
+            real.weight = patch.weight.unwrap_or(real.weight);
+            replace(&mut real.state, &patch.state);
+            replace_or_remove(&mut real.mac, &patch.mac);
+            set_real(text, &vip.name, real.address, patch)
+        }
+        Change::RemoveReal(_, real) => {
+            let removed = vip.reals.remove(index(real)?);
+            remove_real(text, &vip.name, removed.address)
+        }
+    })
 }
 
-fn set_check_in_model(vip: &mut Vip, word: &Word) -> String {
+fn with_addresses(mut new: NewVip, fresh: u8) -> NewVip {
+    new.name = format!("new{fresh}");
+    new.address = format!("192.0.3.{fresh}");
+    for (last, real) in new.reals.iter_mut().enumerate() {
+        real.address = format!("10.1.{fresh}.{last}");
+    }
+    new
+}
+
+fn added_vip(new: &NewVip) -> Vip {
+    let [idle_timeout, drain_timeout, udp_idle_timeout] = [900, 3600, 30].map(Duration::from_secs);
+    let mut vip = Vip {
+        name: new.name.clone(),
+        address: ip(&new.address),
+        ports: new
+            .ports
+            .iter()
+            .map(|ports| ports.parse().unwrap())
+            .collect(),
+        announce: Announce::Arp,
+        hash: HashMode::Flow,
+        idle_timeout,
+        drain_timeout,
+        udp_idle_timeout,
+        udp: UdpMode::Flow,
+        sorry: None,
+        check: None,
+        reals: new.reals.iter().map(added_real).collect(),
+    };
+    apply(&new.options, &mut vip);
+    vip
+}
+
+fn added_real(new: &NewReal) -> Real {
+    let mut mac = None;
+    replace_or_remove(&mut mac, &new.mac);
+    Real {
+        address: ip(&new.address),
+        weight: new.weight.unwrap_or(1),
+        state: RealState::Active,
+        mac,
+    }
+}
+
+fn apply(options: &VipOptions, vip: &mut Vip) {
+    replace(&mut vip.announce, &options.announce);
+    replace(&mut vip.hash, &options.hash);
+    replace(&mut vip.udp, &options.udp);
+    replace_or_remove(&mut vip.sorry, &options.sorry);
+    for (timeout, word) in [
+        (&mut vip.idle_timeout, &options.idle_timeout),
+        (&mut vip.drain_timeout, &options.drain_timeout),
+        (&mut vip.udp_idle_timeout, &options.udp_idle_timeout),
+    ] {
+        *timeout = word
+            .as_ref()
+            .map_or(*timeout, |word| humantime::parse_duration(word).unwrap());
+    }
+    if let Some(word) = &options.check {
+        vip.check = check(word, vip.check.take());
+    }
+}
+
+fn check(word: &str, old: Option<Check>) -> Option<Check> {
     let [interval, timeout] = [2, 1].map(Duration::from_secs);
-    let fresh = |kind| Check {
-        kind,
+    let (kind, argument) = word.split_once(':')?;
+    let (port, path) = argument.split_at(argument.find('/').unwrap_or(argument.len()));
+    let port = port.parse().unwrap();
+    let path = if path.is_empty() { "/" } else { path }.to_owned();
+    let kind = if kind == "tcp" {
+        CheckKind::Tcp { port }
+    } else {
+        CheckKind::Http { port, path }
+    };
+    let default = Check {
+        kind: kind.clone(),
         via: CheckVia::Vip,
         interval,
         timeout,
         rise: 2,
         fall: 3,
     };
-    vip.check = word.clone().map(|kind| match vip.check.take() {
-        Some(old) => Check { kind, ..old },
-        None => fresh(kind),
-    });
-    match word {
-        None => "none".to_owned(),
-        Some(CheckKind::Tcp { port }) => format!("tcp:{port}"),
-        Some(CheckKind::Http { port, path }) => format!("http:{port}{path}"),
+    Some(Check {
+        kind,
+        ..old.unwrap_or(default)
+    })
+}
+
+fn replace<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &mut T, word: &Option<String>) {
+    if let Some(word) = word {
+        *value = word.parse().unwrap();
     }
 }
 
-fn set_real_in_model(
-    real: &mut Real,
-    weight: Option<u16>,
-    state: Option<RealState>,
-    last: Option<u8>,
-) -> RealPatch {
-    let mut patch = RealPatch {
-        weight,
-        ..RealPatch::default()
-    };
-    real.weight = weight.unwrap_or(real.weight);
-    if let Some(state) = state {
-        real.state = state;
-        patch.state = Some(state.to_string());
+fn replace_or_remove<T: std::str::FromStr<Err: std::fmt::Debug>>(
+    value: &mut Option<T>,
+    word: &Option<String>,
+) {
+    if let Some(word) = word {
+        *value = (word != "none").then(|| word.parse().unwrap());
     }
-    if let Some(last) = last {
-        real.mac = (last > 0).then(|| mac(last));
-        patch.mac = Some(real.mac.map_or("none".to_owned(), |mac| mac.to_string()));
-    }
-    patch
 }
 
 /// The model as a file with comments, each of which says to whom it belongs.
@@ -377,94 +329,76 @@ fn commented(model: &Model, style: Style) -> String {
 }
 
 fn vip_with_comments(vip: &Vip, style: Style) -> String {
-    let name = &vip.name;
-    let fields = fields(&to_toml(&Model {
-        node: crate::config::parse("node.interfaces = [\"a\"]")
-            .unwrap()
-            .node,
-        vips: vec![Vip {
-            reals: Vec::new(),
-            ..vip.clone()
-        }],
-    }));
+    let owner = format!("# vip {}.", vip.name);
+    let alone = Vip {
+        reals: Vec::new(),
+        ..vip.clone()
+    };
+    let fields = fields(&to_toml(&only(alone)));
+    let lines = with_comments(&fields, &owner);
     let reals: Vec<_> = vip
         .reals
         .iter()
         .map(|real| real_with_comments(vip, real, style))
         .collect();
-    let lines: String = fields
-        .iter()
-        .map(|line| {
-            if removable(line) {
-                format!("{line}\n")
-            } else {
-                format!("{line} # vip {name}.\n")
-            }
-        })
-        .collect();
     match style {
-        Style::Sections => format!(
-            "# vip {name}.\n[[vip]] # vip {name}.\n{lines}{}",
-            reals.concat()
-        ),
-        Style::InlineReals if reals.is_empty() => format!("# vip {name}.\n[[vip]]\n{lines}"),
+        Style::Sections => format!("{owner}\n[[vip]] {owner}\n{lines}{}", reals.concat()),
         Style::InlineReals => {
-            let last = reals.len() - 1;
             // Without a comma after the last one.
-            let reals: String = reals
-                .iter()
-                .enumerate()
-                .map(|(i, real)| {
-                    if i == last {
-                        real.replacen("},", "}", 1)
-                    } else {
-                        real.clone()
-                    }
-                })
-                .collect();
-            format!(
-                "# vip {name}.\n[[vip]]\n{lines}real = [ # vip {name}.\n{reals}\n  # vip {name}.\n]\n"
-            )
+            let reals = reals.concat();
+            let reals = reals
+                .rsplit_once("},")
+                .map_or(reals.clone(), |(rest, end)| format!("{rest}}}{end}"));
+            format!("{owner}\n[[vip]]\n{lines}real = [ {owner}\n{reals}\n  {owner}\n]\n")
         }
-        Style::InlineVips => format!(
-            "\n  # vip {name}.\n  {{ {}, real = [{}] }}, # vip {name}.\n\n  # free\n",
-            fields.join(", "),
-            reals.join(", ")
-        ),
+        Style::InlineVips => {
+            let (fields, reals) = (fields.join(", "), reals.join(", "));
+            format!("\n  {owner}\n  {{ {fields}, real = [{reals}] }}, {owner}\n\n  # free\n")
+        }
     }
 }
 
 fn real_with_comments(vip: &Vip, real: &Real, style: Style) -> String {
-    let pool = Vip {
+    let owner = format!("# real {} of {}.", real.address, vip.name);
+    let text = to_toml(&only(Vip {
         reals: vec![real.clone()],
         ..vip.clone()
-    };
-    let node = crate::config::parse("node.interfaces = [\"a\"]")
-        .unwrap()
-        .node;
-    let text = to_toml(&Model {
-        node,
-        vips: vec![pool],
-    });
+    }));
     let fields = fields(text.split("[[vip.real]]").last().unwrap());
-    let owner = format!("# real {} of {}.", real.address, vip.name);
+    let inline = fields.join(", ");
     match style {
         Style::Sections => {
-            let lines: String = fields
-                .iter()
-                .map(|line| {
-                    if removable(line) {
-                        format!("{line}\n")
-                    } else {
-                        format!("{line} {owner}\n")
-                    }
-                })
-                .collect();
+            let lines = with_comments(&fields, &owner);
             format!("\n  # free\n\n  {owner}\n  [[vip.real]] {owner}\n{lines}")
         }
-        Style::InlineReals => format!("\n  {owner}\n  {{ {} }}, {owner}\n", fields.join(", ")),
-        Style::InlineVips => format!("{{ {} }}", fields.join(", ")),
+        Style::InlineReals => format!("\n  {owner}\n  {{ {inline} }}, {owner}\n"),
+        Style::InlineVips => format!("{{ {inline} }}"),
     }
+}
+
+fn only(vip: Vip) -> Model {
+    let node = parse("node.interfaces = [\"eth0\"]").unwrap().node;
+    Model {
+        node,
+        vips: vec![vip],
+    }
+}
+
+/// Fields that an edit can remove have no comment.
+fn with_comments(fields: &[String], owner: &str) -> String {
+    let removable = |line: &str| {
+        ["sorry", "check", "mac"]
+            .iter()
+            .any(|key| line.starts_with(key))
+    };
+    let comment = |line: &String| {
+        if removable(line) {
+            format!("{line}\n")
+        } else {
+            format!("{line} {owner}\n")
+        }
+    };
+    fields.iter().map(comment).collect()
 }
 
 fn fields(text: &str) -> Vec<String> {
@@ -474,12 +408,6 @@ fn fields(text: &str) -> Vec<String> {
         .filter(|line| line.contains(" = "))
         .map(str::to_owned)
         .collect()
-}
-
-fn removable(line: &str) -> bool {
-    ["sorry", "check", "mac"]
-        .iter()
-        .any(|key| line.starts_with(key))
 }
 
 /// The comments of what is still in the model, counted.
