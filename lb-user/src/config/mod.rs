@@ -1,6 +1,6 @@
 //! The configuration file: read, checked, edited in place and replaced atomically.
 //!
-//! text → [`raw`] (a tree with places) → [`check`] (all that is wrong, or a model). Nothing else
+//! text → `raw` (a tree with places) → `check` (all that is wrong, or a model). Nothing else
 //! makes a [`Model`] out of text: an edit is made in the text and read again.
 
 pub mod change;

@@ -91,7 +91,7 @@ fn vip() -> impl Strategy<Value = Vip> {
 }
 
 /// Entries of which none is within another.
-fn ports() -> impl Strategy<Value = Vec<Ports>> {
+pub(super) fn ports() -> impl Strategy<Value = Vec<Ports>> {
     let protocol = || select(vec![Protocol::Tcp, Protocol::Udp]);
     let one = || (protocol(), 1..=u16::MAX).prop_map(|(protocol, port)| Ports::One(protocol, port));
     let entry =

@@ -1,30 +1,17 @@
-//! The text with its objects, found at the places where the parser saw them.
+//! The text under change, each step of which leaves a whole text.
 
-use std::ops::Range;
+use std::{collections::HashSet, ops::Range};
 
-use toml_edit::{Item, Key, Table, TableLike, Value};
+use toml_edit::{Item, Table, Value};
 
 use super::{
     lines,
+    object::{self, Object, Splice, Target, place, sections},
     words::{self, Fields},
 };
 
-/// A table of the configuration, by its number in the file.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Target {
-    /// A VIP.
-    Vip(usize),
-    /// A real server of a VIP.
-    Real(usize, usize),
-    /// The check of a VIP.
-    Check(usize),
-}
-
 /// A text that is valid TOML, or was before it was changed.
 pub(super) struct Document(String);
-
-/// A piece of text in place of another.
-type Splice = (Range<usize>, String);
 
 impl Document {
     pub(super) fn of(text: &str) -> Self {
@@ -68,36 +55,40 @@ impl Document {
             return self;
         };
         let cuts = match object.table.get(key) {
-            None => return self,
             Some(Item::Table(section)) if !section.is_dotted() => self.cut_sections(&tree, section),
-            Some(_) => match object
-                .leaves()
-                .into_iter()
-                .find(|(path, ..)| path.first().is_some_and(|first| first.get() == key))
-            {
-                Some((_, entry)) => lines::cut_entry(&self.0, self.from_path_start(entry)),
+            _ => match object.first_leaf(key) {
+                Some(entry) => lines::cut_entry(&self.0, self.with_key_path(entry)),
                 None => return self,
             },
         };
         // A dotted key (`check.type`, `check.port`) has an entry for each of its parts.
-        self.splice(cuts.into_iter().map(|cut| (cut, String::new())).collect()).unset(target, key)
+        self.cut(cuts).unset(target, key)
     }
 
     /// Makes a list of strings another. Elements stay where they are, with their comments, if what
     /// stays and what is added has the wanted order; else the list is written anew.
     pub(super) fn set_list(self, target: Target, key: &str, wanted: &[String]) -> Self {
         let old = self.list(target, key);
-        let kept: Vec<_> = old.iter().filter(|element| wanted.contains(element)).collect();
-        if kept.is_empty() || !wanted.iter().zip(&kept).all(|(wanted, kept)| wanted == *kept) {
+        let kept: Vec<_> = old
+            .iter()
+            .filter(|element| wanted.contains(element))
+            .collect();
+        let in_order = wanted
+            .iter()
+            .zip(&kept)
+            .all(|(wanted, kept)| wanted == *kept);
+        if kept.is_empty() || !in_order {
             let list: toml_edit::Array = wanted.iter().map(String::as_str).collect();
             return self.set(target, key, list.into());
         }
         let count = kept.len();
-        let gone: Vec<_> =
-            (0..old.len()).rev().filter(|index| !wanted.contains(&old[*index])).collect();
-        let shrunk = gone
-            .into_iter()
-            .fold(self, |document, index| document.remove_element(target, key, index));
+        let gone: Vec<_> = (0..old.len())
+            .rev()
+            .filter(|index| !wanted.contains(&old[*index]))
+            .collect();
+        let shrunk = gone.into_iter().fold(self, |document, index| {
+            document.remove_element(target, key, index)
+        });
         wanted[count..].iter().fold(shrunk, |document, element| {
             document.append_element(target, key, &element.as_str().into())
         })
@@ -117,9 +108,11 @@ impl Document {
                 self.append_sections(reals.iter(), last, &[("[[vip.real]]", fields)])
             }
             _ if object.inline => self.set(target, "real", array(vec![words::inline(fields)])),
-            _ => {
-                self.append_sections(object.section.into_iter(), None, &[("[[vip.real]]", fields)])
-            }
+            _ => self.append_sections(
+                object.section.into_iter(),
+                None,
+                &[("[[vip.real]]", fields)],
+            ),
         }
     }
 
@@ -131,7 +124,7 @@ impl Document {
             if !pool.is_empty() {
                 fields.push(("real", array(pool.iter().map(words::inline).collect())));
             }
-            let splice = addition_to_array(&self.0, list, &words::inline(&fields));
+            let splice = object::addition_to_array(&self.0, list, &words::inline(&fields));
             return self.splice(splice);
         }
         let reals = pool.iter().map(|real| ("[[vip.real]]", real));
@@ -155,7 +148,7 @@ impl Document {
             (None, Some(element)) => lines::cut_entry(&self.0, element),
             (None, None) => Vec::new(),
         };
-        self.splice(cuts.into_iter().map(|cut| (cut, String::new())).collect())
+        self.cut(cuts)
     }
 
     /// The text was read before, and a splice that breaks it is found when it is read again.
@@ -163,20 +156,35 @@ impl Document {
         toml_edit::Document::parse(self.0.clone()).unwrap_or_else(|_| empty())
     }
 
+    /// New lines end as the text's do.
     fn splice(mut self, mut splices: Vec<Splice>) -> Self {
-        let newline = if self.0.contains("\r\n") { "\r\n" } else { "\n" };
+        let crlf = self.0.contains("\r\n");
         splices.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
         for (place, with) in splices {
-            self.0.replace_range(place, &with.replace('\n', newline));
+            let with = if crlf {
+                with.replace('\n', "\r\n")
+            } else {
+                with
+            };
+            self.0.replace_range(place, &with);
         }
         self
+    }
+
+    fn cut(self, cuts: Vec<Range<usize>>) -> Self {
+        self.splice(cuts.into_iter().map(|cut| (cut, String::new())).collect())
     }
 
     fn list(&self, target: Target, key: &str) -> Vec<String> {
         let tree = self.tree();
         let object = Object::at(&tree, target);
         let array = object.and_then(|object| object.table.get(key)?.as_array().cloned());
-        array.iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        array
+            .iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
     }
 
     fn append_element(self, target: Target, key: &str, element: &Value) -> Self {
@@ -186,7 +194,7 @@ impl Document {
         else {
             return self;
         };
-        let splice = addition_to_array(&self.0, list, element);
+        let splice = object::addition_to_array(&self.0, list, element);
         self.splice(splice)
     }
 
@@ -194,13 +202,15 @@ impl Document {
         let tree = self.tree();
         let element = Object::at(&tree, target)
             .and_then(|object| object.table.get(key)?.as_array()?.get(index)?.span());
-        let cuts = element.map(|element| lines::cut_entry(&self.0, element)).unwrap_or_default();
-        self.splice(cuts.into_iter().map(|cut| (cut, String::new())).collect())
+        let cuts = element
+            .map(|element| lines::cut_entry(&self.0, element))
+            .unwrap_or_default();
+        self.cut(cuts)
     }
 
     /// Puts sections after the last of those `beside`, written like `model`.
     fn append_sections<'d>(
-        &self,
+        self,
         beside: impl Iterator<Item = &'d Table>,
         model: Option<&Table>,
         new: &[(&str, &Fields)],
@@ -208,37 +218,36 @@ impl Document {
         let text = &self.0;
         let end = beside.flat_map(sections).map(|section| section.end).max();
         let at = end.map_or(text.len(), |end| lines::with_comment_below(text, end));
-        let header = model.map(|model| place(model.span()).start);
-        let dense = header.is_some_and(|header| {
-            !lines::blank_above(text, lines::with_comment_above(text, header))
-        });
-        let indents = [header, model.and_then(|model| first_key(model))]
-            .map(|at| at.map_or("", |at| lines::indent(text, at)));
-        let mut with =
-            if text[..at].ends_with('\n') || at == 0 { String::new() } else { "\n".to_owned() };
-        for (index, (header, fields)) in new.iter().enumerate() {
-            if at + index > 0 && !(dense || index == 0 && lines::blank_above(text, at)) {
-                with.push('\n');
-            }
-            with.push_str(&format!("{}{header}\n", indents[0]));
-            fields.iter().for_each(|(key, value)| {
-                with.push_str(&format!("{}{key} = {value}\n", indents[1]))
-            });
+        let look = Look::of(text, model);
+        let gap = if look.dense { "" } else { "\n" };
+        let mut with: Vec<_> = new.iter().map(|new| look.section(new)).collect();
+        if at > 0 && !lines::blank_above(text, at) {
+            with[0].insert_str(0, gap);
         }
-        if !dense && at < text.len() && !text[at..].starts_with(['\n', '\r']) {
-            with.push('\n');
+        if at > 0 && !text[..at].ends_with('\n') {
+            with[0].insert(0, '\n');
         }
-        Self(text.clone()).splice(vec![(at..at, with)])
+        let last = if text[at..].trim_start_matches('\r').starts_with('\n') || at == text.len() {
+            ""
+        } else {
+            gap
+        };
+        let with = with.join(gap) + last;
+        self.splice(vec![(at..at, with)])
     }
 
     /// What to cut so that a table and all below it is gone: runs of sections that nothing foreign
     /// interrupts, each with the comment directly above it.
     fn cut_sections(&self, tree: &toml_edit::Document<String>, table: &Table) -> Vec<Range<usize>> {
-        let mine = sections(table);
+        let mine: HashSet<_> = sections(table)
+            .into_iter()
+            .map(|section| section.start)
+            .collect();
+        let is_mine = |section: &Range<usize>| mine.contains(&section.start);
         let mut all = sections(tree.as_table());
         all.sort_by_key(|section| section.start);
-        all.chunk_by(|a, b| mine.contains(a) == mine.contains(b))
-            .filter(|run| mine.contains(&run[0]))
+        all.chunk_by(|a, b| is_mine(a) == is_mine(b))
+            .filter(|run| is_mine(&run[0]))
             .map(|run| {
                 let (first, last) = (run[0].start, run[run.len() - 1].end);
                 let cut = lines::with_comment_above(&self.0, first)..lines::next(&self.0, last);
@@ -248,149 +257,47 @@ impl Document {
     }
 
     /// An entry with all of its key: the parser places only the last part of a dotted one.
-    fn from_path_start(&self, entry: Range<usize>) -> Range<usize> {
+    fn with_key_path(&self, entry: Range<usize>) -> Range<usize> {
         let before = &self.0[..entry.start];
-        let from = before.rfind([',', '{', '\n']).map_or(0, |separator| separator + 1);
+        let from = before
+            .rfind([',', '{', '\n'])
+            .map_or(0, |separator| separator + 1);
         let blanks = before[from..].len() - before[from..].trim_start().len();
         from + blanks..entry.end
     }
 }
 
-/// A table as it stands in the text.
-struct Object<'d> {
-    table: &'d dyn TableLike,
-    /// Its section, if it has a header of its own.
-    section: Option<&'d Table>,
-    /// Its place, if it is an element of an array.
-    element: Option<Range<usize>>,
-    /// Whether its keys are separated by commas.
-    inline: bool,
-    /// What its keys begin with, if it has neither header nor braces.
-    prefix: &'static str,
+/// How the sections of a list are set.
+struct Look<'t> {
+    /// Without blank lines between them.
+    dense: bool,
+    header: &'t str,
+    keys: &'t str,
 }
 
-impl<'d> Object<'d> {
-    fn at(tree: &'d toml_edit::Document<String>, target: Target) -> Option<Self> {
-        match target {
-            Target::Vip(vip) => Self::element_of(tree.get("vip")?, vip),
-            Target::Real(vip, real) => {
-                let vip = Self::at(tree, Target::Vip(vip))?;
-                Self::element_of(vip.table.get("real")?, real)
-            }
-            Target::Check(vip) => {
-                let vip = Self::at(tree, Target::Vip(vip))?;
-                let item = vip.table.get("check")?;
-                let table = item.as_table_like()?;
-                let section = item.as_table().filter(|table| !table.is_dotted());
-                let dotted = table.is_dotted();
-                let inline = item.is_inline_table() || vip.inline;
-                Some(Self {
-                    table,
-                    section,
-                    element: None,
-                    inline,
-                    prefix: if dotted { "check." } else { "" },
-                })
-            }
+impl<'t> Look<'t> {
+    fn of(text: &'t str, model: Option<&Table>) -> Self {
+        let Some(model) = model else {
+            return Self {
+                dense: false,
+                header: "",
+                keys: "",
+            };
+        };
+        let header = place(model.span()).start;
+        Self {
+            dense: !lines::blank_above(text, lines::with_comment_above(text, header)),
+            header: lines::indent(text, header),
+            keys: object::first_key(model).map_or("", |key| lines::indent(text, key)),
         }
     }
 
-    fn element_of(list: &'d Item, index: usize) -> Option<Self> {
-        match list {
-            Item::ArrayOfTables(tables) => {
-                let table = tables.get(index)?;
-                Some(Self { table, section: Some(table), element: None, inline: false, prefix: "" })
-            }
-            _ => {
-                let table = list.as_array()?.get(index)?.as_inline_table()?;
-                Some(Self { table, section: None, element: table.span(), inline: true, prefix: "" })
-            }
-        }
+    fn section(&self, (header, fields): &(&str, &Fields)) -> String {
+        let keys = fields
+            .iter()
+            .map(|(key, value)| format!("{}{key} = {value}\n", self.keys));
+        format!("{}{header}\n{}", self.header, keys.collect::<String>())
     }
-
-    /// The keys with their values' ends, those of dotted tables among them, in the text's order.
-    fn leaves(&self) -> Vec<(Vec<&'d Key>, Range<usize>)> {
-        leaves(self.table.get_values())
-    }
-
-    fn addition(&self, text: &str, key: &str, value: &Value) -> Splice {
-        let pair = format!("{}{key} = {value}", self.prefix);
-        let last = self.leaves().pop().map(|(_, entry)| entry);
-        match (last, self.section) {
-            (Some(last), _) if self.inline => (last.end..last.end, format!(", {pair}")),
-            (Some(last), _) => after_line(text, last.start, last.end, &pair),
-            (None, Some(section)) => {
-                let header = place(section.span());
-                after_line(text, header.start, header.end, &pair)
-            }
-            (None, None) => (text.len()..text.len(), pair),
-        }
-    }
-}
-
-/// A new line after the one that ends at `end`, indented as the one at `start`.
-fn after_line(text: &str, start: usize, end: usize, line: &str) -> Splice {
-    let at = lines::end(text, end);
-    (at..at, format!("\n{}{line}", lines::indent(text, start)))
-}
-
-/// A new last element, on a line of its own where the last one has one.
-fn addition_to_array(text: &str, array: &Value, element: &Value) -> Vec<Splice> {
-    let whole = place(array.span());
-    let Some(last) =
-        array.as_array().and_then(|array| array.iter().last()).map(|last| place(last.span()))
-    else {
-        return vec![(whole.start + 1..whole.start + 1, element.to_string())];
-    };
-    if !lines::begins_line(text, last.start) {
-        return vec![(last.end..last.end, format!(", {element}"))];
-    }
-    let line = format!("\n{}{element}", lines::indent(text, last.start));
-    let comma = lines::comma_after(text, last.end);
-    let near = comma.filter(|comma| text[last.end..*comma].trim_matches([' ', '\t']).is_empty());
-    match (near, comma) {
-        (Some(comma), _) if lines::ends_line(text, comma + 1) => {
-            let at = lines::end(text, comma);
-            vec![(at..at, format!("{line},"))]
-        }
-        (None, None) if lines::ends_line(text, last.end) => {
-            let at = lines::end(text, last.end);
-            vec![(at..at, line), (last.end..last.end, ",".to_owned())]
-        }
-        _ => vec![(last.end..last.end, format!(",{line}"))],
-    }
-}
-
-/// The header and body of each section of a table and of those below it.
-fn sections(table: &Table) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    if !table.is_implicit() && !table.is_dotted() && table.position().is_some() {
-        let header = place(table.span());
-        let body = leaves(table.get_values()).last().map_or(header.end, |(_, entry)| entry.end);
-        found.push(header.start..body);
-    }
-    for (_, item) in table.iter() {
-        match item {
-            Item::Table(table) => found.extend(sections(table)),
-            Item::ArrayOfTables(tables) => found.extend(tables.iter().flat_map(sections)),
-            Item::None | Item::Value(_) => {}
-        }
-    }
-    found
-}
-
-fn leaves<'d>(values: Vec<(Vec<&'d Key>, &'d Value)>) -> Vec<(Vec<&'d Key>, Range<usize>)> {
-    let leaf = |(path, value): (Vec<&'d Key>, &'d Value)| {
-        let start = place(path.last().and_then(|key| key.span())).start;
-        (path, start..place(value.span()).end)
-    };
-    let mut leaves: Vec<_> = values.into_iter().map(leaf).collect();
-    leaves.sort_by_key(|(_, entry)| entry.start);
-    leaves
-}
-
-fn first_key(table: &Table) -> Option<usize> {
-    leaves(table.get_values()).first().map(|(_, entry)| entry.start)
 }
 
 fn array(elements: Vec<Value>) -> Value {
@@ -399,8 +306,4 @@ fn array(elements: Vec<Value>) -> Value {
 
 fn empty() -> toml_edit::Document<String> {
     toml_edit::Document::parse(String::new()).expect("nothing is valid TOML")
-}
-
-fn place(span: Option<Range<usize>>) -> Range<usize> {
-    span.expect("a table that was parsed has the places of all its parts")
 }

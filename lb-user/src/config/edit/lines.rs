@@ -103,14 +103,18 @@ pub(super) fn cut_entry(text: &str, entry: Range<usize>) -> Vec<Range<usize>> {
         let far = comma.filter(|comma| *comma >= lines.end).map(|comma| comma..comma + 1);
         return std::iter::once(lines).chain(far).collect();
     }
-    match (close, comma) {
+    let rest = match (close, comma) {
         (Some(_), _) => {
             let blanks = text[end..].len() - text[end..].trim_start_matches([' ', '\t']).len();
-            vec![entry.start..end + blanks]
+            entry.start..end + blanks
         }
-        (None, Some(comma)) => vec![entry, comma..comma + 1],
-        (None, None) => vec![last_entry(text, entry)],
-    }
+        (None, Some(_)) => entry.clone(),
+        (None, None) => last_entry(text, entry.clone()),
+    };
+    let far = comma
+        .filter(|_| close.is_none())
+        .map(|comma| comma..comma + 1);
+    std::iter::once(rest).chain(far).collect()
 }
 
 /// The last entry goes with the comma before it.

@@ -7,6 +7,7 @@
 
 mod document;
 mod lines;
+mod object;
 mod words;
 
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod tests;
 
 use std::net::IpAddr;
 
-use self::document::{Document, Target};
+use self::{document::Document, object::Target};
 use super::{
     Errors,
     change::{NewReal, NewVip, RealPatch, VipPatch},

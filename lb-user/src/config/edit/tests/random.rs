@@ -1,0 +1,469 @@
+//! Random edits of random files, compared with the same edits made in the model.
+
+use std::time::Duration;
+
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{Index, select},
+};
+
+use super::*;
+use crate::{
+    config::{export::to_toml, samples},
+    model::{Announce, Check, CheckKind, CheckVia, HashMode, Real, RealState, UdpMode, Vip},
+};
+
+/// How lists of tables are written.
+#[derive(Clone, Copy, Debug)]
+enum Style {
+    Sections,
+    InlineReals,
+    InlineVips,
+}
+
+fn style() -> impl Strategy<Value = (Style, &'static str)> {
+    let styles = vec![Style::Sections, Style::InlineReals, Style::InlineVips];
+    (select(styles), select(vec!["\n", "\r\n"]))
+}
+
+/// Objects are chosen among those there are; new ones are given names and addresses of their own.
+#[derive(Clone, Debug)]
+enum Change {
+    AddVip(NewVip),
+    SetVip(Index, VipPatch),
+    RemoveVip(Index),
+    AddReal(Index, NewReal),
+    SetReal(Index, Index, RealPatch),
+    RemoveReal(Index, Index),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let index = any::<Index>;
+    let pool = vec(new_real(), 0..3);
+    let new_vip = (ports(), pool, options()).prop_map(|(ports, reals, options)| NewVip {
+        ports,
+        reals,
+        options,
+        ..NewVip::default()
+    });
+    let vip_patch = (option::of(ports()), options()).prop_map(|(ports, options)| VipPatch {
+        ports,
+        options,
+        address: None,
+    });
+    prop_oneof![
+        new_vip.prop_map(Change::AddVip),
+        (index(), vip_patch).prop_map(|(vip, patch)| Change::SetVip(vip, patch)),
+        index().prop_map(Change::RemoveVip),
+        (index(), new_real()).prop_map(|(vip, new)| Change::AddReal(vip, new)),
+        (index(), index(), real_patch())
+            .prop_map(|(vip, real, patch)| Change::SetReal(vip, real, patch)),
+        (index(), index()).prop_map(|(vip, real)| Change::RemoveReal(vip, real)),
+    ]
+}
+
+fn ports() -> impl Strategy<Value = Vec<String>> {
+    samples::ports().prop_map(|ports| ports.iter().map(ToString::to_string).collect())
+}
+
+fn word(words: &'static [&'static str]) -> impl Strategy<Value = Option<String>> {
+    option::of(select(words).prop_map(str::to_owned))
+}
+
+fn options() -> impl Strategy<Value = VipOptions> {
+    (
+        word(&["arp", "none"]),
+        word(&["flow", "source"]),
+        [
+            word(&["1ms", "15m"]),
+            word(&["2h", "7d"]),
+            word(&["30s", "90s 5ms"]),
+        ],
+        word(&["flow", "packet"]),
+        word(&["none", "10.0.0.201", "10.0.0.202"]),
+        word(&[
+            "none",
+            "tcp:80",
+            "tcp:65535",
+            "http:8080",
+            "http:80/up",
+            "http:1/a?b=c",
+        ]),
+    )
+        .prop_map(
+            |(
+                announce,
+                hash,
+                [idle_timeout, drain_timeout, udp_idle_timeout],
+                udp,
+                sorry,
+                check,
+            )| {
+                VipOptions {
+                    announce,
+                    hash,
+                    idle_timeout,
+                    drain_timeout,
+                    udp_idle_timeout,
+                    udp,
+                    sorry,
+                    check,
+                }
+            },
+        )
+}
+
+fn new_real() -> impl Strategy<Value = NewReal> {
+    let mac = word(&["none", "02:00:00:00:00:01"]);
+    (option::of(0..=256u16), mac).prop_map(|(weight, mac)| NewReal {
+        weight,
+        mac,
+        address: String::new(),
+    })
+}
+
+fn real_patch() -> impl Strategy<Value = RealPatch> {
+    let state = word(&["active", "drain", "disabled"]);
+    let mac = word(&["none", "02:00:00:00:00:02"]);
+    (option::of(0..=256u16), state, mac).prop_map(|(weight, state, mac)| RealPatch {
+        weight,
+        state,
+        mac,
+    })
+}
+
+/// Makes the change in the text and in the model. Nothing happens where it has no object.
+fn make(
+    change: &Change,
+    fresh: u8,
+    text: &str,
+    model: &mut Model,
+) -> Option<Result<Edited, EditError>> {
+    let vips = model.vips.len();
+    match change {
+        Change::AddVip(new) => {
+            let new = with_addresses(new.clone(), fresh);
+            model.vips.push(added_vip(&new));
+            Some(add_vip(text, &new))
+        }
+        _ if vips == 0 => None,
+        Change::RemoveVip(vip) => {
+            let removed = model.vips.remove(vip.index(vips));
+            Some(remove_vip(text, &removed.name))
+        }
+        Change::SetVip(vip, ..)
+        | Change::AddReal(vip, ..)
+        | Change::SetReal(vip, ..)
+        | Change::RemoveReal(vip, ..) => {
+            make_in(change, fresh, text, &mut model.vips[vip.index(vips)])
+        }
+    }
+}
+
+fn make_in(
+    change: &Change,
+    fresh: u8,
+    text: &str,
+    vip: &mut Vip,
+) -> Option<Result<Edited, EditError>> {
+    let index = |real: &Index| (!vip.reals.is_empty()).then(|| real.index(vip.reals.len()));
+    Some(match change {
+        Change::AddVip(_) | Change::RemoveVip(_) => return None,
+        Change::SetVip(_, patch) => {
+            if let Some(ports) = &patch.ports {
+                vip.ports = ports.iter().map(|ports| ports.parse().unwrap()).collect();
+            }
+            apply(&patch.options, vip);
+            set_vip(text, &vip.name, patch)
+        }
+        Change::AddReal(_, new) => {
+            let new = NewReal {
+                address: format!("10.2.{fresh}.1"),
+                ..new.clone()
+            };
+            vip.reals.push(added_real(&new));
+            add_real(text, &vip.name, &new)
+        }
+        Change::SetReal(_, real, patch) => {
+            let index = index(real)?;
+            let real = &mut vip.reals[index];
+            real.weight = patch.weight.unwrap_or(real.weight);
+            replace(&mut real.state, &patch.state);
+            replace_or_remove(&mut real.mac, &patch.mac);
+            set_real(text, &vip.name, real.address, patch)
+        }
+        Change::RemoveReal(_, real) => {
+            let removed = vip.reals.remove(index(real)?);
+            remove_real(text, &vip.name, removed.address)
+        }
+    })
+}
+
+fn with_addresses(mut new: NewVip, fresh: u8) -> NewVip {
+    new.name = format!("new{fresh}");
+    new.address = format!("192.0.3.{fresh}");
+    for (last, real) in new.reals.iter_mut().enumerate() {
+        real.address = format!("10.1.{fresh}.{last}");
+    }
+    new
+}
+
+fn added_vip(new: &NewVip) -> Vip {
+    let [idle_timeout, drain_timeout, udp_idle_timeout] = [900, 3600, 30].map(Duration::from_secs);
+    let mut vip = Vip {
+        name: new.name.clone(),
+        address: ip(&new.address),
+        ports: new
+            .ports
+            .iter()
+            .map(|ports| ports.parse().unwrap())
+            .collect(),
+        announce: Announce::Arp,
+        hash: HashMode::Flow,
+        idle_timeout,
+        drain_timeout,
+        udp_idle_timeout,
+        udp: UdpMode::Flow,
+        sorry: None,
+        check: None,
+        reals: new.reals.iter().map(added_real).collect(),
+    };
+    apply(&new.options, &mut vip);
+    vip
+}
+
+fn added_real(new: &NewReal) -> Real {
+    let mut mac = None;
+    replace_or_remove(&mut mac, &new.mac);
+    Real {
+        address: ip(&new.address),
+        weight: new.weight.unwrap_or(1),
+        state: RealState::Active,
+        mac,
+    }
+}
+
+fn apply(options: &VipOptions, vip: &mut Vip) {
+    replace(&mut vip.announce, &options.announce);
+    replace(&mut vip.hash, &options.hash);
+    replace(&mut vip.udp, &options.udp);
+    replace_or_remove(&mut vip.sorry, &options.sorry);
+    for (timeout, word) in [
+        (&mut vip.idle_timeout, &options.idle_timeout),
+        (&mut vip.drain_timeout, &options.drain_timeout),
+        (&mut vip.udp_idle_timeout, &options.udp_idle_timeout),
+    ] {
+        *timeout = word
+            .as_ref()
+            .map_or(*timeout, |word| humantime::parse_duration(word).unwrap());
+    }
+    if let Some(word) = &options.check {
+        vip.check = check(word, vip.check.take());
+    }
+}
+
+fn check(word: &str, old: Option<Check>) -> Option<Check> {
+    let [interval, timeout] = [2, 1].map(Duration::from_secs);
+    let (kind, argument) = word.split_once(':')?;
+    let (port, path) = argument.split_at(argument.find('/').unwrap_or(argument.len()));
+    let port = port.parse().unwrap();
+    let path = if path.is_empty() { "/" } else { path }.to_owned();
+    let kind = if kind == "tcp" {
+        CheckKind::Tcp { port }
+    } else {
+        CheckKind::Http { port, path }
+    };
+    let default = Check {
+        kind: kind.clone(),
+        via: CheckVia::Vip,
+        interval,
+        timeout,
+        rise: 2,
+        fall: 3,
+    };
+    Some(Check {
+        kind,
+        ..old.unwrap_or(default)
+    })
+}
+
+fn replace<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &mut T, word: &Option<String>) {
+    if let Some(word) = word {
+        *value = word.parse().unwrap();
+    }
+}
+
+fn replace_or_remove<T: std::str::FromStr<Err: std::fmt::Debug>>(
+    value: &mut Option<T>,
+    word: &Option<String>,
+) {
+    if let Some(word) = word {
+        *value = (word != "none").then(|| word.parse().unwrap());
+    }
+}
+
+/// The model as a file with comments, each of which says to whom it belongs.
+fn commented(model: &Model, style: Style) -> String {
+    let node = to_toml(&Model {
+        vips: Vec::new(),
+        node: model.node.clone(),
+    });
+    let node = node.replace('\n', " # node\n");
+    let mut vips: Vec<_> = model
+        .vips
+        .iter()
+        .map(|vip| vip_with_comments(vip, style))
+        .collect();
+    match style {
+        Style::InlineVips => {
+            vips.insert(0, "vip = [ # free\n".to_owned());
+            format!("{}]\n\n# free\n\n{node}\n# free\n", vips.concat())
+        }
+        Style::Sections | Style::InlineReals => format!(
+            "# free\n\n{node}\n# free\n\n{}\n# free\n",
+            vips.join("\n# free\n\n")
+        ),
+    }
+}
+
+fn vip_with_comments(vip: &Vip, style: Style) -> String {
+    let owner = format!("# vip {}.", vip.name);
+    let alone = Vip {
+        reals: Vec::new(),
+        ..vip.clone()
+    };
+    let fields = fields(&to_toml(&only(alone)));
+    let lines = with_comments(&fields, &owner);
+    let reals: Vec<_> = vip
+        .reals
+        .iter()
+        .map(|real| real_with_comments(vip, real, style))
+        .collect();
+    match style {
+        Style::Sections => format!("{owner}\n[[vip]] {owner}\n{lines}{}", reals.concat()),
+        Style::InlineReals => {
+            // Without a comma after the last one.
+            let reals = reals.concat();
+            let reals = reals
+                .rsplit_once("},")
+                .map_or(reals.clone(), |(rest, end)| format!("{rest}}}{end}"));
+            format!("{owner}\n[[vip]]\n{lines}real = [ {owner}\n{reals}\n  {owner}\n]\n")
+        }
+        Style::InlineVips => {
+            let (fields, reals) = (fields.join(", "), reals.join(", "));
+            format!("\n  {owner}\n  {{ {fields}, real = [{reals}] }}, {owner}\n\n  # free\n")
+        }
+    }
+}
+
+fn real_with_comments(vip: &Vip, real: &Real, style: Style) -> String {
+    let owner = format!("# real {} of {}.", real.address, vip.name);
+    let text = to_toml(&only(Vip {
+        reals: vec![real.clone()],
+        ..vip.clone()
+    }));
+    let fields = fields(text.split("[[vip.real]]").last().unwrap());
+    let inline = fields.join(", ");
+    match style {
+        Style::Sections => {
+            let lines = with_comments(&fields, &owner);
+            format!("\n  # free\n\n  {owner}\n  [[vip.real]] {owner}\n{lines}")
+        }
+        Style::InlineReals => format!("\n  {owner}\n  {{ {inline} }}, {owner}\n"),
+        Style::InlineVips => format!("{{ {inline} }}"),
+    }
+}
+
+fn only(vip: Vip) -> Model {
+    let node = parse("node.interfaces = [\"eth0\"]").unwrap().node;
+    Model {
+        node,
+        vips: vec![vip],
+    }
+}
+
+/// Fields that an edit can remove have no comment.
+fn with_comments(fields: &[String], owner: &str) -> String {
+    let removable = |line: &str| {
+        ["sorry", "check", "mac"]
+            .iter()
+            .any(|key| line.starts_with(key))
+    };
+    let comment = |line: &String| {
+        if removable(line) {
+            format!("{line}\n")
+        } else {
+            format!("{line} {owner}\n")
+        }
+    };
+    fields.iter().map(comment).collect()
+}
+
+fn fields(text: &str) -> Vec<String> {
+    let section = text.split("[[vip]]").last().unwrap();
+    section
+        .lines()
+        .filter(|line| line.contains(" = "))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The comments of what is still in the model, counted.
+fn comments(text: &str, model: &Model) -> Vec<String> {
+    let gone = |comment: &str| {
+        let vip = |name: &str| model.vips.iter().find(|vip| vip.name == name);
+        let words: Vec<_> = comment.trim_end_matches('.').split(' ').collect();
+        match words.as_slice() {
+            ["vip", name] => vip(name).is_none(),
+            ["real", address, "of", name] => vip(name).is_none_or(|vip| {
+                !vip.reals
+                    .iter()
+                    .any(|real| real.address.to_string() == *address)
+            }),
+            _ => false,
+        }
+    };
+    let found = text
+        .lines()
+        .filter_map(|line| Some(line.split_once("# ")?.1.to_owned()));
+    let mut found: Vec<_> = found.filter(|comment| !gone(comment)).collect();
+    found.sort();
+    found
+}
+
+/// Free comments inside a VIP's own sections go with it.
+fn without_free(comments: Vec<String>) -> Vec<String> {
+    comments
+        .into_iter()
+        .filter(|comment| comment != "free")
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn edits_do_in_the_text_what_they_do_in_the_model_and_keep_all_other_comments(
+        model in samples::model(),
+        (style, newline) in style(),
+        changes in vec(change(), 1..8),
+    ) {
+        let mut text = commented(&model, style).replace('\n', newline);
+        let mut model = model;
+        prop_assert_eq!(parse(&text).map_err(|errors| format!("{errors}\n{text}")), Ok(model.clone()));
+        for (fresh, change) in changes.iter().enumerate() {
+            let before = text.clone();
+            let Some(edited) = make(change, fresh as u8, &text, &mut model) else { continue };
+            let edited = edited.map_err(|error| TestCaseError::fail(format!("{error}\n{change:?}\n{text}")))?;
+            prop_assert_eq!(&edited.model, &model, "{:?}\n{}", change, before);
+            let [old, new] = [&before, &edited.text].map(|text| comments(text, &model));
+            if matches!(change, Change::RemoveVip { .. }) {
+                prop_assert_eq!(without_free(old), without_free(new), "{:?}\n{}\n{}", change, before, edited.text);
+            } else {
+                prop_assert_eq!(old, new, "{:?}\n{}\n{}", change, before, edited.text);
+            }
+            prop_assert_eq!(edited.text.matches('\n').count(), edited.text.matches(newline).count());
+            text = edited.text;
+        }
+    }
+}
