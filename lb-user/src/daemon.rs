@@ -160,7 +160,9 @@ fn follow_log(kernel: &mut Kernel) {
         return;
     }
     let logger = EbpfLogger::init(kernel.object()).map_err(anyhow::Error::from);
-    let logger = logger.and_then(|logger| Ok(AsyncFd::new(logger)?));
+    // SAFETY: the logger owns its ring buffer's descriptor for as long as it lives, and `AsyncFd`
+    // owns the logger.
+    let logger = logger.and_then(|logger| Ok(unsafe { AsyncFd::register(logger) }?));
     match logger {
         Ok(mut logger) => drop(tokio::spawn(async move {
             while let Ok(mut ready) = logger.readable_mut().await {

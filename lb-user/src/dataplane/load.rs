@@ -176,7 +176,7 @@ impl Loader {
         let map_dir = self.pin_dir.as_deref().map(prepare).transpose()?;
         for (name, ..) in PINNED {
             if let Some(dir) = &map_dir {
-                loader.map_pin_path(*name, dir.join(name));
+                loader.map_pin_path(name, dir.join(name));
             }
         }
         loader.load(OBJECT).map_err(|error| refused(&error))

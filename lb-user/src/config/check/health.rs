@@ -10,14 +10,10 @@ use crate::{
     model::{Check, CheckKind, CheckVia, Ports, Protocol},
 };
 
-const KEYS: &[&str] = &[
-    "type", "port", "path", "via", "interval", "timeout", "rise", "fall",
-];
+const KEYS: &[&str] = &["type", "port", "path", "via", "interval", "timeout", "rise", "fall"];
 
 /// Kinds that are to come.
-const LATER: &[&str] = &[
-    "https", "udp", "dns", "icmp", "ping", "tls", "grpc", "exec", "script",
-];
+const LATER: &[&str] = &["https", "udp", "dns", "icmp", "ping", "tls", "grpc", "exec", "script"];
 
 /// Probes in a row that may be asked for.
 const ROW: i64 = 100;
@@ -25,37 +21,20 @@ const ROW: i64 = 100;
 pub(super) fn check(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Option<Check> {
     table.only(KEYS, &[]);
     let interval = duration::or_default(table, "interval", &PROBES, Duration::from_secs(2));
-    let timeout = duration::or_default(
-        table,
-        "timeout",
-        &PROBES,
-        Duration::from_secs(1).min(interval),
-    );
+    let timeout =
+        duration::or_default(table, "timeout", &PROBES, Duration::from_secs(1).min(interval));
     if timeout > interval {
         let [timeout, interval] = [timeout, interval].map(humantime::format_duration);
         table.refuse(table.place_of("timeout"), format_args!("timeout {timeout} is longer than the interval {interval}; shorten it or lengthen the interval"));
     }
-    let via = table
-        .parsed("via")
-        .map_or(CheckVia::Vip, Spanned::into_inner);
+    let via = table.parsed("via").map_or(CheckVia::Vip, Spanned::into_inner);
     let rise = table.number("rise", 1, ROW).unwrap_or(2);
     let fall = table.number("fall", 1, ROW).unwrap_or(3);
-    Some(Check {
-        kind: kind(table, ports)?,
-        via,
-        interval,
-        timeout,
-        rise,
-        fall,
-    })
+    Some(Check { kind: kind(table, ports)?, via, interval, timeout, rise, fall })
 }
 
 fn kind(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Option<CheckKind> {
-    let word = table.required(
-        "type",
-        "type = \"tcp\" or type = \"http\"",
-        table.text("type"),
-    )?;
+    let word = table.required("type", "type = \"tcp\" or type = \"http\"", table.text("type"))?;
     match *word.get_ref() {
         "tcp" => {
             if let Some(path) = table.text("path") {
@@ -64,16 +43,11 @@ fn kind(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Option<CheckKind> {
                     "a tcp check has no path; remove it or write type = \"http\"",
                 );
             }
-            Some(CheckKind::Tcp {
-                port: port(table, ports)?,
-            })
+            Some(CheckKind::Tcp { port: port(table, ports)? })
         }
         "http" => {
             let path = path(table);
-            Some(CheckKind::Http {
-                port: port(table, ports)?,
-                path,
-            })
+            Some(CheckKind::Http { port: port(table, ports)?, path })
         }
         other => {
             let reason = if LATER.contains(&other) {

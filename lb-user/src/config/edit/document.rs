@@ -69,26 +69,18 @@ impl Document {
     /// stays and what is added has the wanted order; else the list is written anew.
     pub(super) fn set_list(self, target: Target, key: &str, wanted: &[String]) -> Self {
         let old = self.list(target, key);
-        let kept: Vec<_> = old
-            .iter()
-            .filter(|element| wanted.contains(element))
-            .collect();
-        let in_order = wanted
-            .iter()
-            .zip(&kept)
-            .all(|(wanted, kept)| wanted == *kept);
+        let kept: Vec<_> = old.iter().filter(|element| wanted.contains(element)).collect();
+        let in_order = wanted.iter().zip(&kept).all(|(wanted, kept)| wanted == *kept);
         if kept.is_empty() || !in_order {
             let list: toml_edit::Array = wanted.iter().map(String::as_str).collect();
             return self.set(target, key, list.into());
         }
         let count = kept.len();
-        let gone: Vec<_> = (0..old.len())
-            .rev()
-            .filter(|index| !wanted.contains(&old[*index]))
-            .collect();
-        let shrunk = gone.into_iter().fold(self, |document, index| {
-            document.remove_element(target, key, index)
-        });
+        let gone: Vec<_> =
+            (0..old.len()).rev().filter(|index| !wanted.contains(&old[*index])).collect();
+        let shrunk = gone
+            .into_iter()
+            .fold(self, |document, index| document.remove_element(target, key, index));
         wanted[count..].iter().fold(shrunk, |document, element| {
             document.append_element(target, key, &element.as_str().into())
         })
@@ -108,11 +100,9 @@ impl Document {
                 self.append_sections(reals.iter(), last, &[("[[vip.real]]", fields)])
             }
             _ if object.inline => self.set(target, "real", array(vec![words::inline(fields)])),
-            _ => self.append_sections(
-                object.section.into_iter(),
-                None,
-                &[("[[vip.real]]", fields)],
-            ),
+            _ => {
+                self.append_sections(object.section.into_iter(), None, &[("[[vip.real]]", fields)])
+            }
         }
     }
 
@@ -161,11 +151,7 @@ impl Document {
         let crlf = self.0.contains("\r\n");
         splices.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
         for (place, with) in splices {
-            let with = if crlf {
-                with.replace('\n', "\r\n")
-            } else {
-                with
-            };
+            let with = if crlf { with.replace('\n', "\r\n") } else { with };
             self.0.replace_range(place, &with);
         }
         self
@@ -179,12 +165,7 @@ impl Document {
         let tree = self.tree();
         let object = Object::at(&tree, target);
         let array = object.and_then(|object| object.table.get(key)?.as_array().cloned());
-        array
-            .iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect()
+        array.iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
     fn append_element(self, target: Target, key: &str, element: &Value) -> Self {
@@ -202,9 +183,7 @@ impl Document {
         let tree = self.tree();
         let element = Object::at(&tree, target)
             .and_then(|object| object.table.get(key)?.as_array()?.get(index)?.span());
-        let cuts = element
-            .map(|element| lines::cut_entry(&self.0, element))
-            .unwrap_or_default();
+        let cuts = element.map(|element| lines::cut_entry(&self.0, element)).unwrap_or_default();
         self.cut(cuts)
     }
 
@@ -239,10 +218,7 @@ impl Document {
     /// What to cut so that a table and all below it is gone: runs of sections that nothing foreign
     /// interrupts, each with the comment directly above it.
     fn cut_sections(&self, tree: &toml_edit::Document<String>, table: &Table) -> Vec<Range<usize>> {
-        let mine: HashSet<_> = sections(table)
-            .into_iter()
-            .map(|section| section.start)
-            .collect();
+        let mine: HashSet<_> = sections(table).into_iter().map(|section| section.start).collect();
         let is_mine = |section: &Range<usize>| mine.contains(&section.start);
         let mut all = sections(tree.as_table());
         all.sort_by_key(|section| section.start);
@@ -259,9 +235,7 @@ impl Document {
     /// An entry with all of its key: the parser places only the last part of a dotted one.
     fn with_key_path(&self, entry: Range<usize>) -> Range<usize> {
         let before = &self.0[..entry.start];
-        let from = before
-            .rfind([',', '{', '\n'])
-            .map_or(0, |separator| separator + 1);
+        let from = before.rfind([',', '{', '\n']).map_or(0, |separator| separator + 1);
         let blanks = before[from..].len() - before[from..].trim_start().len();
         from + blanks..entry.end
     }
@@ -278,11 +252,7 @@ struct Look<'t> {
 impl<'t> Look<'t> {
     fn of(text: &'t str, model: Option<&Table>) -> Self {
         let Some(model) = model else {
-            return Self {
-                dense: false,
-                header: "",
-                keys: "",
-            };
+            return Self { dense: false, header: "", keys: "" };
         };
         let header = place(model.span()).start;
         Self {
@@ -293,9 +263,7 @@ impl<'t> Look<'t> {
     }
 
     fn section(&self, (header, fields): &(&str, &Fields)) -> String {
-        let keys = fields
-            .iter()
-            .map(|(key, value)| format!("{}{key} = {value}\n", self.keys));
+        let keys = fields.iter().map(|(key, value)| format!("{}{key} = {value}\n", self.keys));
         format!("{}{header}\n{}", self.header, keys.collect::<String>())
     }
 }

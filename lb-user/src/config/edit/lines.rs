@@ -111,9 +111,7 @@ pub(super) fn cut_entry(text: &str, entry: Range<usize>) -> Vec<Range<usize>> {
         (None, Some(_)) => entry.clone(),
         (None, None) => last_entry(text, entry.clone()),
     };
-    let far = comma
-        .filter(|_| close.is_none())
-        .map(|comma| comma..comma + 1);
+    let far = comma.filter(|_| close.is_none()).map(|comma| comma..comma + 1);
     std::iter::once(rest).chain(far).collect()
 }
 

@@ -63,23 +63,11 @@ impl<'d> Object<'d> {
         match list {
             Item::ArrayOfTables(tables) => {
                 let table = tables.get(index)?;
-                Some(Self {
-                    table,
-                    section: Some(table),
-                    element: None,
-                    inline: false,
-                    prefix: "",
-                })
+                Some(Self { table, section: Some(table), element: None, inline: false, prefix: "" })
             }
             _ => {
                 let table = list.as_array()?.get(index)?.as_inline_table()?;
-                Some(Self {
-                    table,
-                    section: None,
-                    element: table.span(),
-                    inline: true,
-                    prefix: "",
-                })
+                Some(Self { table, section: None, element: table.span(), inline: true, prefix: "" })
             }
         }
     }
@@ -93,9 +81,7 @@ impl<'d> Object<'d> {
     pub(super) fn first_leaf(&self, key: &str) -> Option<Range<usize>> {
         let is_first = |path: &[&Key]| path.first().is_some_and(|first| first.get() == key);
         let mut leaves = self.leaves().into_iter();
-        leaves
-            .find(|(path, _)| is_first(path))
-            .map(|(_, entry)| entry)
+        leaves.find(|(path, _)| is_first(path)).map(|(_, entry)| entry)
     }
 
     /// A new key at the end.
@@ -123,10 +109,8 @@ fn after_line(text: &str, start: usize, end: usize, line: &str) -> Splice {
 /// A new last element, on a line of its own where the last one has one.
 pub(super) fn addition_to_array(text: &str, array: &Value, element: &Value) -> Vec<Splice> {
     let whole = place(array.span());
-    let Some(last) = array
-        .as_array()
-        .and_then(|array| array.iter().last())
-        .map(|last| place(last.span()))
+    let Some(last) =
+        array.as_array().and_then(|array| array.iter().last()).map(|last| place(last.span()))
     else {
         return vec![(whole.start + 1..whole.start + 1, element.to_string())];
     };
@@ -154,9 +138,7 @@ pub(super) fn sections(table: &Table) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     if !table.is_implicit() && !table.is_dotted() && table.position().is_some() {
         let header = place(table.span());
-        let body = leaves(table.get_values())
-            .last()
-            .map_or(header.end, |(_, entry)| entry.end);
+        let body = leaves(table.get_values()).last().map_or(header.end, |(_, entry)| entry.end);
         found.push(header.start..body);
     }
     for (_, item) in table.iter() {
@@ -180,9 +162,7 @@ fn leaves<'d>(values: Vec<(Vec<&'d Key>, &'d Value)>) -> Vec<(Vec<&'d Key>, Rang
 }
 
 pub(super) fn first_key(table: &Table) -> Option<usize> {
-    leaves(table.get_values())
-        .first()
-        .map(|(_, entry)| entry.start)
+    leaves(table.get_values()).first().map(|(_, entry)| entry.start)
 }
 
 pub(super) fn place(span: Option<Range<usize>>) -> Range<usize> {

@@ -58,10 +58,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn new_real(address: &str) -> NewReal {
-    NewReal {
-        address: address.to_owned(),
-        ..NewReal::default()
-    }
+    NewReal { address: address.to_owned(), ..NewReal::default() }
 }
 
 fn options(set: impl FnOnce(&mut VipOptions)) -> VipPatch {
@@ -76,23 +73,12 @@ fn changed(before: &str, edited: Result<Edited, EditError>) -> String {
     let (old, new): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
     let same_start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
     let rest = |lines: &[&str]| {
-        lines[same_start..]
-            .iter()
-            .rev()
-            .map(|line| (*line).to_owned())
-            .collect::<Vec<_>>()
+        lines[same_start..].iter().rev().map(|line| (*line).to_owned()).collect::<Vec<_>>()
     };
-    let same_end = rest(&old)
-        .iter()
-        .zip(&rest(&new))
-        .take_while(|(a, b)| a == b)
-        .count();
+    let same_end = rest(&old).iter().zip(&rest(&new)).take_while(|(a, b)| a == b).count();
     let part = |sign: &str, lines: &[&str]| {
         let lines = &lines[same_start..lines.len() - same_end];
-        lines
-            .iter()
-            .map(|line| format!("{sign}{line}\n"))
-            .collect::<String>()
+        lines.iter().map(|line| format!("{sign}{line}\n")).collect::<String>()
     };
     part("-", &old) + &part("+", &new)
 }
@@ -100,18 +86,9 @@ fn changed(before: &str, edited: Result<Edited, EditError>) -> String {
 #[test]
 fn a_value_is_replaced_alone_and_its_comment_stays() {
     let real = |patch: RealPatch| set_real(FILE, "web", ip("10.0.0.11"), &patch);
-    let weight = RealPatch {
-        weight: Some(7),
-        ..RealPatch::default()
-    };
-    assert_eq!(
-        changed(FILE, real(weight)),
-        "-  weight = 0x10 # big\n+  weight = 7 # big\n"
-    );
-    let state = RealPatch {
-        state: some("drain"),
-        ..RealPatch::default()
-    };
+    let weight = RealPatch { weight: Some(7), ..RealPatch::default() };
+    assert_eq!(changed(FILE, real(weight)), "-  weight = 0x10 # big\n+  weight = 7 # big\n");
+    let state = RealPatch { state: some("drain"), ..RealPatch::default() };
     assert_eq!(changed(FILE, real(state)), "+  state = \"drain\"\n");
     assert_eq!(changed(FILE, real(RealPatch::default())), "");
     let sorry = options(|options| options.sorry = some("10.0.0.98"));
@@ -119,11 +96,7 @@ fn a_value_is_replaced_alone_and_its_comment_stays() {
         changed(FILE, set_vip(FILE, "web", &sorry)),
         "-sorry = \"10.0.0.99\" # apologies\n+sorry = \"10.0.0.98\" # apologies\n"
     );
-    let inline = RealPatch {
-        weight: Some(3),
-        state: some("disabled"),
-        ..RealPatch::default()
-    };
+    let inline = RealPatch { weight: Some(3), state: some("disabled"), ..RealPatch::default() };
     assert_eq!(
         changed(FILE, set_real(FILE, "dns", ip("10.0.1.1"), &inline)),
         "-  { address = \"10.0.1.1\", weight = 2 }, # keep\n\
@@ -137,24 +110,14 @@ fn a_value_is_replaced_alone_and_its_comment_stays() {
 
 #[test]
 fn none_removes_what_can_be_absent() {
-    let mac = RealPatch {
-        mac: some("none"),
-        ..RealPatch::default()
-    };
+    let mac = RealPatch { mac: some("none"), ..RealPatch::default() };
     assert_eq!(
         changed(FILE, set_real(FILE, "web", ip("10.0.0.12"), &mac)),
         "-  mac = \"02:00:00:00:00:0c\" # fixed\n"
     );
     let sorry = options(|options| options.sorry = some("none"));
-    assert_eq!(
-        changed(FILE, set_vip(FILE, "web", &sorry)),
-        "-sorry = \"10.0.0.99\" # apologies\n"
-    );
-    let edited = set_vip(
-        FILE,
-        "web",
-        &options(|options| options.check = some("none")),
-    );
+    assert_eq!(changed(FILE, set_vip(FILE, "web", &sorry)), "-sorry = \"10.0.0.99\" # apologies\n");
+    let edited = set_vip(FILE, "web", &options(|options| options.check = some("none")));
     assert_eq!(edited.as_ref().unwrap().model.vips[0].check, None);
     assert_eq!(
         changed(FILE, edited),
@@ -208,14 +171,7 @@ fn a_check_in_a_section_of_its_own_is_set_and_removed_there() {
 #[test]
 fn elements_of_a_list_of_ports_keep_their_comments() {
     let ports = |text: &str, vip, list: &[&str]| {
-        set_vip(
-            text,
-            vip,
-            &VipPatch {
-                ports: Some(words(list)),
-                ..VipPatch::default()
-            },
-        )
+        set_vip(text, vip, &VipPatch { ports: Some(words(list)), ..VipPatch::default() })
     };
     assert_eq!(
         changed(FILE, ports(FILE, "web", &["udp/443", "tcp/8443"])),
@@ -227,32 +183,16 @@ fn elements_of_a_list_of_ports_keep_their_comments() {
     );
     let turned = ports(FILE, "web", &["udp/443", "tcp/80"]).unwrap();
     assert!(turned.text.contains("ports = [\"udp/443\", \"tcp/80\"]\n"));
-    assert!(matches!(
-        ports(FILE, "dns", &[]),
-        Err(EditError::Invalid(_))
-    ));
+    assert!(matches!(ports(FILE, "dns", &[]), Err(EditError::Invalid(_))));
 }
 
 #[test]
 fn a_real_is_added_after_the_others_and_written_like_them() {
     assert_eq!(
-        changed(
-            FILE,
-            add_real(
-                FILE,
-                "web",
-                &NewReal {
-                    weight: Some(2),
-                    ..new_real("10.0.0.13")
-                }
-            )
-        ),
+        changed(FILE, add_real(FILE, "web", &NewReal { weight: Some(2), ..new_real("10.0.0.13") })),
         "+  [[vip.real]]\n+  address = \"10.0.0.13\"\n+  weight = 2\n+\n"
     );
-    let with_mac = NewReal {
-        mac: some("02:00:00:00:00:03"),
-        ..new_real("10.0.1.3")
-    };
+    let with_mac = NewReal { mac: some("02:00:00:00:00:03"), ..new_real("10.0.1.3") };
     assert_eq!(
         changed(FILE, add_real(FILE, "dns", &with_mac)),
         "-  { address = \"10.0.1.2\" } # new\n+  { address = \"10.0.1.2\" }, # new\n\
@@ -279,29 +219,14 @@ fn a_first_real_is_added_in_the_way_the_vip_is_written() {
     let once = add_real(&inline, "a", &new_real("10.0.0.1")).unwrap().text;
     assert_eq!(
         once,
-        format!(
-            "{head}vip = [{{ {}, real = [{{ address = \"10.0.0.1\" }}] }}]\n",
-            vip(", ")
-        )
+        format!("{head}vip = [{{ {}, real = [{{ address = \"10.0.0.1\" }}] }}]\n", vip(", "))
     );
     let twice = add_real(&once, "a", &new_real("10.0.0.2")).unwrap().text;
-    assert_eq!(
-        once.replace(
-            "\"10.0.0.1\" }",
-            "\"10.0.0.1\" }, { address = \"10.0.0.2\" }"
-        ),
-        twice
-    );
+    assert_eq!(once.replace("\"10.0.0.1\" }", "\"10.0.0.1\" }, { address = \"10.0.0.2\" }"), twice);
 }
 
 fn new_vip() -> NewVip {
-    let reals = vec![
-        NewReal {
-            weight: Some(0),
-            ..new_real("10.0.2.1")
-        },
-        new_real("10.0.2.2"),
-    ];
+    let reals = vec![NewReal { weight: Some(0), ..new_real("10.0.2.1") }, new_real("10.0.2.2")];
     let options = VipOptions {
         hash: some("source"),
         check: some("http:/up"),
@@ -326,18 +251,10 @@ fn a_vip_is_added_at_the_end_with_its_pool() {
     assert_eq!(edited.text, format!("{FILE}\n{added}"));
     assert_eq!(edited.model.vips[2].reals[1].address, ip("10.0.2.2"));
     let none = "# Only a node.\n[node]\ninterfaces = [\"eth0\"]";
-    assert_eq!(
-        add_vip(none, &new_vip()).unwrap().text,
-        format!("{none}\n\n{added}")
-    );
+    assert_eq!(add_vip(none, &new_vip()).unwrap().text, format!("{none}\n\n{added}"));
     let before = "node.interfaces = [\"eth0\"]\nvip = [\n  # none yet\n]\n";
     assert_eq!(add_vip(before, &new_vip()).unwrap().model.vips.len(), 1);
-    assert!(
-        add_vip(before, &new_vip())
-            .unwrap()
-            .text
-            .contains("# none yet")
-    );
+    assert!(add_vip(before, &new_vip()).unwrap().text.contains("# none yet"));
 }
 
 #[test]
@@ -358,15 +275,9 @@ fn a_removed_object_takes_only_its_own_comments() {
     );
     let web = remove_vip(FILE, "web").unwrap();
     let dns = &FILE[FILE.find("# Names.").unwrap()..];
-    assert_eq!(
-        web.text,
-        format!("{}{dns}", &FILE[..FILE.find("# The shop.").unwrap()])
-    );
+    assert_eq!(web.text, format!("{}{dns}", &FILE[..FILE.find("# The shop.").unwrap()]));
     let dns = remove_vip(FILE, "dns").unwrap().text;
-    assert_eq!(
-        dns,
-        format!("{}# The end.\n", &FILE[..FILE.find("# Names.").unwrap()])
-    );
+    assert_eq!(dns, format!("{}# The end.\n", &FILE[..FILE.find("# Names.").unwrap()]));
 }
 
 #[test]
@@ -377,32 +288,17 @@ fn a_vip_between_other_sections_is_removed_around_them() {
     let node = "[node]\ninterfaces = [\"eth0\"]\n";
     let real = "[[vip.real]]\naddress = \"10.0.0.1\"\n";
     let text = format!("{}{}{node}{real}", vip("a", 1), vip("b", 2));
-    assert_eq!(
-        remove_vip(&text, "b").unwrap().text,
-        format!("{}{node}", vip("a", 1))
-    );
-    assert_eq!(
-        remove_vip(&text, "a").unwrap().text,
-        format!("{}{node}{real}", vip("b", 2))
-    );
+    assert_eq!(remove_vip(&text, "b").unwrap().text, format!("{}{node}", vip("a", 1)));
+    assert_eq!(remove_vip(&text, "a").unwrap().text, format!("{}{node}{real}", vip("b", 2)));
 }
 
 #[test]
 fn what_is_missing_double_or_wrong_is_named_with_what_to_do() {
     let patch = VipPatch::default();
     let real = RealPatch::default();
-    let double_vip = NewVip {
-        name: "web".into(),
-        ..new_vip()
-    };
-    let bad_vip = NewVip {
-        address: "10.0.0".into(),
-        ..new_vip()
-    };
-    let overlap = NewVip {
-        address: "192.0.2.10".into(),
-        ..new_vip()
-    };
+    let double_vip = NewVip { name: "web".into(), ..new_vip() };
+    let bad_vip = NewVip { address: "10.0.0".into(), ..new_vip() };
+    let overlap = NewVip { address: "192.0.2.10".into(), ..new_vip() };
     let check = |word: &str| set_vip(FILE, "web", &options(|options| options.check = some(word)));
     let write = "is not valid; write tcp, tcp:80, http:/healthz, http:8080/healthz or none";
     for (result, expected) in [
@@ -425,19 +321,13 @@ fn what_is_missing_double_or_wrong_is_named_with_what_to_do() {
         assert_eq!(result.unwrap_err().to_string(), expected);
     }
     let empty = "node.interfaces = [\"eth0\"]";
-    assert_eq!(
-        remove_vip(empty, "x").unwrap_err().to_string(),
-        "no vip \"x\"; there is none"
-    );
+    assert_eq!(remove_vip(empty, "x").unwrap_err().to_string(), "no vip \"x\"; there is none");
 }
 
 #[test]
 fn an_address_is_found_however_it_is_written() {
     let text = FILE.replace("'10.0.0.12'", r#""10.0.0.\u0031\u0032""#);
-    let patch = RealPatch {
-        weight: Some(9),
-        ..RealPatch::default()
-    };
+    let patch = RealPatch { weight: Some(9), ..RealPatch::default() };
     let edited = set_real(&text, "web", ip("10.0.0.12"), &patch).unwrap();
     assert_eq!(edited.model.vips[0].reals[1].weight, 9);
     let again = add_real(&text, "web", &new_real("10.0.0.12"));
@@ -447,20 +337,10 @@ fn an_address_is_found_however_it_is_written() {
 #[test]
 fn unknown_fields_of_a_change_are_refused() {
     for (json, expected) in [
-        (
-            r#"{"name":"a","address":"b","ports":[],"hash":"flow"}"#,
-            true,
-        ),
-        (
-            r#"{"name":"a","address":"b","ports":[],"hush":"flow"}"#,
-            false,
-        ),
+        (r#"{"name":"a","address":"b","ports":[],"hash":"flow"}"#, true),
+        (r#"{"name":"a","address":"b","ports":[],"hush":"flow"}"#, false),
     ] {
-        assert_eq!(
-            serde_json::from_str::<NewVip>(json).is_ok(),
-            expected,
-            "{json}"
-        );
+        assert_eq!(serde_json::from_str::<NewVip>(json).is_ok(), expected, "{json}");
     }
     assert!(serde_json::from_str::<VipPatch>(r#"{"sorry":"none"}"#).is_ok());
     assert!(serde_json::from_str::<VipPatch>(r#"{"sory":"none"}"#).is_err());

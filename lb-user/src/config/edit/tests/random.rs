@@ -76,21 +76,10 @@ fn options() -> impl Strategy<Value = VipOptions> {
     (
         word(&["arp", "none"]),
         word(&["flow", "source"]),
-        [
-            word(&["1ms", "15m"]),
-            word(&["2h", "7d"]),
-            word(&["30s", "90s 5ms"]),
-        ],
+        [word(&["1ms", "15m"]), word(&["2h", "7d"]), word(&["30s", "90s 5ms"])],
         word(&["flow", "packet"]),
         word(&["none", "10.0.0.201", "10.0.0.202"]),
-        word(&[
-            "none",
-            "tcp:80",
-            "tcp:65535",
-            "http:8080",
-            "http:80/up",
-            "http:1/a?b=c",
-        ]),
+        word(&["none", "tcp:80", "tcp:65535", "http:8080", "http:80/up", "http:1/a?b=c"]),
     )
         .prop_map(
             |(
@@ -179,10 +168,7 @@ fn make_in(
             set_vip(text, &vip.name, patch)
         }
         Change::AddReal(_, new) => {
-            let new = NewReal {
-                address: format!("10.2.{fresh}.1"),
-                ..new.clone()
-            };
+            let new = NewReal { address: format!("10.2.{fresh}.1"), ..new.clone() };
             vip.reals.push(added_real(&new));
             add_real(text, &vip.name, &new)
         }
@@ -215,11 +201,7 @@ fn added_vip(new: &NewVip) -> Vip {
     let mut vip = Vip {
         name: new.name.clone(),
         address: ip(&new.address),
-        ports: new
-            .ports
-            .iter()
-            .map(|ports| ports.parse().unwrap())
-            .collect(),
+        ports: new.ports.iter().map(|ports| ports.parse().unwrap()).collect(),
         announce: Announce::Arp,
         hash: HashMode::Flow,
         idle_timeout,
@@ -255,9 +237,7 @@ fn apply(options: &VipOptions, vip: &mut Vip) {
         (&mut vip.drain_timeout, &options.drain_timeout),
         (&mut vip.udp_idle_timeout, &options.udp_idle_timeout),
     ] {
-        *timeout = word
-            .as_ref()
-            .map_or(*timeout, |word| humantime::parse_duration(word).unwrap());
+        *timeout = word.as_ref().map_or(*timeout, |word| humantime::parse_duration(word).unwrap());
     }
     if let Some(word) = &options.check {
         vip.check = check(word, vip.check.take());
@@ -270,23 +250,10 @@ fn check(word: &str, old: Option<Check>) -> Option<Check> {
     let (port, path) = argument.split_at(argument.find('/').unwrap_or(argument.len()));
     let port = port.parse().unwrap();
     let path = if path.is_empty() { "/" } else { path }.to_owned();
-    let kind = if kind == "tcp" {
-        CheckKind::Tcp { port }
-    } else {
-        CheckKind::Http { port, path }
-    };
-    let default = Check {
-        kind: kind.clone(),
-        via: CheckVia::Vip,
-        interval,
-        timeout,
-        rise: 2,
-        fall: 3,
-    };
-    Some(Check {
-        kind,
-        ..old.unwrap_or(default)
-    })
+    let kind = if kind == "tcp" { CheckKind::Tcp { port } } else { CheckKind::Http { port, path } };
+    let default =
+        Check { kind: kind.clone(), via: CheckVia::Vip, interval, timeout, rise: 2, fall: 3 };
+    Some(Check { kind, ..old.unwrap_or(default) })
 }
 
 fn replace<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &mut T, word: &Option<String>) {
@@ -306,41 +273,26 @@ fn replace_or_remove<T: std::str::FromStr<Err: std::fmt::Debug>>(
 
 /// The model as a file with comments, each of which says to whom it belongs.
 fn commented(model: &Model, style: Style) -> String {
-    let node = to_toml(&Model {
-        vips: Vec::new(),
-        node: model.node.clone(),
-    });
+    let node = to_toml(&Model { vips: Vec::new(), node: model.node.clone() });
     let node = node.replace('\n', " # node\n");
-    let mut vips: Vec<_> = model
-        .vips
-        .iter()
-        .map(|vip| vip_with_comments(vip, style))
-        .collect();
+    let mut vips: Vec<_> = model.vips.iter().map(|vip| vip_with_comments(vip, style)).collect();
     match style {
         Style::InlineVips => {
             vips.insert(0, "vip = [ # free\n".to_owned());
             format!("{}]\n\n# free\n\n{node}\n# free\n", vips.concat())
         }
-        Style::Sections | Style::InlineReals => format!(
-            "# free\n\n{node}\n# free\n\n{}\n# free\n",
-            vips.join("\n# free\n\n")
-        ),
+        Style::Sections | Style::InlineReals => {
+            format!("# free\n\n{node}\n# free\n\n{}\n# free\n", vips.join("\n# free\n\n"))
+        }
     }
 }
 
 fn vip_with_comments(vip: &Vip, style: Style) -> String {
     let owner = format!("# vip {}.", vip.name);
-    let alone = Vip {
-        reals: Vec::new(),
-        ..vip.clone()
-    };
+    let alone = Vip { reals: Vec::new(), ..vip.clone() };
     let fields = fields(&to_toml(&only(alone)));
     let lines = with_comments(&fields, &owner);
-    let reals: Vec<_> = vip
-        .reals
-        .iter()
-        .map(|real| real_with_comments(vip, real, style))
-        .collect();
+    let reals: Vec<_> = vip.reals.iter().map(|real| real_with_comments(vip, real, style)).collect();
     match style {
         Style::Sections => format!("{owner}\n[[vip]] {owner}\n{lines}{}", reals.concat()),
         Style::InlineReals => {
@@ -360,10 +312,7 @@ fn vip_with_comments(vip: &Vip, style: Style) -> String {
 
 fn real_with_comments(vip: &Vip, real: &Real, style: Style) -> String {
     let owner = format!("# real {} of {}.", real.address, vip.name);
-    let text = to_toml(&only(Vip {
-        reals: vec![real.clone()],
-        ..vip.clone()
-    }));
+    let text = to_toml(&only(Vip { reals: vec![real.clone()], ..vip.clone() }));
     let fields = fields(text.split("[[vip.real]]").last().unwrap());
     let inline = fields.join(", ");
     match style {
@@ -378,36 +327,21 @@ fn real_with_comments(vip: &Vip, real: &Real, style: Style) -> String {
 
 fn only(vip: Vip) -> Model {
     let node = parse("node.interfaces = [\"eth0\"]").unwrap().node;
-    Model {
-        node,
-        vips: vec![vip],
-    }
+    Model { node, vips: vec![vip] }
 }
 
 /// Fields that an edit can remove have no comment.
 fn with_comments(fields: &[String], owner: &str) -> String {
-    let removable = |line: &str| {
-        ["sorry", "check", "mac"]
-            .iter()
-            .any(|key| line.starts_with(key))
-    };
+    let removable = |line: &str| ["sorry", "check", "mac"].iter().any(|key| line.starts_with(key));
     let comment = |line: &String| {
-        if removable(line) {
-            format!("{line}\n")
-        } else {
-            format!("{line} {owner}\n")
-        }
+        if removable(line) { format!("{line}\n") } else { format!("{line} {owner}\n") }
     };
     fields.iter().map(comment).collect()
 }
 
 fn fields(text: &str) -> Vec<String> {
     let section = text.split("[[vip]]").last().unwrap();
-    section
-        .lines()
-        .filter(|line| line.contains(" = "))
-        .map(str::to_owned)
-        .collect()
+    section.lines().filter(|line| line.contains(" = ")).map(str::to_owned).collect()
 }
 
 /// The comments of what is still in the model, counted.
@@ -418,16 +352,12 @@ fn comments(text: &str, model: &Model) -> Vec<String> {
         match words.as_slice() {
             ["vip", name] => vip(name).is_none(),
             ["real", address, "of", name] => vip(name).is_none_or(|vip| {
-                !vip.reals
-                    .iter()
-                    .any(|real| real.address.to_string() == *address)
+                !vip.reals.iter().any(|real| real.address.to_string() == *address)
             }),
             _ => false,
         }
     };
-    let found = text
-        .lines()
-        .filter_map(|line| Some(line.split_once("# ")?.1.to_owned()));
+    let found = text.lines().filter_map(|line| Some(line.split_once("# ")?.1.to_owned()));
     let mut found: Vec<_> = found.filter(|comment| !gone(comment)).collect();
     found.sort();
     found
@@ -435,10 +365,7 @@ fn comments(text: &str, model: &Model) -> Vec<String> {
 
 /// Free comments inside a VIP's own sections go with it.
 fn without_free(comments: Vec<String>) -> Vec<String> {
-    comments
-        .into_iter()
-        .filter(|comment| comment != "free")
-        .collect()
+    comments.into_iter().filter(|comment| comment != "free").collect()
 }
 
 proptest! {
