@@ -66,11 +66,7 @@ impl Addresses {
         match answer(add.execute()).await {
             Ok(()) => Ok(Found::Absent),
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(Found::Present),
-            Err(source) => Err(Error::Refused {
-                address,
-                interface,
-                source,
-            }),
+            Err(source) => Err(Error::Refused { address, interface, source }),
         }
     }
 
@@ -83,11 +79,7 @@ impl Addresses {
         match answer(delete.execute()).await {
             Ok(()) => Ok(Found::Present),
             Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(Found::Absent),
-            Err(source) => Err(Error::Refused {
-                address,
-                interface,
-                source,
-            }),
+            Err(source) => Err(Error::Refused { address, interface, source }),
         }
     }
 }

@@ -50,13 +50,7 @@ impl Packet {
             Operation::Request => NO_MAC,
             Operation::Reply => own,
         };
-        Self {
-            operation,
-            sender_mac: own,
-            sender: address,
-            target_mac,
-            target: address,
-        }
+        Self { operation, sender_mac: own, sender: address, target_mac, target: address }
     }
 
     /// What the sender claims: the address that it has, or the one that it is probing for.
@@ -66,10 +60,7 @@ impl Packet {
             (Operation::Reply, Ipv4Addr::UNSPECIFIED) => return None,
             (_, sender) => sender,
         };
-        Some(Conflict {
-            address,
-            mac: self.sender_mac,
-        })
+        Some(Conflict { address, mac: self.sender_mac })
     }
 
     /// The frame that tells it to everyone.
@@ -146,42 +137,23 @@ mod tests {
         let reply = Packet::announcement(Operation::Reply, OWN, VIP).broadcast();
         assert_eq!(
             request[20..],
-            [
-                0, 1, 2, 0, 0, 0, 0, 1, 192, 0, 2, 10, 0, 0, 0, 0, 0, 0, 192, 0, 2, 10
-            ]
+            [0, 1, 2, 0, 0, 0, 0, 1, 192, 0, 2, 10, 0, 0, 0, 0, 0, 0, 192, 0, 2, 10]
         );
         assert_eq!(
             reply[20..],
-            [
-                0, 2, 2, 0, 0, 0, 0, 1, 192, 0, 2, 10, 2, 0, 0, 0, 0, 1, 192, 0, 2, 10
-            ]
+            [0, 2, 2, 0, 0, 0, 0, 1, 192, 0, 2, 10, 2, 0, 0, 0, 0, 1, 192, 0, 2, 10]
         );
     }
 
     #[test]
     fn a_sender_claims_its_address_and_a_probe_the_one_that_it_asks_for() {
-        let claims = Some(Conflict {
-            address: VIP,
-            mac: OWN,
-        });
+        let claims = Some(Conflict { address: VIP, mac: OWN });
         assert_eq!(Packet::probe(OWN, VIP).claim(), claims);
-        assert_eq!(
-            Packet::announcement(Operation::Request, OWN, VIP).claim(),
-            claims
-        );
-        assert_eq!(
-            Packet::announcement(Operation::Reply, OWN, VIP).claim(),
-            claims
-        );
-        let question = Packet {
-            sender: Ipv4Addr::new(192, 0, 2, 1),
-            ..Packet::probe(OWN, VIP)
-        };
+        assert_eq!(Packet::announcement(Operation::Request, OWN, VIP).claim(), claims);
+        assert_eq!(Packet::announcement(Operation::Reply, OWN, VIP).claim(), claims);
+        let question = Packet { sender: Ipv4Addr::new(192, 0, 2, 1), ..Packet::probe(OWN, VIP) };
         assert_ne!(question.claim(), claims);
-        let senseless = Packet {
-            operation: Operation::Reply,
-            ..Packet::probe(OWN, VIP)
-        };
+        let senseless = Packet { operation: Operation::Reply, ..Packet::probe(OWN, VIP) };
         assert_eq!(senseless.claim(), None);
     }
 

@@ -60,9 +60,7 @@ pub async fn probe(
 async fn ask(socket: &Socket, own: Mac, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
     for _ in 0..PROBES {
         for address in addresses {
-            socket
-                .send(&Packet::probe(own, *address).broadcast())
-                .await?;
+            socket.send(&Packet::probe(own, *address).broadcast()).await?;
         }
         sleep(BETWEEN_PROBES).await;
     }
@@ -79,9 +77,8 @@ async fn listen(
     loop {
         let length = socket.receive(&mut frame).await?;
         let packet = frame.get(..length).and_then(Packet::parse);
-        let claim = packet
-            .filter(|packet| packet.sender_mac != own)
-            .and_then(|packet| packet.claim());
+        let claim =
+            packet.filter(|packet| packet.sender_mac != own).and_then(|packet| packet.claim());
         conflicts.extend(claim.filter(|claim| addresses.contains(&claim.address)));
     }
 }
@@ -96,9 +93,7 @@ pub async fn gratuitous(interface: u32, own: Mac, addresses: &[Ipv4Addr]) -> io:
     for address in addresses {
         // The request is the announcement of RFC 5227, section 3; some devices heed replies only.
         for operation in [Operation::Request, Operation::Reply] {
-            socket
-                .send(&Packet::announcement(operation, own, *address).broadcast())
-                .await?;
+            socket.send(&Packet::announcement(operation, own, *address).broadcast()).await?;
         }
     }
     Ok(())

@@ -36,9 +36,7 @@ impl Socket {
     pub(super) async fn send(&self, frame: &[u8]) -> io::Result<()> {
         let mut tries = 0;
         loop {
-            let sent = self
-                .0
-                .async_io(Interest::WRITABLE, |socket| socket.send(frame));
+            let sent = self.0.async_io(Interest::WRITABLE, |socket| socket.send(frame));
             match sent.await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) && tries < TRIES => {
@@ -63,9 +61,7 @@ fn address(interface: u32) -> io::Result<SockAddr> {
     let link = unsafe { storage.view_as::<libc::sockaddr_ll>() };
     link.sll_family = libc::AF_PACKET as libc::sa_family_t;
     link.sll_protocol = arp::ETHERTYPE.to_be();
-    link.sll_ifindex = interface
-        .try_into()
-        .map_err(|_| io::ErrorKind::InvalidInput)?;
+    link.sll_ifindex = interface.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
     let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the first `length` bytes of the storage were written above as a `sockaddr_ll`, and
     // its family says so.

@@ -16,10 +16,7 @@ fn own() -> Mac {
 }
 
 fn taken(address: Ipv4Addr) -> Conflict {
-    Conflict {
-        address,
-        mac: mac(MACHINE_MAC),
-    }
+    Conflict { address, mac: mac(MACHINE_MAC) }
 }
 
 /// A cable with `TAKEN` at its other end.
@@ -44,19 +41,12 @@ fn a_probe_names_who_has_the_address() {
         let conflicts = probe(eth0(), own(), &addresses, PATIENCE).await.unwrap();
         assert_eq!(conflicts, [taken(TAKEN), taken(ALSO_TAKEN)]);
     });
-    assert_eq!(
-        show(&machine, &["-4", "neigh", "show"]),
-        "",
-        "a probe changes no cache"
-    );
+    assert_eq!(show(&machine, &["-4", "neigh", "show"]), "", "a probe changes no cache");
 }
 
 #[test]
 fn a_free_address_has_no_conflict() {
-    let Cable {
-        balancer,
-        machine: _there,
-    } = addressed();
+    let Cable { balancer, machine: _there } = addressed();
     balancer.run_async(async || {
         assert_eq!(probe(eth0(), own(), &[FREE], PATIENCE).await.unwrap(), []);
     });
@@ -64,10 +54,7 @@ fn a_free_address_has_no_conflict() {
 
 #[test]
 fn an_own_address_is_no_conflict() {
-    let Cable {
-        balancer,
-        machine: _there,
-    } = addressed();
+    let Cable { balancer, machine: _there } = addressed();
     balancer.ip("addr add 10.9.0.100/32 dev eth0");
     balancer.run_async(async || {
         assert_eq!(probe(eth0(), own(), &[FREE], PATIENCE).await.unwrap(), []);
@@ -83,9 +70,7 @@ fn two_that_probe_for_the_same_address_see_each_other() {
         machine.run_async(async || {
             let interface = eth0();
             loop {
-                let found = probe(interface, mac(MACHINE_MAC), &[FREE], PATIENCE)
-                    .await
-                    .unwrap();
+                let found = probe(interface, mac(MACHINE_MAC), &[FREE], PATIENCE).await.unwrap();
                 if !found.is_empty() {
                     return found;
                 }
@@ -102,22 +87,13 @@ fn two_that_probe_for_the_same_address_see_each_other() {
             found
         });
         assert_eq!(found.first(), Some(&taken(FREE)));
-        assert_eq!(
-            other.join().unwrap(),
-            [Conflict {
-                address: FREE,
-                mac: own()
-            }]
-        );
+        assert_eq!(other.join().unwrap(), [Conflict { address: FREE, mac: own() }]);
     });
 }
 
 #[test]
 fn an_interface_that_is_down_or_missing_is_an_error() {
-    let Cable {
-        balancer,
-        machine: _there,
-    } = addressed();
+    let Cable { balancer, machine: _there } = addressed();
     balancer.ip("link set eth0 down");
     balancer.run_async(async || {
         assert!(probe(eth0(), own(), &[FREE], PATIENCE).await.is_err());
@@ -134,10 +110,7 @@ fn a_gratuitous_arp_changes_the_neighbours_cache() {
     // On a veth a frame is received within the call that sends it, or soon after.
     let changed = || show(&machine, &["neigh", "show", "10.9.0.100"]).contains(BALANCER_MAC);
     let tries = std::iter::repeat_with(changed).take(2000);
-    assert!(
-        tries.into_iter().any(|changed| changed),
-        "the old MAC address stays"
-    );
+    assert!(tries.into_iter().any(|changed| changed), "the old MAC address stays");
 }
 
 #[test]
@@ -151,10 +124,7 @@ fn both_forms_are_sent_for_every_address() {
                 let mut frame = [0; arp::FRAME];
                 let heard = ears.receive(&mut frame);
                 assert_eq!(
-                    timeout(Duration::from_secs(20), heard)
-                        .await
-                        .unwrap()
-                        .unwrap(),
+                    timeout(Duration::from_secs(20), heard).await.unwrap().unwrap(),
                     arp::FRAME
                 );
                 let wanted = Packet::announcement(operation, own(), address).broadcast();
@@ -166,45 +136,22 @@ fn both_forms_are_sent_for_every_address() {
 
 #[test]
 fn addresses_are_assigned_and_removed_and_both_may_be_repeated() {
-    let Cable {
-        balancer,
-        machine: _there,
-    } = addressed();
+    let Cable { balancer, machine: _there } = addressed();
     balancer.run_async(async || {
         let addresses = Addresses::connect().unwrap();
-        for (text, shown) in [
-            ("192.0.2.10", "192.0.2.10/32"),
-            ("2001:db8::10", "2001:db8::10/128"),
-        ] {
+        for (text, shown) in [("192.0.2.10", "192.0.2.10/32"), ("2001:db8::10", "2001:db8::10/128")]
+        {
             let address: IpAddr = text.parse().unwrap();
             let interface = eth0();
             let assigned = || show(&balancer, &["addr", "show", "dev", "eth0"]).contains(shown);
-            assert_eq!(
-                addresses.assign(interface, address).await.unwrap(),
-                Found::Absent
-            );
-            assert_eq!(
-                addresses.assign(interface, address).await.unwrap(),
-                Found::Present
-            );
+            assert_eq!(addresses.assign(interface, address).await.unwrap(), Found::Absent);
+            assert_eq!(addresses.assign(interface, address).await.unwrap(), Found::Present);
             assert!(assigned());
-            assert_eq!(
-                addresses.remove(interface, address).await.unwrap(),
-                Found::Present
-            );
-            assert_eq!(
-                addresses.remove(interface, address).await.unwrap(),
-                Found::Absent
-            );
+            assert_eq!(addresses.remove(interface, address).await.unwrap(), Found::Present);
+            assert_eq!(addresses.remove(interface, address).await.unwrap(), Found::Absent);
             assert!(!assigned());
         }
         let nowhere = addresses.assign(9999, "192.0.2.10".parse().unwrap()).await;
-        assert!(matches!(
-            nowhere,
-            Err(Error::Refused {
-                interface: 9999,
-                ..
-            })
-        ));
+        assert!(matches!(nowhere, Err(Error::Refused { interface: 9999, .. })));
     });
 }
