@@ -21,7 +21,7 @@ use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
 };
 
 use crate::{
@@ -230,6 +230,14 @@ fn bind(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
+/// Waits until a moment, or for ever if there is none.
+async fn wait_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Where events come from.
 struct Sources {
     network: mpsc::Receiver<neighbour::Event>,
@@ -246,6 +254,7 @@ async fn events(mut reconciler: Reconciler, mut sources: Sources) -> Result<()> 
     resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
     resync.reset();
     loop {
+        let deadline = reconciler.deadline().map(Instant::from_std);
         let event = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -260,9 +269,9 @@ async fn events(mut reconciler: Reconciler, mut sources: Sources) -> Result<()> 
                 while let Ok(event) = sources.network.try_recv() {
                     reconciler.learn(event);
                 }
-                reconciler.reconcile();
-                continue;
+                Event::Network
             }
+            () = wait_until(deadline) => Event::Network,
         };
         if reconciler.handle(event).await == Next::Stop {
             // Let the answer to the one who asked for it leave.

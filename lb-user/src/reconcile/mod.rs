@@ -11,6 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::PathBuf,
+    time::Instant,
 };
 
 use jiff::Timestamp;
@@ -40,8 +41,8 @@ const PORT: u8 = 1;
 
 /// Something happened.
 pub enum Event {
-    /// In the network.
-    Network(neighbour::Event),
+    /// In the network; it has been learnt.
+    Network,
     /// Somebody asks.
     Request(Request),
     /// Addresses were probed for before they are assigned.
@@ -182,16 +183,19 @@ impl Reconciler {
 
     /// Takes in what happened in the network, without acting on it yet.
     pub fn learn(&mut self, event: neighbour::Event) {
-        self.network.learn(event);
+        self.network.learn(event, Instant::now());
+    }
+
+    /// When the passing of time alone changes something.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.network.deadline()
     }
 
     /// Acts on an event.
     pub async fn handle(&mut self, event: Event) -> Next {
         match event {
-            Event::Network(event) => {
-                self.learn(event);
-                self.reconcile();
-            }
+            Event::Network => self.reconcile(),
             Event::Request(request) => return self.answer(request).await,
             Event::Probed(probed) => self.probed(probed).await,
             Event::Resync => {
@@ -226,6 +230,7 @@ impl Reconciler {
 
     /// Brings the datapath to what configuration and network ask for now.
     pub fn reconcile(&mut self) {
+        self.network.end_doubts(Instant::now());
         self.kernel.set_port(
             self.network.interface.mac.map_or(PortWord::default(), |mac| PortWord::new(mac.0)),
         );

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -22,6 +23,10 @@ pub struct Interface {
     pub mac: Option<Mac>,
 }
 
+/// How long a real that answered before may fail to answer: `ip neigh flush`, or a switch that
+/// restarts, must not take a living server out. The watcher asks again at once.
+const DOUBT: Duration = Duration::from_secs(1);
+
 /// The facts, as told by the kernel.
 pub struct Network {
     /// Where the datapath is attached.
@@ -29,6 +34,8 @@ pub struct Network {
     /// The addresses assigned to this machine.
     pub local: BTreeSet<IpAddr>,
     reach: BTreeMap<IpAddr, Reach>,
+    /// Reals that have just failed to answer, and until when that is overlooked.
+    doubts: BTreeMap<IpAddr, Instant>,
 }
 
 impl Network {
@@ -36,7 +43,7 @@ impl Network {
     #[must_use]
     pub fn new(index: u32, name: &str) -> Self {
         let interface = Interface { index, name: name.to_owned(), mac: None };
-        Self { interface, local: BTreeSet::new(), reach: BTreeMap::new() }
+        Self { interface, local: BTreeSet::new(), reach: BTreeMap::new(), doubts: BTreeMap::new() }
     }
 
     /// How this real is reached.
@@ -51,10 +58,10 @@ impl Network {
     }
 
     /// Takes in an event.
-    pub(super) fn learn(&mut self, event: Event) {
+    pub(super) fn learn(&mut self, event: Event, now: Instant) {
         match event {
             Event::Neighbour { interface, address, state } if interface == self.interface.index => {
-                self.resolve(address, state);
+                self.resolve(address, state, now);
             }
             Event::Link { index, mac, up, .. } if index == self.interface.index => {
                 if mac.is_some() && self.interface.mac != mac {
@@ -77,15 +84,41 @@ impl Network {
         }
     }
 
-    fn resolve(&mut self, address: IpAddr, state: Resolution) {
+    fn resolve(&mut self, address: IpAddr, state: Resolution, now: Instant) {
         let before = self.reach(address);
         let after = match (state, before) {
-            (Resolution::Resolved(mac), _) => Reach::Resolved(mac),
+            (Resolution::Resolved(mac), _) => {
+                self.doubts.remove(&address);
+                Reach::Resolved(mac)
+            }
+            (Resolution::Failed, Reach::Resolved(_) | Reach::Inherited(_)) => {
+                self.doubts.entry(address).or_insert(now + DOUBT);
+                before
+            }
             (Resolution::Failed, _) => Reach::Silent(before.mac()),
             // The kernel asks again, which says nothing yet.
             (Resolution::Pending, _) => before,
         };
         self.reach.insert(address, after);
+    }
+
+    /// When the next doubt becomes certainty.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.doubts.values().min().copied()
+    }
+
+    /// Gives up those that have not answered in time.
+    pub(super) fn end_doubts(&mut self, now: Instant) {
+        let reach = &mut self.reach;
+        self.doubts.retain(|address, until| {
+            if *until > now {
+                return true;
+            }
+            if let Some(reach) = reach.get_mut(address) {
+                *reach = Reach::Silent(reach.mac());
+            }
+            false
+        });
     }
 
     /// Finds out which of the reals are on the interface's network, for those that have not been
@@ -103,6 +136,7 @@ impl Network {
             self.reach.insert(*address, reach);
         }
         self.reach.retain(|address, _| addresses.contains(address));
+        self.doubts.retain(|address, _| addresses.contains(address));
     }
 
     /// Asks again about reals without a direct way.
@@ -125,40 +159,44 @@ mod tests {
     const REAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 11]);
 
+    /// How the real is reached after these answers, one a second.
     fn after(states: &[Resolution]) -> Reach {
         let mut network = Network::new(2, "eth0");
+        let mut now = Instant::now();
         network.inherit(REAL, MAC);
         for state in states {
-            network.learn(Event::Neighbour { interface: 2, address: REAL, state: *state });
+            network.end_doubts(now);
+            network.learn(Event::Neighbour { interface: 2, address: REAL, state: *state }, now);
+            now += DOUBT;
         }
         network.reach(REAL)
     }
 
     #[test]
-    fn a_silent_real_keeps_its_last_mac_address() {
-        assert_eq!(after(&[Resolution::Failed]), Reach::Silent(Some(MAC)));
-        assert_eq!(after(&[Resolution::Failed, Resolution::Failed]), Reach::Silent(Some(MAC)));
+    fn a_real_is_given_up_only_if_it_stays_silent() {
+        let failed = Resolution::Failed;
+        assert_eq!(after(&[failed]), Reach::Inherited(MAC));
+        assert_eq!(after(&[failed, Resolution::Resolved(MAC)]), Reach::Resolved(MAC));
+        assert_eq!(after(&[failed, failed]), Reach::Silent(Some(MAC)), "its MAC address is kept");
+        assert_eq!(after(&[failed, failed, failed]), Reach::Silent(Some(MAC)));
+        assert_eq!(after(&[failed, Resolution::Pending]), Reach::Silent(Some(MAC)));
     }
 
     #[test]
     fn asking_again_changes_nothing_until_there_is_an_answer() {
         assert_eq!(after(&[Resolution::Pending]), Reach::Inherited(MAC));
         let other = Mac([2, 0, 0, 0, 0, 12]);
-        assert_eq!(
-            after(&[Resolution::Pending, Resolution::Resolved(other)]),
-            Reach::Resolved(other)
-        );
-        assert_eq!(
-            after(&[Resolution::Resolved(other), Resolution::Pending]),
-            Reach::Resolved(other)
-        );
+        let resolved = Resolution::Resolved(other);
+        assert_eq!(after(&[Resolution::Pending, resolved]), Reach::Resolved(other));
+        assert_eq!(after(&[resolved, Resolution::Pending]), Reach::Resolved(other));
     }
 
     #[test]
     fn neighbours_on_other_interfaces_are_not_ours() {
         let mut network = Network::new(2, "eth0");
         let state = Resolution::Resolved(MAC);
-        network.learn(Event::Neighbour { interface: 3, address: REAL, state });
+        let event = Event::Neighbour { interface: 3, address: REAL, state };
+        network.learn(event, Instant::now());
         assert_eq!(network.reach(REAL), Reach::Unresolved);
     }
 }
