@@ -75,7 +75,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     follow_log(&mut kernel);
 
     let (network_tx, mut network_rx) = mpsc::channel(QUEUE);
-    let (probe_tx, probe_rx) = mpsc::channel(QUEUE);
+    let (probe_tx, mut probe_rx) = mpsc::channel(QUEUE);
     let watcher = Watcher::start(network_tx).context("watching the network")?;
     let (network, announcing) = facts(&node)?;
     let mut reconciler =
@@ -87,8 +87,12 @@ pub async fn run(config: Configuration) -> Result<()> {
 
     let (request_tx, request_rx) = mpsc::channel(QUEUE);
     serve(&node, Requests::new(request_tx)).await?;
-    reconciler.announce().await;
     reconciler.announce_again().await;
+    if reconciler.announce().await
+        && let Some(probed) = probe_rx.recv().await
+    {
+        reconciler.handle(Event::Probed(probed)).await;
+    }
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling the service manager")?;
     let sources = Sources { network: network_rx, probes: probe_rx, requests: request_rx };
     events(reconciler, sources).await

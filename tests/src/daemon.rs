@@ -101,6 +101,11 @@ pub(crate) fn lbctl(balancer: &Netns, socket: &Path, words: &[&str]) -> Result<O
     Output::of(balancer.command(bin::path("lbctl")?).arg("--socket").arg(socket).args(words))
 }
 
+/// Runs `lbd` in the balancer to its end, for calls that do not stay.
+pub fn lbd(lab: &Lab, words: &[&str]) -> Result<Output> {
+    Output::of(lab.balancer().command(bin::path("lbd")?).args(words))
+}
+
 fn log(dir: &Path) -> PathBuf {
     dir.join("lbd.log")
 }

@@ -116,8 +116,9 @@ pub(super) fn announced(model: &Model) -> BTreeSet<IpAddr> {
 }
 
 impl Reconciler {
-    /// Gives up addresses that are no longer announced, and probes for those that shall be.
-    pub async fn announce(&mut self) {
+    /// Gives up addresses that are no longer announced, and probes for those that shall be. Returns
+    /// whether the result of a probe is to come.
+    pub async fn announce(&mut self) -> bool {
         let wanted = announced(&self.config.model);
         self.announcing.conflicts.retain(|address, _| wanted.contains(address));
         let given_up: Vec<IpAddr> = self.announcing.assigned.difference(&wanted).copied().collect();
@@ -128,9 +129,11 @@ impl Reconciler {
             }
         }
         let missing: Vec<IpAddr> = wanted.difference(&self.network.local).copied().collect();
-        if !missing.is_empty() {
+        let probing = !missing.is_empty();
+        if probing {
             self.probe(missing, None);
         }
+        probing
     }
 
     /// Announces again what a former daemon has assigned: routers may have forgotten.
