@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya_log::EbpfLogger;
 use nix::{
     fcntl::{Flock, FlockArg},
@@ -65,6 +65,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     let node = config.model.node.clone();
     let _lock = lock(&node)?;
     Kernel::check(&node.interfaces[0], &node.pin_dir).await?;
+    let listeners = Listeners::bind(&node).await?;
     let seed = hash_seed(&node)?;
     let loader = Loader {
         pin_dir: Some(node.pin_dir.clone()),
@@ -86,7 +87,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     log::info!("{}: XDP attached, {}", node.interfaces[0], mode.label());
 
     let (request_tx, request_rx) = mpsc::channel(QUEUE);
-    serve(&node, Requests::new(request_tx)).await?;
+    listeners.serve(Requests::new(request_tx));
     reconciler.announce_again().await;
     if reconciler.announce().await
         && let Some(probed) = probe_rx.recv().await
@@ -200,16 +201,34 @@ async fn settle(reconciler: &mut Reconciler, network: &mut mpsc::Receiver<neighb
     }
 }
 
-async fn serve(node: &Node, requests: Requests) -> Result<()> {
-    let control = bind(&node.socket)?;
-    if let Some(address) = node.listen {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("listen = \"{address}\""))?;
-        let router = server::read_only(requests.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+/// Where questions come from.
+struct Listeners {
+    control: UnixListener,
+    network: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(node: &Node) -> Result<Self> {
+        let control = bind(&node.socket)?;
+        let network = match node.listen {
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .await
+                    .with_context(|| format!("listen = \"{address}\": choose another address"))?,
+            ),
+            None => None,
+        };
+        Ok(Self { control, network })
     }
-    tokio::spawn(async move { axum::serve(control, server::control(requests)).await });
-    Ok(())
+
+    fn serve(self, requests: Requests) {
+        if let Some(network) = self.network {
+            let router = server::read_only(requests.clone());
+            tokio::spawn(async move { axum::serve(network, router).await });
+        }
+        let router = server::control(requests);
+        tokio::spawn(async move { axum::serve(self.control, router).await });
+    }
 }
 
 /// Binds the control socket, for root and the group `lb`.
@@ -219,7 +238,11 @@ fn bind(path: &Path) -> Result<UnixListener> {
         fs::create_dir_all(dir).with_context(named)?;
     }
     match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path).with_context(named)?,
+        Ok(found) if found.file_type().is_socket() => {
+            let served = std::os::unix::net::UnixStream::connect(path).is_ok();
+            ensure!(!served, "{}: another daemon serves it; choose another path", named());
+            fs::remove_file(path).with_context(named)?;
+        }
         Ok(_) => bail!("{} exists and is not a socket: remove it, or choose another path", named()),
         Err(_) => {}
     }

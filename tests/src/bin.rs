@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 /// (`target/debug/deps/x` → `target/debug/lbd`), and once in a test process cargo is asked to bring
 /// them up to date: it does not by itself, as they belong to another package, and a test of
 /// yesterday's daemon is worth less than the fraction of a second.
-pub(crate) fn path(name: &str) -> Result<PathBuf> {
+pub fn path(name: &str) -> Result<PathBuf> {
     static DIR: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let dir = DIR.get_or_init(|| match env::var_os("LB_BIN_DIR") {
         Some(dir) => Ok(dir.into()),

@@ -26,22 +26,30 @@ pub struct Daemon {
     process: Process,
     netns: Netns,
     dir: PathBuf,
+    config: PathBuf,
     socket: PathBuf,
 }
 
 impl Daemon {
     /// Writes the configuration, starts the daemon and waits until it says that it is ready.
     pub(crate) fn start(lab: &Lab, config: &str) -> Result<Self> {
-        fs::write(lab.dir().join("lb.toml"), config)?;
+        let file = lab.dir().join("lb.toml");
+        fs::write(&file, config)?;
+        Self::start_with(lab, &file)
+    }
+
+    /// Starts the daemon with this file, as the balancer sees it, and waits until it is ready.
+    pub(crate) fn start_with(lab: &Lab, config: &Path) -> Result<Self> {
         let netns = lab.balancer().clone();
-        let process = launch(&netns, lab.dir())?;
-        Ok(Self { process, netns, dir: lab.dir().to_owned(), socket: lab.socket() })
+        let process = launch(&netns, lab.dir(), config)?;
+        let (dir, config) = (lab.dir().to_owned(), config.to_owned());
+        Ok(Self { process, netns, dir, config, socket: lab.socket() })
     }
 
     /// Its configuration file.
     #[must_use]
     pub fn config_file(&self) -> PathBuf {
-        self.dir.join("lb.toml")
+        self.config.clone()
     }
 
     /// The process.
@@ -75,7 +83,7 @@ impl Daemon {
         if self.process.exited()?.is_none() {
             self.terminate()?;
         }
-        self.process = launch(&self.netns, &self.dir)?;
+        self.process = launch(&self.netns, &self.dir, &self.config)?;
         Ok(())
     }
 
@@ -112,7 +120,7 @@ fn log(dir: &Path) -> PathBuf {
 
 /// Starts the daemon and waits for its word on the socket that service managers offer
 /// (sd_notify(3)).
-fn launch(netns: &Netns, dir: &Path) -> Result<Process> {
+fn launch(netns: &Netns, dir: &Path, config: &Path) -> Result<Process> {
     let notify = dir.join("notify.sock");
     match fs::remove_file(&notify) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -123,7 +131,7 @@ fn launch(netns: &Netns, dir: &Path) -> Result<Process> {
     ready.set_read_timeout(Some(Duration::from_millis(20)))?;
 
     let mut command = netns.command(bin::path("lbd")?);
-    command.arg("--config").arg(dir.join("lb.toml"));
+    command.arg("--config").arg(config);
     command.env("NOTIFY_SOCKET", &notify);
     if std::env::var_os("RUST_LOG").is_none() {
         command.env("RUST_LOG", "debug,aya=info,aya_obj=info");

@@ -195,6 +195,11 @@ impl Lab {
         Daemon::start(self, config)
     }
 
+    /// Starts `lbd` in the balancer with this file and waits until it is ready.
+    pub fn daemon_with(&self, file: &Path) -> Result<Daemon> {
+        Daemon::start_with(self, file)
+    }
+
     /// Runs `lbctl` in the balancer, whether a daemon is running or not.
     pub fn lbctl(&self, words: &[&str]) -> Result<Output> {
         crate::daemon::lbctl(&self.balancer, &self.socket(), words)

@@ -33,7 +33,7 @@
 //! lab. A lab wants root.
 
 pub mod address;
-mod bin;
+pub mod bin;
 pub mod capture;
 pub mod client;
 pub mod counters;

@@ -1,6 +1,6 @@
 //! `lbd`, the daemon.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use lb_user::daemon;
@@ -54,8 +54,17 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lbd: {error:#}");
+            eprintln!("lbd: {error:#}{}", hint(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What to do where the system refuses permission.
+fn hint(error: &anyhow::Error) -> &'static str {
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    match error.chain().filter_map(|cause| cause.downcast_ref()).any(denied) {
+        true => "; run lbd as root",
+        false => "",
     }
 }

@@ -179,7 +179,13 @@ impl Loader {
                 loader.map_pin_path(name, dir.join(name));
             }
         }
-        loader.load(OBJECT).map_err(|error| refused(&error))
+        loader.load(OBJECT).map_err(|error| {
+            // What was made for nothing goes again; a directory with pins in it stays.
+            for dir in map_dir.iter().chain(&self.pin_dir) {
+                drop(std::fs::remove_dir(dir));
+            }
+            refused(&error)
+        })
     }
 }
 

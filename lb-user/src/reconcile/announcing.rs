@@ -10,7 +10,7 @@ use std::{
 
 use super::{Probed, Reconciler};
 use crate::{
-    announce::{self, Addresses, Found, PATIENCE},
+    announce::{self, Addresses, Conflict, Found, PATIENCE},
     api::{
         request::{Change, Reply},
         types::Done,
@@ -167,15 +167,24 @@ impl Reconciler {
         }
         match probed.result {
             Ok(conflicts) => {
-                for conflict in &conflicts {
-                    let address = IpAddr::V4(conflict.address);
-                    let name = self.name_of(conflict.mac);
-                    log::error!("{address} is not announced: {name} answers for it already");
-                    self.announcing.conflicts.insert(address, conflict.mac);
-                }
+                self.note_conflicts(&probed.addresses, &conflicts);
                 self.assign(probed.addresses).await;
             }
             Err(error) => log::error!("{error}"),
+        }
+    }
+
+    /// Keeps who answers for these addresses now, and says so once.
+    fn note_conflicts(&mut self, probed: &[IpAddr], conflicts: &[Conflict]) {
+        let before = self.announcing.conflicts.clone();
+        self.announcing.conflicts.retain(|address, _| !probed.contains(address));
+        for conflict in conflicts {
+            let address = IpAddr::V4(conflict.address);
+            self.announcing.conflicts.insert(address, conflict.mac);
+            if before.get(&address) != Some(&conflict.mac) {
+                let name = self.name_of(conflict.mac);
+                log::error!("{address} is not announced: {name} answers for it already");
+            }
         }
     }
 
