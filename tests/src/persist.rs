@@ -7,8 +7,13 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
-use nix::mount::umount;
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    errno::Errno,
+    mount::umount,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::{
     process::{self, Output},
@@ -42,10 +47,17 @@ impl Persist {
         self.dir.join("pids")
     }
 
-    /// Removes all of it, or what there is of it. Kills only processes which the lab recorded and
-    /// which still are the recorded ones.
+    /// Whether there is anything of it.
+    pub fn is_up(&self) -> Result<bool> {
+        Ok(self.dir.exists() || !self.namespaces()?.is_empty())
+    }
+
+    /// Removes all of it, or what there is of it. Kills processes which the lab recorded and which
+    /// still are the recorded ones, and whatever else runs in its namespaces: programs that were
+    /// started there by hand.
     pub(crate) fn tear_down(&self) -> Result<()> {
         process::kill_recorded(&self.pids())?;
+        self.kill_inhabitants()?;
         let bpf = self.dir.join(BPF);
         if is_mounted(&bpf)? {
             umount(&bpf).with_context(|| format!("cannot unmount {}", bpf.display()))?;
@@ -59,6 +71,22 @@ impl Persist {
             }
             _ => Ok(()),
         }
+    }
+
+    fn kill_inhabitants(&self) -> Result<()> {
+        for name in self.namespaces()? {
+            let output =
+                Output::of(Command::new("ip").args(["netns", "pids", &name]))?.success()?;
+            for id in output.stdout.lines().map(str::parse::<i32>) {
+                let id = Pid::from_raw(id?);
+                ensure!(id != Pid::this(), "this runs in {name}, which is to be removed: leave it");
+                match kill(id, Signal::SIGKILL) {
+                    Ok(()) | Err(Errno::ESRCH) => {}
+                    Err(error) => return Err(error).context(format!("cannot kill {id}")),
+                }
+            }
+        }
+        Ok(())
     }
 
     fn namespaces(&self) -> Result<Vec<String>> {
