@@ -18,6 +18,7 @@ use nix::{
 use crate::{
     process::{self, Output},
     site::BPF,
+    wait,
 };
 
 /// Where a lab that stays is.
@@ -56,6 +57,7 @@ impl Persist {
     /// still are the recorded ones, and whatever else runs in its namespaces: programs that were
     /// started there by hand.
     pub(crate) fn tear_down(&self) -> Result<()> {
+        self.ensure_outside()?;
         process::kill_recorded(&self.pids())?;
         self.kill_inhabitants()?;
         let bpf = self.dir.join(BPF);
@@ -73,20 +75,37 @@ impl Persist {
         }
     }
 
+    /// Refuses to saw off the branch it sits on.
+    fn ensure_outside(&self) -> Result<()> {
+        let inside = self.inhabitants()?.contains(&Pid::this());
+        ensure!(!inside, "this runs in a namespace that is to be removed: leave it first");
+        Ok(())
+    }
+
     fn kill_inhabitants(&self) -> Result<()> {
-        for name in self.namespaces()? {
-            let output =
-                Output::of(Command::new("ip").args(["netns", "pids", &name]))?.success()?;
-            for id in output.stdout.lines().map(str::parse::<i32>) {
-                let id = Pid::from_raw(id?);
-                ensure!(id != Pid::this(), "this runs in {name}, which is to be removed: leave it");
-                match kill(id, Signal::SIGKILL) {
+        wait::until("the end of what runs in the lab", wait::PATIENCE, || {
+            let inhabitants = self.inhabitants()?;
+            for id in &inhabitants {
+                match kill(*id, Signal::SIGKILL) {
                     Ok(()) | Err(Errno::ESRCH) => {}
                     Err(error) => return Err(error).context(format!("cannot kill {id}")),
                 }
             }
+            Ok(inhabitants.is_empty().then_some(()))
+        })
+    }
+
+    /// The processes in its namespaces.
+    fn inhabitants(&self) -> Result<Vec<Pid>> {
+        let mut all = Vec::new();
+        for name in self.namespaces()? {
+            let output =
+                Output::of(Command::new("ip").args(["netns", "pids", &name]))?.success()?;
+            for id in output.stdout.lines() {
+                all.push(Pid::from_raw(id.parse()?));
+            }
         }
-        Ok(())
+        Ok(all)
     }
 
     fn namespaces(&self) -> Result<Vec<String>> {

@@ -44,11 +44,6 @@ impl Tally {
     pub fn reals(&self) -> usize {
         self.by_real.len()
     }
-
-    /// How many this real served.
-    pub fn by(&self, real: &str) -> usize {
-        self.by_real.get(real).copied().unwrap_or(0)
-    }
 }
 
 impl AddAssign<&Self> for Tally {
@@ -67,5 +62,26 @@ impl fmt::Display for Tally {
         }
         write!(f, "failed {}", self.failures.len())?;
         self.failures.iter().try_for_each(|failure| write!(f, "\n{failure}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn who_served_is_counted_by_real() {
+        let tally = Tally::of(5, |number| Ok(format!("real{}", number % 2)));
+        assert_eq!((tally.made(), tally.served(), tally.reals()), (5, 5, 2));
+        assert_eq!(tally.to_string(), "real0 3, real1 2, failed 0");
+    }
+
+    #[test]
+    fn nobody_waits_for_more_than_a_few_failures() {
+        let tally = Tally::of(60, |number| if number == 0 { Ok("a".into()) } else { bail!("no") });
+        assert_eq!((tally.made(), tally.served()), (4, 1));
+        assert_eq!(tally.to_string(), "a 1, failed 3\nno\nno\nno");
     }
 }
