@@ -1,6 +1,7 @@
 //! What the demo shows, act by act.
 
 use std::{
+    fmt,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
 };
@@ -45,15 +46,21 @@ impl Review {
     }
 }
 
-/// All acts and the verdict; whether it is a good one.
-pub fn play(stage: &mut Stage) -> Result<bool> {
+/// All acts, and what is to be said of them.
+pub fn play(stage: &mut Stage) -> Verdict {
     let mut review = Review::default();
+    if let Err(error) = acts(stage, &mut review) {
+        review.faults.push(format!("{error:#}"));
+    }
+    Verdict::on(stage, &review)
+}
+
+fn acts(stage: &mut Stage, review: &mut Review) -> Result<()> {
     add_vip(stage)?;
-    serve(stage, &mut review)?;
+    serve(stage, review)?;
     look(stage)?;
-    lose_a_real(stage, &mut review)?;
-    lose_the_daemon(stage, &mut review)?;
-    Ok(verdict(stage, &review))
+    lose_a_real(stage, review)?;
+    lose_the_daemon(stage, review)
 }
 
 fn add_vip(stage: &Stage) -> Result<()> {
@@ -88,7 +95,7 @@ fn serve(stage: &Stage, review: &mut Review) -> Result<()> {
     let returned = answers.frames()?.len();
     show_bytes(client, balancer, returned);
     review.expect(returned == 0, "answers passed through the balancer");
-    review.expect(balancer.tx_bytes < client.rx_bytes / 2, "the answers are not larger");
+    review.expect(entered(balancer) < client.rx_bytes / 2, "the answers are not larger");
     Ok(())
 }
 
@@ -115,13 +122,20 @@ fn show_bytes(client: Counters, balancer: Counters, returned: usize) {
          out of the balancer  {:>9} in {:>7} frames\n\
          to the client        {:>9} in {:>7} frames, past the balancer\n\
          frames from {VIP} at the balancer's port: {returned}",
-        mega(balancer.tx_bytes),
+        mega(entered(balancer)),
         balancer.tx_packets,
         mega(balancer.rx_bytes),
         balancer.rx_packets,
         mega(client.rx_bytes),
         client.rx_packets,
     ));
+}
+
+/// The bytes that entered the balancer. A veth counts what its peer's XDP program takes without the
+/// Ethernet header, and everything else with it.
+fn entered(port: Counters) -> u64 {
+    const ETHERNET: u64 = 14;
+    port.tx_bytes + port.tx_packets * ETHERNET
 }
 
 fn mega(bytes: u64) -> String {
@@ -177,24 +191,32 @@ fn lose_the_daemon(stage: &mut Stage, review: &mut Review) -> Result<()> {
     Ok(())
 }
 
-fn verdict(stage: &Stage, review: &Review) -> bool {
-    let Review { total, faults } = review;
-    let served = format!(
-        "{} of {} requests served by {} reals in {:.1} s",
-        total.served(),
-        total.made(),
-        total.reals(),
-        stage.began.elapsed().as_secs_f32()
-    );
-    if faults.is_empty() {
-        println!(
-            "\nVerdict: {served}, also while a real was away and while lbd was dead: the balancer \
-             works."
-        );
-    } else {
-        println!("\nVerdict: {served}; wrong: {}.", faults.join("; "));
+/// The last word.
+pub struct Verdict {
+    /// Whether all was as it should be.
+    pub good: bool,
+    text: String,
+}
+
+impl Verdict {
+    fn on(stage: &Stage, Review { total, faults }: &Review) -> Self {
+        let seconds = stage.began.elapsed().as_secs_f32();
+        let served = format!("{} of {} requests served", total.served(), total.made());
+        let served = format!("{served} by {} reals in {seconds:.1} s", total.reals());
+        let good = faults.is_empty();
+        let text = if good {
+            format!("{served}, also without one real and without lbd: the balancer works.")
+        } else {
+            format!("{served}, but: {}", faults.join("; "))
+        };
+        Self { good, text }
     }
-    faults.is_empty()
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verdict: {}", self.text)
+    }
 }
 
 /// An open connection for page after page.

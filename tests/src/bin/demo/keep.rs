@@ -24,15 +24,18 @@ pub fn play_and_stay(place: &Persist) -> Result<bool> {
     ensure!(!place.is_up()?, "the lab is up already; remove it with `{DOWN}`");
     keep_to_ourselves()?;
     let lab = Lab::persist(place, stage::LAB)?;
-    let outcome = Stage::set(lab).and_then(|mut stage| acts::play(&mut stage));
-    if !matches!(outcome, Ok(true)) {
+    let played = Stage::set(lab).map(|mut stage| acts::play(&mut stage));
+    if !matches!(&played, Ok(verdict) if verdict.good) {
         let log = fs::read_to_string(place.dir.join("lbd.log")).unwrap_or_default();
         eprintln!("--- lbd ---\n{log}-----------");
         eprintln!("The lab is left as it is; remove it with `{DOWN}`.");
-        return outcome;
     }
-    explain(place)?;
-    Ok(true)
+    let verdict = played?;
+    println!("\n{verdict}");
+    if verdict.good {
+        explain(place)?;
+    }
+    Ok(verdict.good)
 }
 
 /// What stays running does not inherit our terminal or pipe: whoever reads it to the end would
@@ -57,7 +60,7 @@ fn programs() -> Result<PathBuf> {
     if let Some(dir) = env::var_os("LB_BIN_DIR") {
         return Ok(dir.into());
     }
-    Ok(env::current_exe()?.parent().map(Path::to_owned).context("no directory")?)
+    env::current_exe()?.parent().map(Path::to_owned).context("no directory")
 }
 
 fn explain(place: &Persist) -> Result<()> {
@@ -68,7 +71,7 @@ fn explain(place: &Persist) -> Result<()> {
     let inside = |node: &str| format!("ip netns exec {}", place.netns(node));
     let (client, balancer, switch) = (inside("client"), inside("balancer"), inside("switch"));
 
-    step("Everything is left running. As root, a shell in each namespace:");
+    step("Everything is left running, and all below wants root. A shell in each namespace:");
     for node in ["client", "router", "switch", "balancer", "real1", "real2", "real3"] {
         show(&format!("{} bash", inside(node)));
     }
@@ -88,12 +91,9 @@ fn explain(place: &Persist) -> Result<()> {
     show(&format!("{lbctl} trace --src 198.51.100.7:40000 --dst {VIP}:80"));
     show(&format!("{lbctl} real disable web 10.0.0.12"));
     step("Kill lbd (pages are still served), and start it again:");
-    show(&format!(
-        "kill -9 $(ip netns pids {} | xargs ps -o pid= -C lbd)",
-        place.netns("balancer")
-    ));
+    show(&format!("pkill -9 -f '^[^ ]*/lbd --config {dir}/lb.toml$'"));
     show(&format!("{balancer} {lbd} --config {dir}/lb.toml 2>>{dir}/lbd.log &"));
-    step("Stop forwarding:");
+    step("Stop forwarding (till lbd is started again):");
     show(&format!("{lbctl} detach"));
     step("Remove it all:");
     show(DOWN);

@@ -68,13 +68,16 @@ fn run(options: &Options) -> Result<bool> {
     }
 }
 
-/// The whole demo; nothing of it is left but what it printed.
+/// The whole demo; nothing of it is left but what it printed. Where something went wrong, that
+/// includes the daemon's log.
 fn play(mut stage: Stage) -> Result<bool> {
-    let good = acts::play(&mut stage)?;
-    if good {
+    let verdict = acts::play(&mut stage);
+    if verdict.good {
         stage.forget_log()?;
     }
-    Ok(good)
+    drop(stage);
+    println!("\n{verdict}");
+    Ok(verdict.good)
 }
 
 /// Announces what is done next.
