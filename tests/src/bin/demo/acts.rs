@@ -50,7 +50,8 @@ impl Review {
 pub fn play(stage: &mut Stage) -> Verdict {
     let mut review = Review::default();
     if let Err(error) = acts(stage, &mut review) {
-        review.faults.push(format!("{error:#}"));
+        let text = format!("{error:#}");
+        review.faults.push(text.split_whitespace().collect::<Vec<_>>().join(" "));
     }
     Verdict::on(stage, &review)
 }
