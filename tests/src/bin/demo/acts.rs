@@ -1,15 +1,12 @@
 //! What the demo shows, act by act.
 
-use std::{
-    fmt,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-};
+use std::fmt;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::{Counters, Port, nginx::LARGE};
 
 use crate::{
+    connection::Connection,
     show,
     stage::{NAME, Stage, VIP},
     step,
@@ -157,6 +154,7 @@ fn lose_a_real(stage: &mut Stage, review: &mut Review) -> Result<()> {
         (stage.lab.real(AWAY).name().to_owned(), stage.lab.real(AWAY).address().to_string());
     step("Client opens 12 connections, and asks for a page on each");
     let connections = (0..12).map(|_| Connection::open(stage)).collect::<Result<Vec<_>>>()?;
+    show(&Tally::of(connections.len(), |number| Ok(connections[number].real.clone())).to_string());
     let mut others: Vec<_> =
         connections.into_iter().filter(|connection| connection.real != name).collect();
 
@@ -217,46 +215,5 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Verdict: {}", self.text)
-    }
-}
-
-/// An open connection for page after page.
-struct Connection {
-    stream: BufReader<TcpStream>,
-    /// Who is at the other end.
-    real: String,
-}
-
-impl Connection {
-    fn open(stage: &Stage) -> Result<Self> {
-        let stream = stage.lab.client().connect(SocketAddr::new(VIP, 80))?;
-        let mut new = Self { stream: BufReader::new(stream), real: String::new() };
-        new.real = new.page()?;
-        Ok(new)
-    }
-
-    /// Asks once more; the same real must answer.
-    fn ask(&mut self) -> Result<()> {
-        let answer = self.page()?;
-        ensure!(answer == self.real, "{answer} answered for {}", self.real);
-        Ok(())
-    }
-
-    fn page(&mut self) -> Result<String> {
-        write!(self.stream.get_mut(), "GET / HTTP/1.1\r\nHost: {VIP}\r\n\r\n")?;
-        let mut length = None;
-        loop {
-            let mut line = String::new();
-            ensure!(self.stream.read_line(&mut line)? > 0, "the connection ended");
-            if line == "\r\n" {
-                break;
-            }
-            if let Some(value) = line.strip_prefix("Content-Length: ") {
-                length = Some(value.trim_end().parse()?);
-            }
-        }
-        let mut page = vec![0; length.context("no length")?];
-        self.stream.read_exact(&mut page)?;
-        Ok(String::from_utf8(page)?.trim_end().to_owned())
     }
 }

@@ -2,6 +2,7 @@
 //! builds what it needs and runs it as root.
 
 mod acts;
+mod connection;
 mod echo;
 mod keep;
 mod stage;
