@@ -62,7 +62,7 @@ impl Rack {
 
     /// The machines and their servers, and no daemon.
     pub fn servers(reals: u8) -> Result<(Lab, Vec<Nginx>, Vec<UdpEcho>)> {
-        let lab = Lab::new(LabOptions { reals: reals })?;
+        let lab = Lab::new(LabOptions { reals })?;
         let vip = Self::vip();
         let (mut nginx, mut echoes) = (Vec::new(), Vec::new());
         for real in lab.reals() {
