@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
+    process::Stdio,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -43,6 +44,7 @@ impl Nginx {
             .arg(dir.join("nginx.conf"))
             .arg("-e")
             .arg(dir.join("error.log"));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(dir.join("stderr"))?);
         let mut nginx = Self { process: netns.spawn(command)?, dir };
         places.iter().try_for_each(|place| nginx.listens(netns, *place))?;

@@ -7,12 +7,18 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
-use nix::mount::umount;
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    errno::Errno,
+    mount::umount,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::{
     process::{self, Output},
     site::BPF,
+    wait,
 };
 
 /// Where a lab that stays is.
@@ -42,10 +48,18 @@ impl Persist {
         self.dir.join("pids")
     }
 
-    /// Removes all of it, or what there is of it. Kills only processes which the lab recorded and
-    /// which still are the recorded ones.
+    /// Whether there is anything of it.
+    pub fn is_up(&self) -> Result<bool> {
+        Ok(self.dir.exists() || !self.namespaces()?.is_empty())
+    }
+
+    /// Removes all of it, or what there is of it. Kills processes which the lab recorded and which
+    /// still are the recorded ones, and whatever else runs in its namespaces: programs that were
+    /// started there by hand.
     pub(crate) fn tear_down(&self) -> Result<()> {
+        self.ensure_outside()?;
         process::kill_recorded(&self.pids())?;
+        self.kill_inhabitants()?;
         let bpf = self.dir.join(BPF);
         if is_mounted(&bpf)? {
             umount(&bpf).with_context(|| format!("cannot unmount {}", bpf.display()))?;
@@ -59,6 +73,39 @@ impl Persist {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses to saw off the branch it sits on.
+    fn ensure_outside(&self) -> Result<()> {
+        let inside = self.inhabitants()?.contains(&Pid::this());
+        ensure!(!inside, "this runs in a namespace that is to be removed: leave it first");
+        Ok(())
+    }
+
+    fn kill_inhabitants(&self) -> Result<()> {
+        wait::until("the end of what runs in the lab", wait::PATIENCE, || {
+            let inhabitants = self.inhabitants()?;
+            for id in &inhabitants {
+                match kill(*id, Signal::SIGKILL) {
+                    Ok(()) | Err(Errno::ESRCH) => {}
+                    Err(error) => return Err(error).context(format!("cannot kill {id}")),
+                }
+            }
+            Ok(inhabitants.is_empty().then_some(()))
+        })
+    }
+
+    /// The processes in its namespaces.
+    fn inhabitants(&self) -> Result<Vec<Pid>> {
+        let mut all = Vec::new();
+        for name in self.namespaces()? {
+            let output =
+                Output::of(Command::new("ip").args(["netns", "pids", &name]))?.success()?;
+            for id in output.stdout.lines() {
+                all.push(Pid::from_raw(id.parse()?));
+            }
+        }
+        Ok(all)
     }
 
     fn namespaces(&self) -> Result<Vec<String>> {

@@ -58,6 +58,13 @@ impl Drop for UdpEcho {
     }
 }
 
+/// Is an echo at this address, in this namespace, until the process is killed.
+pub fn serve_at(place: SocketAddr, name: &str) -> Result<()> {
+    let socket = UdpSocket::bind(place).with_context(|| format!("cannot bind {place}"))?;
+    serve(&socket, name, &Shared::default());
+    Ok(())
+}
+
 fn serve(socket: &UdpSocket, name: &str, shared: &Shared) {
     let mut buffer = vec![0; 65_536];
     while !shared.stop.load(Ordering::Relaxed) {
