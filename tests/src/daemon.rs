@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 
@@ -136,6 +137,8 @@ fn launch(netns: &Netns, dir: &Path, config: &Path) -> Result<Process> {
     if std::env::var_os("RUST_LOG").is_none() {
         command.env("RUST_LOG", "debug,aya=info,aya_obj=info");
     }
+    // What stays running must not hold on to a pipe that somebody reads to its end.
+    command.stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(OpenOptions::new().create(true).append(true).open(log(dir))?);
     let mut process = netns.spawn(command)?;
     wait_until_ready(&mut process, &ready).with_context(|| {

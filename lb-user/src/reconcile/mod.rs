@@ -158,14 +158,15 @@ impl Reconciler {
         self.watcher.track(self.network.interface.index, self.network.on_link(&addresses));
     }
 
-    /// Whether the kernel has spoken about every real that may become usable.
+    /// Whether the kernel has spoken about the interface and every real that may become usable.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let vips = &self.config.model.vips;
-        vips.iter().flat_map(|vip| &vip.reals).all(|real| {
-            real.state != RealState::Active
-                || !matches!(self.reach(real), Reach::Unresolved | Reach::Inherited(_))
-        })
+        self.network.interface.mac.is_some()
+            && vips.iter().flat_map(|vip| &vip.reals).all(|real| {
+                real.state != RealState::Active
+                    || !matches!(self.reach(real), Reach::Unresolved | Reach::Inherited(_))
+            })
     }
 
     /// Attaches the program, or replaces the running one.

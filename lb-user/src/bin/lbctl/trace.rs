@@ -81,8 +81,10 @@ fn sentences(query: &TraceQuery, trace: &types::Trace) -> String {
         "drop" => "is dropped.".to_owned(),
         other => format!("ends as \"{other}\"."),
     };
-    let mut text =
-        format!("{proto} {} -> {} {fate}\n{}\n", query.src, query.dst, trace.explanation);
+    let mut text = format!("{proto} {} -> {} {fate}\n", query.src, query.dst);
+    if trace.verdict != "forward" {
+        text.push_str(&format!("{}\n", trace.explanation));
+    }
     if trace.predicted {
         text.push_str("This is a prediction: the loaded program was not asked.\n");
     }
@@ -156,7 +158,7 @@ mod tests {
         assert_eq!(
             sentences(&query(), &forwarded("current")),
             "tcp 198.51.100.7:40000 -> 192.0.2.10:80 goes to 10.0.0.11 (02:00:00:00:00:0b on eth0), \
-             VIP web, slot 17: it owns the slot.\nSteered to a real server.\n"
+             VIP web, slot 17: it owns the slot.\n"
         );
     }
 

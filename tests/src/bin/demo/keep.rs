@@ -2,12 +2,10 @@
 
 use std::{
     env, fs,
-    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use tests::{Lab, Persist};
 
 use crate::{
@@ -22,7 +20,6 @@ const DOWN: &str = "cargo xtask demo --down";
 /// The demo, and then how to look at what is left running.
 pub fn play_and_stay(place: &Persist) -> Result<bool> {
     ensure!(!place.is_up()?, "the lab is up already; remove it with `{DOWN}`");
-    keep_to_ourselves()?;
     let lab = Lab::persist(place, stage::LAB)?;
     let played = Stage::set(lab).map(|mut stage| acts::play(&mut stage));
     if !matches!(&played, Ok(verdict) if verdict.good) {
@@ -36,15 +33,6 @@ pub fn play_and_stay(place: &Persist) -> Result<bool> {
         explain(place)?;
     }
     Ok(verdict.good)
-}
-
-/// What stays running does not inherit our terminal or pipe: whoever reads it to the end would
-/// wait for ever.
-fn keep_to_ourselves() -> Result<()> {
-    let close = || FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC);
-    fcntl(std::io::stdin().as_fd(), close())?;
-    fcntl(std::io::stdout().as_fd(), close())?;
-    Ok(())
 }
 
 /// Removes what there is of it, be it nothing.
