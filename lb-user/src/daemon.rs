@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink},
     path::Path,
     time::Duration,
 };
@@ -20,13 +20,14 @@ use tokio::{
     io::unix::AsyncFd,
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
     announce::Addresses,
-    api::{request::Requests, server},
+    api::{client::config_link, request::Requests, server},
     config,
     dataplane::{Kernel, Loader, detach_all},
     model::{HashSeed, Model, Node},
@@ -36,6 +37,9 @@ use crate::{
 
 /// How long a start waits for the kernel to resolve the reals before it attaches.
 const SETTLE: Duration = Duration::from_millis(500);
+
+/// How long the end waits for answers to be taken.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How often everything is compared and repaired.
 const RESYNC: Duration = Duration::from_secs(10);
@@ -66,6 +70,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     let _lock = lock(&node)?;
     Kernel::check(&node.interfaces[0], &node.pin_dir).await?;
     let listeners = Listeners::bind(&node).await?;
+    leave_link(&config.path, &node.socket)?;
     let seed = hash_seed(&node)?;
     let loader = Loader {
         pin_dir: Some(node.pin_dir.clone()),
@@ -87,7 +92,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     log::info!("{}: XDP attached, {}", node.interfaces[0], mode.label());
 
     let (request_tx, request_rx) = mpsc::channel(QUEUE);
-    listeners.serve(Requests::new(request_tx));
+    let server = listeners.serve(Requests::new(request_tx));
     reconciler.announce_again().await;
     if reconciler.announce().await
         && let Some(probed) = probe_rx.recv().await
@@ -96,7 +101,11 @@ pub async fn run(config: Configuration) -> Result<()> {
     }
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling the service manager")?;
     let sources = Sources { network: network_rx, probes: probe_rx, requests: request_rx };
-    events(reconciler, sources).await
+    if events(reconciler, sources).await? == Next::Stop {
+        remove_socket(&node.socket);
+    }
+    server.finish().await;
+    Ok(())
 }
 
 /// Stops forwarding without a running daemon: detaches XDP, removes pins and announced addresses.
@@ -113,6 +122,7 @@ pub async fn detach(model: &Model) -> Result<()> {
             .await
             .context("removing announced addresses")?;
     }
+    remove_socket(&node.socket);
     Ok(())
 }
 
@@ -221,13 +231,32 @@ impl Listeners {
         Ok(Self { control, network })
     }
 
-    fn serve(self, requests: Requests) {
+    fn serve(self, requests: Requests) -> Server {
         if let Some(network) = self.network {
             let router = server::read_only(requests.clone());
             tokio::spawn(async move { axum::serve(network, router).await });
         }
+        let (stop, stopped) = oneshot::channel::<()>();
         let router = server::control(requests);
-        tokio::spawn(async move { axum::serve(self.control, router).await });
+        let serve = axum::serve(self.control, router)
+            .with_graceful_shutdown(async move { drop(stopped.await) });
+        Server { stop, task: tokio::spawn(async move { serve.await }) }
+    }
+}
+
+/// The running control server.
+struct Server {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    /// Ends it once the answers that are under way have left.
+    async fn finish(self) {
+        drop(self.stop);
+        if timeout(FAREWELL, self.task).await.is_err() {
+            log::warn!("a client of the control socket did not take its answer");
+        }
     }
 }
 
@@ -265,6 +294,23 @@ async fn wait_until(deadline: Option<Instant>) {
     }
 }
 
+/// Says where the configuration is, for `lbctl detach` once we are dead.
+fn leave_link(config: &Path, socket: &Path) -> Result<()> {
+    let link = config_link(socket);
+    drop(fs::remove_file(&link));
+    let config = fs::canonicalize(config)?;
+    symlink(config, &link).with_context(|| format!("{}", link.display()))
+}
+
+/// Removes the socket and the link beside it: nothing is left to be asked.
+fn remove_socket(socket: &Path) {
+    for path in [socket, &config_link(socket)] {
+        if let Err(error) = fs::remove_file(path) {
+            log::debug!("removing {}: {error}", path.display());
+        }
+    }
+}
+
 /// Where events come from.
 struct Sources {
     network: mpsc::Receiver<neighbour::Event>,
@@ -273,7 +319,7 @@ struct Sources {
 }
 
 /// One event after the other, until the end.
-async fn events(mut reconciler: Reconciler, mut sources: Sources) -> Result<()> {
+async fn events(mut reconciler: Reconciler, mut sources: Sources) -> Result<Next> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -301,11 +347,9 @@ async fn events(mut reconciler: Reconciler, mut sources: Sources) -> Result<()> 
             () = wait_until(deadline) => Event::Network,
         };
         if reconciler.handle(event).await == Next::Stop {
-            // Let the answer to the one who asked for it leave.
-            tokio::task::yield_now().await;
-            return Ok(());
+            return Ok(Next::Stop);
         }
     }
     log::info!("stopping; the datapath goes on forwarding (`lbctl detach` stops it)");
-    Ok(())
+    Ok(Next::Continue)
 }

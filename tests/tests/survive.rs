@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tests::{Daemon, Lab, Rack, nginx::LARGE, wait};
+use tests::{Daemon, Lab, Rack, daemon, nginx::LARGE, wait};
 
 /// Which real each of some flows would get.
 fn owners(daemon: &Daemon) -> Result<Vec<String>> {
@@ -158,13 +158,19 @@ fn detach_leaves_nothing() -> Result<()> {
 #[test]
 fn a_dead_daemons_datapath_can_be_detached_without_starting_one() -> Result<()> {
     let mut rack = Rack::new(1)?;
-    rack.daemon.kill9()?;
     let file = rack.daemon.config_file();
-    let file = file.to_str().context("a path")?;
-    tests::daemon::lbd(&rack.lab, &["--config", file, "--detach"])?.success()?;
-    assert!(!has_xdp(&rack.lab)?);
-    assert_eq!(pins(&rack.lab)?, Vec::<String>::new());
-    assert!(!rack.lab.balancer().ip("address show dev eth0")?.contains("192.0.2.10"));
+    let lbd = ["--config", file.to_str().context("a path")?, "--detach"];
+    for by_lbctl in [true, false] {
+        rack.daemon.kill9()?;
+        assert_eq!(rack.answers(3)?.len(), 1);
+        let detached =
+            if by_lbctl { rack.lab.lbctl(&["detach"])? } else { daemon::lbd(&rack.lab, &lbd)? };
+        detached.success()?;
+        assert!(!has_xdp(&rack.lab)?);
+        assert_eq!(pins(&rack.lab)?, Vec::<String>::new());
+        assert!(!rack.lab.balancer().ip("address show dev eth0")?.contains("192.0.2.10"));
+        rack.daemon.restart()?;
+    }
     Ok(())
 }
 

@@ -23,6 +23,15 @@ use crate::config::change::{NewReal, NewVip, RealPatch, VipPatch};
 /// Where the daemon listens unless its configuration says otherwise.
 pub const SOCKET: &str = "/run/lb/lbd.sock";
 
+/// Where the daemon behind a socket leaves a link to its configuration file, so that what it
+/// forwards can be detached when it is dead.
+#[must_use]
+pub fn config_link(socket: &Path) -> PathBuf {
+    let mut link = socket.as_os_str().to_owned();
+    link.push(".config");
+    link.into()
+}
+
 /// For a call that only reads.
 const READ_DEADLINE: Duration = Duration::from_secs(10);
 

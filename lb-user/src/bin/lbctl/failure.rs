@@ -28,6 +28,9 @@ pub enum Failure {
         /// What the system said.
         source: io::Error,
     },
+    /// What a dead daemon left cannot be detached.
+    #[error("lbd does not run, and `lbd --detach` failed: {0}")]
+    Detach(#[source] io::Error),
     /// The answer is there and cannot be shown.
     #[error("cannot write the answer: {0}; what was asked for is done")]
     Output(#[from] io::Error),
@@ -53,6 +56,7 @@ impl Failure {
                 UNREACHABLE
             }
             Self::File { .. } => INVALID,
+            Self::Detach(_) => REFUSED,
             // Whoever reads our output has read enough, as `head` does.
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => 0,
             Self::Output(_) => REFUSED,

@@ -99,6 +99,8 @@ enum Command {
 struct Session<'a> {
     client: Client,
     output: Output<'a>,
+    /// The link that the daemon leaves to its configuration.
+    left: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -129,7 +131,8 @@ fn run(
 
 fn execute(arguments: Arguments, stdout: &mut dyn Write) -> Result<(), Failure> {
     let client = Client::new(&arguments.socket)?;
-    let mut session = Session { client, output: Output::new(arguments.output, stdout) };
+    let output = Output::new(arguments.output, stdout);
+    let mut session = Session { client, output, left: client::config_link(&arguments.socket) };
     match arguments.command {
         Command::Vip(command) => command.run(&mut session),
         Command::Real(command) => command.run(&mut session),
