@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya_log::EbpfLogger;
+use caps::{CapSet, Capability, errors::CapsError};
 use nix::{
     fcntl::{Flock, FlockArg},
     net::if_::if_nametoindex,
@@ -99,6 +100,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     {
         reconciler.handle(Event::Probed(probed)).await;
     }
+    drop_capabilities().context("giving up capabilities")?;
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling the service manager")?;
     let sources = Sources { network: network_rx, probes: probe_rx, requests: request_rx };
     if events(reconciler, sources).await? == Next::Stop {
@@ -117,11 +119,9 @@ pub async fn detach(model: &Model) -> Result<()> {
     let node = &model.node;
     let _lock = lock(node)?;
     detach_all(&node.pin_dir)?;
-    if let Ok(interface) = if_nametoindex(node.interfaces[0].as_str()) {
-        remove_remembered(Addresses::connect()?, interface, &node.state_dir)
-            .await
-            .context("removing announced addresses")?;
-    }
+    remove_remembered(Addresses::connect()?, &node.state_dir)
+        .await
+        .context("removing announced addresses")?;
     remove_socket(&node.socket);
     Ok(())
 }
@@ -292,6 +292,17 @@ async fn wait_until(deadline: Option<Instant>) {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
     }
+}
+
+/// Keeps what the rest of the daemon's life needs (maps and links; addresses and neighbours; ARP)
+/// and gives up everything else that root may do.
+fn drop_capabilities() -> Result<(), CapsError> {
+    let needed = [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW].into();
+    let had = caps::read(None, CapSet::Permitted)?;
+    let kept = had.intersection(&needed).copied().collect();
+    caps::clear(None, CapSet::Inheritable)?;
+    caps::set(None, CapSet::Effective, &kept)?;
+    caps::set(None, CapSet::Permitted, &kept)
 }
 
 /// Says where the configuration is, for `lbctl detach` once we are dead.

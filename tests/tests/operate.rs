@@ -256,3 +256,18 @@ fn the_network_listener_only_reads() -> Result<()> {
     assert_eq!(rack.answers(3)?.len(), 1);
     Ok(())
 }
+
+#[test]
+fn the_daemon_keeps_only_the_capabilities_that_it_needs() -> Result<()> {
+    let mut rack = Rack::new(1)?;
+    let status = fs::read_to_string(format!("/proc/{}/status", rack.daemon.process().id()))?;
+    // CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF (include/uapi/linux/capability.h).
+    let needed = 1u64 << 12 | 1 << 13 | 1 << 39;
+    for set in ["CapEff:", "CapPrm:"] {
+        let kept = status.lines().find_map(|line| line.strip_prefix(set)).context("a set")?;
+        assert_eq!(u64::from_str_radix(kept.trim(), 16)?, needed, "{set}");
+    }
+    rack.lbctl(&["vip", "add", "b", "--address", "192.0.2.11", "--port", "tcp/80"])?;
+    rack.lbctl(&["detach"])?;
+    Ok(())
+}

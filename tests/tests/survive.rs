@@ -175,6 +175,23 @@ fn a_dead_daemons_datapath_can_be_detached_without_starting_one() -> Result<()> 
 }
 
 #[test]
+fn another_interface_takes_over_what_the_former_one_had() -> Result<()> {
+    let mut rack = Rack::new(1)?;
+    let balancer = rack.lab.balancer().clone();
+    balancer
+        .ip_batch("link add eth1 type veth peer name eth2\nlink set eth1 up\nlink set eth2 up\n")?;
+    rack.daemon.terminate()?;
+    let file = rack.daemon.config_file();
+    fs::write(&file, fs::read_to_string(&file)?.replace("eth0", "eth1"))?;
+    rack.daemon.restart()?;
+    assert!(!has_xdp(&rack.lab)?, "eth0 is left");
+    assert!(!balancer.ip("address show dev eth0")?.contains("192.0.2.10"));
+    assert!(balancer.ip("-d link show dev eth1")?.contains("name lb "));
+    assert_eq!(rack.status()?["vips"][0]["reals"][0]["health"], "down");
+    Ok(())
+}
+
+#[test]
 fn a_hundred_vips_of_ten_reals_are_forwarding_when_the_daemon_says_so() -> Result<()> {
     let (lab, nginx, echoes) = Rack::servers(1)?;
     let mut config = lab.config("");

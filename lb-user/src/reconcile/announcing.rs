@@ -8,7 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Probed, Reconciler};
+use nix::net::if_::if_nametoindex;
+
+use super::{Probed, Reconciler, network::Interface};
 use crate::{
     announce::{self, Addresses, Conflict, Found, PATIENCE},
     api::{
@@ -23,7 +25,8 @@ use crate::{
 pub struct Announcing {
     addresses: Addresses,
     file: PathBuf,
-    assigned: BTreeSet<IpAddr>,
+    /// What was assigned, and to the interface of which name.
+    assigned: BTreeMap<IpAddr, String>,
     conflicts: BTreeMap<IpAddr, Mac>,
 }
 
@@ -34,20 +37,20 @@ impl Announcing {
     ///
     /// When the file cannot be read.
     pub fn new(addresses: Addresses, state_dir: &Path) -> io::Result<Self> {
-        let file = Self::file(state_dir);
+        let file = state_dir.join("announced");
         let assigned = Self::remembered(&file)?;
         Ok(Self { addresses, file, assigned, conflicts: BTreeMap::new() })
     }
 
-    fn file(state_dir: &Path) -> PathBuf {
-        state_dir.join("announced")
-    }
-
-    /// One address a line.
-    fn remembered(file: &Path) -> io::Result<BTreeSet<IpAddr>> {
+    /// An address and its interface a line.
+    fn remembered(file: &Path) -> io::Result<BTreeMap<IpAddr, String>> {
+        let line = |line: &str| {
+            let (address, interface) = line.split_once(' ')?;
+            Some((address.parse().ok()?, interface.to_owned()))
+        };
         match fs::read_to_string(file) {
-            Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Ok(text) => Ok(text.lines().filter_map(line).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
             Err(error) => Err(error),
         }
     }
@@ -55,7 +58,8 @@ impl Announcing {
     fn remember(&self) -> io::Result<()> {
         // `store` replaces files; the first one is empty.
         fs::OpenOptions::new().create(true).append(true).open(&self.file)?;
-        let text: String = self.assigned.iter().map(|address| format!("{address}\n")).collect();
+        let line = |(address, interface): (&IpAddr, &String)| format!("{address} {interface}\n");
+        let text: String = self.assigned.iter().map(line).collect();
         store::replace(&self.file, &text).map_err(io::Error::other)
     }
 
@@ -67,30 +71,33 @@ impl Announcing {
 
     /// Assigns an address, remembered first: a crash in between leaves no orphan. One that is there
     /// already is the operator's.
-    async fn assign(&mut self, interface: u32, address: IpAddr) -> io::Result<()> {
-        let new = self.assigned.insert(address);
+    async fn assign(&mut self, interface: &Interface, address: IpAddr) -> io::Result<()> {
+        let new = self.assigned.insert(address, interface.name.clone()).is_none();
         if new {
             self.remember()?;
         }
-        let found = self.addresses.assign(interface, address).await.map_err(io::Error::other)?;
-        if new && found == Found::Present {
+        let found = self.addresses.assign(interface.index, address).await;
+        if new && found.map_err(io::Error::other)? == Found::Present {
             self.assigned.remove(&address);
             self.remember()?;
         }
         Ok(())
     }
 
-    /// Removes an address that was assigned.
-    async fn remove(&mut self, interface: u32, address: IpAddr) -> io::Result<()> {
-        self.addresses.remove(interface, address).await.map_err(io::Error::other)?;
+    /// Removes an address that was assigned, unless its interface took it along.
+    async fn remove(&mut self, address: IpAddr) -> io::Result<()> {
+        let interface = self.assigned.get(&address).map(String::as_str);
+        if let Some(index) = interface.and_then(|name| if_nametoindex(name).ok()) {
+            self.addresses.remove(index, address).await.map_err(io::Error::other)?;
+        }
         self.assigned.remove(&address);
         self.remember()
     }
 
     /// Removes everything that was assigned.
-    pub(super) async fn remove_all(&mut self, interface: u32) -> io::Result<()> {
-        for address in self.assigned.clone() {
-            self.remove(interface, address).await?;
+    pub(super) async fn remove_all(&mut self) -> io::Result<()> {
+        for address in self.assigned.clone().into_keys() {
+            self.remove(address).await?;
         }
         Ok(())
     }
@@ -101,12 +108,8 @@ impl Announcing {
 /// # Errors
 ///
 /// When the record cannot be read or an address not be removed.
-pub async fn remove_remembered(
-    addresses: Addresses,
-    interface: u32,
-    state_dir: &Path,
-) -> io::Result<()> {
-    Announcing::new(addresses, state_dir)?.remove_all(interface).await
+pub async fn remove_remembered(addresses: Addresses, state_dir: &Path) -> io::Result<()> {
+    Announcing::new(addresses, state_dir)?.remove_all().await
 }
 
 /// The addresses that the daemon shall announce.
@@ -121,12 +124,19 @@ impl Reconciler {
     pub async fn announce(&mut self) -> bool {
         let wanted = announced(&self.config.model);
         self.announcing.conflicts.retain(|address, _| wanted.contains(address));
-        let given_up: Vec<IpAddr> = self.announcing.assigned.difference(&wanted).copied().collect();
+        let here = &self.network.interface.name;
+        let stays = |address, on: &String| wanted.contains(address) && on == here;
+        let assigned = self.announcing.assigned.iter();
+        let given_up: Vec<IpAddr> = assigned
+            .filter(|(address, on)| !stays(address, on))
+            .map(|(address, _)| *address)
+            .collect();
         for address in given_up {
-            match self.announcing.remove(self.network.interface.index, address).await {
-                Ok(()) => log::info!("{address} is no longer announced"),
+            match self.announcing.remove(address).await {
+                Ok(()) => log::info!("{address} is no longer announced here"),
                 Err(error) => log::error!("removing {address}: {error}"),
             }
+            self.network.local.remove(&address);
         }
         let missing: Vec<IpAddr> = wanted.difference(&self.network.local).copied().collect();
         let probing = !missing.is_empty();
@@ -196,7 +206,7 @@ impl Reconciler {
             if self.announcing.conflicts.contains_key(&address) {
                 continue;
             }
-            match self.announcing.assign(self.network.interface.index, address).await {
+            match self.announcing.assign(&self.network.interface, address).await {
                 Ok(()) => assigned.push(address),
                 Err(error) => log::error!("assigning {address}: {error}"),
             }

@@ -140,7 +140,7 @@ impl Reconciler {
         let node = &self.config.model.node;
         dataplane::detach_all(&node.pin_dir).map_err(|error| Refusal::failed(error.to_string()))?;
         self.announcing
-            .remove_all(self.network.interface.index)
+            .remove_all()
             .await
             .map_err(|error| Refusal::failed(format!("removing addresses: {error}")))?;
         let message = format!("detached from {}; lbd stops", self.network.interface.name);

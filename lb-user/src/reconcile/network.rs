@@ -125,12 +125,14 @@ impl Network {
     /// asked about.
     pub(super) async fn find_routes(&mut self, watcher: &Watcher, addresses: &BTreeSet<IpAddr>) {
         for address in addresses {
-            if self.reach.contains_key(address) {
-                continue;
-            }
+            let unasked = match self.reach.get(address) {
+                None => Reach::Unresolved,
+                Some(inherited @ Reach::Inherited(_)) => *inherited,
+                Some(_) => continue,
+            };
             let reach = match watcher.route(*address).await {
                 Ok(route) if route.interface != self.interface.index => Reach::NoRoute,
-                Ok(route) => route.gateway.map_or(Reach::Unresolved, Reach::Behind),
+                Ok(route) => route.gateway.map_or(unasked, Reach::Behind),
                 Err(_) => Reach::NoRoute,
             };
             self.reach.insert(*address, reach);
