@@ -7,7 +7,7 @@
 use core::marker::PhantomData;
 
 use lb_common::Outcome;
-use network_types::{ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
+use network_types::{icmp::Icmpv4Hdr, ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
 /// A frame in memory that may be read and written for `'a`.
 pub struct Packet<'a> {
@@ -35,8 +35,22 @@ pub struct Ethernet {
     pub ether_type: [u8; 2],
 }
 
+/// What TCP and UDP headers begin with, and all of them that an ICMP error must quote (RFC 792).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PortPair {
+    /// Where it comes from, in wire order.
+    pub source: [u8; 2],
+    /// Where it goes, in wire order.
+    pub destination: [u8; 2],
+}
+
 // SAFETY: byte arrays only.
 unsafe impl Header for Ethernet {}
+// SAFETY: byte arrays only.
+unsafe impl Header for PortPair {}
+// SAFETY: bytes and byte arrays only.
+unsafe impl Header for Icmpv4Hdr {}
 // SAFETY: byte arrays only.
 unsafe impl Header for Ipv4Hdr {}
 // SAFETY: byte arrays and a bitfield over a byte array.
@@ -102,15 +116,6 @@ impl<'a> Packet<'a> {
         let header = self.bounded::<T>(offset)?;
         // SAFETY: as in `header`; `&mut self` keeps everyone else away.
         Ok(unsafe { &mut *header })
-    }
-
-    /// Whether the frame holds `length` bytes from `offset` on.
-    ///
-    /// For lengths that come from the packet: bound by a mask, as the verifier asks.
-    #[inline(always)]
-    #[must_use]
-    pub fn holds(&self, offset: usize, length: usize) -> bool {
-        self.start.wrapping_add(offset + length) <= self.end
     }
 
     #[inline(always)]

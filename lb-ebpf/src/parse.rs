@@ -3,14 +3,16 @@
 use lb_common::Outcome;
 use network_types::{
     eth::EtherType,
+    icmp::Icmpv4Hdr,
     ip::{IpProto, Ipv4Hdr},
     tcp::TcpHdr,
     udp::UdpHdr,
 };
 
-use crate::packet::{Ethernet, Packet, mac_bits, word16, word32};
+use crate::packet::{Ethernet, Packet, PortPair, mac_bits, word16, word32};
 
-/// An IPv4 datagram on its way somewhere. Addresses in wire order.
+/// An IPv4 datagram on its way somewhere, or the flow that an ICMP error is about. Addresses in wire
+/// order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram {
     /// The client's address.
@@ -51,6 +53,12 @@ pub struct Ports {
 /// (RFC 791, section 3.1).
 const FRAGMENT: u16 = 0x3fff;
 
+/// The bits of a fragment field that are set in all fragments but the first.
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// Unreachable, time exceeded and parameter problem (RFC 792).
+const ICMP_ERRORS: [u8; 3] = [3, 11, 12];
+
 const IP: usize = size_of::<Ethernet>();
 
 /// Reads a frame that is addressed to the interface with the MAC address `own`.
@@ -82,16 +90,48 @@ fn ipv4(packet: &Packet) -> Result<Datagram, Outcome> {
     if IP + total > packet.len() as usize {
         return Err(Outcome::Truncated);
     }
-    let transport = if u16::from_be_bytes(ip.frags) & FRAGMENT != 0 {
-        Transport::Fragment
-    } else {
-        transport(packet, ip.proto, IP + header, total - header)
-    };
-    Ok(Datagram {
-        source: word32(&ip.src_addr),
-        destination: word32(&ip.dst_addr),
+    let (offset, length) = (IP + header, total - header);
+    let destination = word32(&ip.dst_addr);
+    let whole = u16::from_be_bytes(ip.frags) & FRAGMENT == 0;
+    if whole
+        && ip.proto == IpProto::Icmp as u8
+        && let Some(quoted) = quoted_flow(packet, offset, length, destination)
+    {
+        return Ok(quoted);
+    }
+    let transport =
+        if whole { transport(packet, ip.proto, offset, length) } else { Transport::Fragment };
+    Ok(Datagram { source: word32(&ip.src_addr), destination, protocol: ip.proto, transport })
+}
+
+/// The flow that an ICMP error is about, as the client's packets have it: the error quotes a packet
+/// that a real has sent from the VIP `sender`, and belongs to whoever owns that flow. It is how a
+/// real learns of a smaller path MTU (RFC 1191).
+#[inline(always)]
+fn quoted_flow(packet: &Packet, offset: usize, length: usize, sender: u32) -> Option<Datagram> {
+    let icmp: &Icmpv4Hdr = packet.header(offset).ok()?;
+    if !ICMP_ERRORS.contains(&icmp.type_) {
+        return None;
+    }
+    let quote = offset + Icmpv4Hdr::LEN;
+    let ip: &Ipv4Hdr = packet.header(quote).ok()?;
+    let header = usize::from(ip.vihl & 0xf) * 4;
+    let has_ports = ip.proto == IpProto::Tcp as u8 || ip.proto == IpProto::Udp as u8;
+    let is_first = u16::from_be_bytes(ip.frags) & FRAGMENT_OFFSET == 0;
+    let needed = Icmpv4Hdr::LEN + header + size_of::<PortPair>();
+    if ip.vihl >> 4 != 4 || header < Ipv4Hdr::LEN || length < needed || !has_ports || !is_first {
+        return None;
+    }
+    // An error about a packet of somebody else says nothing about the VIP's flows.
+    if word32(&ip.src_addr) != sender {
+        return None;
+    }
+    let pair: &PortPair = packet.header(quote + header).ok()?;
+    Some(Datagram {
+        source: word32(&ip.dst_addr),
+        destination: sender,
         protocol: ip.proto,
-        transport,
+        transport: Transport::Ports(ports(&pair.destination, &pair.source, false)),
     })
 }
 

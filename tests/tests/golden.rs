@@ -85,6 +85,7 @@ fn table() -> Vec<Row> {
     let mut rows = Vec::new();
     rows.extend(served());
     rows.extend(not_ours());
+    rows.extend(errors());
     rows.extend(broken());
     rows.extend(truncated());
     rows
@@ -151,6 +152,46 @@ fn not_ours() -> Vec<Row> {
         row("ICMP to the own address", ip(ALL_TCP).icmp(8, 0).build(), VipLocal),
         row("a VIP without a usable real", tcp(EMPTY, 80), NoReal),
         row("a real that nobody has resolved", tcp(UNWRITTEN, 80), Unresolved),
+    ]
+}
+
+/// What a router says of a packet that a real sent from a VIP.
+fn errors() -> Vec<Row> {
+    let quote = |from| to_balancer().ipv4(from, CLIENT);
+    let answer = quote(WEB).tcp(80, 40_000).packet();
+    let says = |kind, code, quoted: &[u8]| {
+        to_balancer().ipv4(CLIENT, WEB).icmp(kind, code).payload(quoted).build()
+    };
+    let about = |quoted: &[u8]| says(3, 4, quoted);
+    let udp = quote(WEB).udp(53, 5353).packet();
+    let options = quote(WEB).options(&[1; 8]).tcp(80, 40_000).packet();
+    let unserved = quote(WEB).tcp(81, 40_000).packet();
+    let strangers = quote(NO_VIP).tcp(80, 40_000).packet();
+    let later = quote(WEB).fragment(8, true).tcp(80, 40_000).packet();
+    let first = quote(WEB).fragment(0, true).tcp(80, 40_000).packet();
+    use Outcome::{Forwarded, NoService, NotVip};
+    vec![
+        row("fragmentation needed", about(&answer), Forwarded),
+        row("host unreachable", says(3, 1, &answer), Forwarded),
+        row("time exceeded", says(11, 0, &answer), Forwarded),
+        row("a parameter problem", says(12, 0, &answer), Forwarded),
+        row("an error about a datagram", about(&udp), Forwarded),
+        row("a quote with IP options", about(&options), Forwarded),
+        row("a quote of a first fragment", about(&first), Forwarded),
+        row("the least that must be quoted", about(&answer[..28]), Forwarded),
+        row("just the ports", about(&answer[..24]), Forwarded),
+        row("a quote without both ports", about(&answer[..23]), NoService),
+        row("a quote that ends in its IP header", about(&answer[..19]), NoService),
+        row("no quote at all", about(&[]), NoService),
+        row("a quote of a later fragment", about(&later), NoService),
+        row("a quote of a port nobody serves", about(&unserved), NoService),
+        row("a quote of somebody else's packet", about(&strangers), NoService),
+        row("a redirect", says(5, 1, &answer), NoService),
+        row(
+            "an error to an address that is no VIP",
+            to_balancer().ipv4(CLIENT, NO_VIP).icmp(3, 4).payload(&strangers).build(),
+            NotVip,
+        ),
     ]
 }
 
@@ -337,6 +378,19 @@ fn both_engines_steer_a_thousand_flows_alike() {
         let mut host = frame.clone();
         assert!(memory.process(&mut host).is_ok());
         assert_eq!(kernel.process(&frame).expect("a test run").1, host);
+    }
+}
+
+#[test]
+fn an_error_goes_to_the_real_that_owns_the_flow_it_quotes() {
+    let (memory, mut kernel, _) = engines();
+    for port in 1..500 {
+        let mut packet = to_balancer().ipv4(CLIENT, WEB).tcp(port, 80).build();
+        assert!(memory.process(&mut packet).is_ok());
+        let quote = to_balancer().ipv4(WEB, CLIENT).tcp(80, port).packet();
+        let router = Ipv4Addr::new(198, 51, 100, 1);
+        let error = to_balancer().ipv4(router, WEB).icmp(3, 4).payload(&quote).build();
+        assert_eq!(kernel.process(&error).expect("a test run").1[..12], packet[..12]);
     }
 }
 

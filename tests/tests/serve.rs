@@ -133,6 +133,28 @@ fn gratuitous(mac: [u8; 6], address: [u8; 4]) -> Vec<u8> {
 }
 
 #[test]
+fn a_path_with_a_smaller_mtu_is_found_out_by_the_real_that_needs_to_know() -> Result<()> {
+    let rack = Rack::new(3)?;
+    // The client still says that it takes 1460 bytes a segment; the router cannot pass them on.
+    rack.lab.router().ip("link set dev wan mtu 1280")?;
+    let words = ["-o", "json", "trace", "--dst", "192.0.2.10:80", "--src", "198.51.100.2:41000"];
+    let owner = rack.lbctl(&words)?.json()?["real"].as_str().unwrap_or_default().to_owned();
+    let mut told = Vec::new();
+    for real in rack.lab.reals() {
+        let errors =
+            rack.lab.real_port(real).capture("outbound and icmp[icmptype] == icmp-unreach")?;
+        told.push((real.address().to_string(), errors));
+    }
+    let words = ["-o", "/dev/null", "-w", "%{size_download}", "--local-port", "41000"];
+    let size = rack.lab.client().curl("http://192.0.2.10/large", &words)?.success()?.stdout;
+    assert_eq!(size.trim().parse::<u64>()?, tests::nginx::LARGE);
+    for (real, errors) in &mut told {
+        assert_eq!(errors.count()? > 0, *real == owner, "{real}, owner {owner}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_weight_is_the_share_of_new_flows() -> Result<()> {
     let rack = Rack::new(2)?;
     rack.lbctl(&["real", "set", "web", "10.0.0.11", "--weight", "3"])?;
