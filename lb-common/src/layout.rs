@@ -332,6 +332,33 @@ pub struct Counters {
 }
 shared!(Counters, size = 32);
 
+/// What one CPU may still answer: a token bucket.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// When it was filled last, in nanoseconds of the monotonic clock.
+    pub filled: u64,
+    /// What it holds, in nanoseconds of time at [`limits::ECHOES`] a second.
+    pub credit: u64,
+}
+shared!(Bucket, size = 16);
+
+impl Bucket {
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Takes the credit for one answer, if there is as much at this time.
+    #[inline(always)]
+    pub fn take(&mut self, now: u64) -> bool {
+        const COST: u64 = Bucket::SECOND / limits::ECHOES;
+        let credit = self.credit.saturating_add(now.wrapping_sub(self.filled));
+        let credit = if credit > Self::SECOND { Self::SECOND } else { credit };
+        let enough = credit >= COST;
+        self.filled = now;
+        self.credit = if enough { credit - COST } else { credit };
+        enough
+    }
+}
+
 /// By which rule a flow's real was chosen.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -375,6 +402,18 @@ mod tests {
         assert_eq!(word.port(), 15);
         assert_eq!(word.mac_bits(), PortWord::new(mac).mac_bits());
         assert_eq!(mac_bits(mac).to_le_bytes()[..6], mac);
+    }
+
+    #[test]
+    fn a_bucket_gives_a_second_of_credit_at_once_and_then_what_time_brings() {
+        let mut bucket = Bucket::default();
+        let start = 1 << 40;
+        let given =
+            |bucket: &mut Bucket, now| (0..5000).filter(|_| bucket.take(now)).count() as u64;
+        assert_eq!(given(&mut bucket, start), limits::ECHOES);
+        assert_eq!(given(&mut bucket, start), 0);
+        assert_eq!(given(&mut bucket, start + Bucket::SECOND / 2), limits::ECHOES / 2);
+        assert_eq!(given(&mut bucket, start + 100 * Bucket::SECOND), limits::ECHOES);
     }
 
     #[test]

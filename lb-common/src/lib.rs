@@ -9,7 +9,7 @@ pub mod limits;
 pub mod outcome;
 
 pub use layout::{
-    Counters, Entry, LAYOUT, Member, PortWord, RealWord, Seed, Slot, SlotBlock, TableWord,
+    Bucket, Counters, Entry, LAYOUT, Member, PortWord, RealWord, Seed, Slot, SlotBlock, TableWord,
     TraceRecord,
 };
 pub use outcome::{Action, Outcome};

@@ -39,6 +39,9 @@ pub const PORTS: u32 = 16;
 /// Counters of outcomes: with room for more kinds, so that a new one does not change the layout.
 pub const OUTCOMES: u32 = 64;
 
+/// Pings that each CPU answers a second, and in one burst.
+pub const ECHOES: u64 = 1000;
+
 /// The highest weight of a real server.
 pub const WEIGHT_MAX: u16 = 256;
 

@@ -49,6 +49,8 @@ macro_rules! outcomes {
     };
 }
 
+// New ones go to the end: an outcome's index is the place of its counter in a map that outlives the
+// daemon.
 outcomes! {
     /// Steered to a real server.
     Forwarded = "forwarded" => Transmit,
@@ -68,6 +70,10 @@ outcomes! {
     Malformed = "malformed" => Drop,
     /// A fragment of a datagram to a VIP.
     Fragment = "fragment" => Drop,
+    /// A ping of a VIP, answered.
+    EchoAnswered = "echo_answered" => Transmit,
+    /// A ping of a VIP beyond the rate at which they are answered.
+    EchoLimited = "echo_limited" => Drop,
     /// No real server of the VIP is usable.
     NoReal = "no_real" => Drop,
     /// The ring names a real server whose MAC address was never written.

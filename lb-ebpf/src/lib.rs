@@ -20,6 +20,8 @@ pub mod flow;
 
 pub mod forward;
 
+pub mod echo;
+
 pub mod count;
 
 use lb_common::{Outcome, layout::Rule};
@@ -47,14 +49,17 @@ pub struct Forward {
 ///
 /// # Errors
 ///
-/// How the frame ended if it was not forwarded; it is untouched then.
+/// How the frame ended if it was not forwarded; it is untouched then, but for an answered ping.
 #[inline(always)]
 pub fn process(
     packet: &mut Packet,
     tables: &impl Tables,
     counters: &impl Count,
 ) -> Result<Forward, Outcome> {
-    let verdict = steer(packet, tables);
+    let mut verdict = steer(packet, tables);
+    if verdict == Err(Outcome::EchoAnswered) {
+        verdict = Err(echo::answer(packet, tables));
+    }
     count::frame(counters, &verdict, packet.len());
     verdict
 }

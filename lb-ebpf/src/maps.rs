@@ -2,11 +2,12 @@
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
+    helpers::bpf_ktime_get_ns,
     macros::map,
     maps::{Array, PerCpuArray},
 };
 use lb_common::{
-    Counters, Entry, LAYOUT, Outcome, PortWord, RealWord, Seed, Slot, SlotBlock, TableWord,
+    Bucket, Counters, Entry, LAYOUT, Outcome, PortWord, RealWord, Seed, Slot, SlotBlock, TableWord,
     TraceRecord, limits,
 };
 
@@ -37,6 +38,10 @@ static STEERED: PerCpuArray<Counters> = PerCpuArray::with_max_entries(limits::RE
 static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(limits::OUTCOMES, 0);
 #[map]
 static TRACE: Array<TraceRecord> = Array::with_max_entries(1, MAPPED);
+
+/// Not pinned: a new program starts with a full bucket.
+#[map]
+static ECHO: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(1, 0);
 
 /// Set by the loader; constants for the verifier.
 #[unsafe(no_mangle)]
@@ -116,6 +121,17 @@ impl Tables for Maps {
     #[inline(always)]
     fn real(&self, place: u32) -> RealWord {
         RealWord(word(&REALS, place))
+    }
+
+    #[inline(always)]
+    fn may_echo(&self) -> bool {
+        let Some(bucket) = ECHO.get_ptr_mut(0) else {
+            return false;
+        };
+        // SAFETY: a helper without preconditions.
+        let now = unsafe { bpf_ktime_get_ns() };
+        // SAFETY: this CPU's value; nothing else on this CPU takes from it while the program runs.
+        unsafe { &mut *bucket }.take(now)
     }
 }
 

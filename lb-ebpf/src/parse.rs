@@ -3,7 +3,7 @@
 use lb_common::Outcome;
 use network_types::{
     eth::EtherType,
-    icmp::Icmpv4Hdr,
+    icmp::{Icmpv4Hdr, Icmpv4Type},
     ip::{IpProto, Ipv4Hdr},
     tcp::TcpHdr,
     udp::UdpHdr,
@@ -30,6 +30,8 @@ pub struct Datagram {
 pub enum Transport {
     /// TCP or UDP.
     Ports(Ports),
+    /// A ping (ICMP echo request) in an IP header without options.
+    Echo,
     /// A protocol that is not looked into.
     Opaque,
     /// A fragment: ports are in the first one only, and it alone cannot steer the others.
@@ -59,7 +61,8 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 /// Unreachable, time exceeded and parameter problem (RFC 792).
 const ICMP_ERRORS: [u8; 3] = [3, 11, 12];
 
-const IP: usize = size_of::<Ethernet>();
+/// Where the IP header is.
+pub(crate) const IP: usize = size_of::<Ethernet>();
 
 /// Reads a frame that is addressed to the interface with the MAC address `own`.
 ///
@@ -99,9 +102,25 @@ fn ipv4(packet: &Packet) -> Result<Datagram, Outcome> {
     {
         return Ok(quoted);
     }
-    let transport =
-        if whole { transport(packet, ip.proto, offset, length) } else { Transport::Fragment };
+    let transport = if !whole {
+        Transport::Fragment
+    } else if is_echo(packet, ip.proto, header, length) {
+        Transport::Echo
+    } else {
+        transport(packet, ip.proto, offset, length)
+    };
     Ok(Datagram { source: word32(&ip.src_addr), destination, protocol: ip.proto, transport })
+}
+
+#[inline(always)]
+fn is_echo(packet: &Packet, protocol: u8, ip_header: usize, length: usize) -> bool {
+    if protocol != IpProto::Icmp as u8 || ip_header != Ipv4Hdr::LEN || length < Icmpv4Hdr::LEN {
+        return false;
+    }
+    let Ok(icmp) = packet.header::<Icmpv4Hdr>(IP + Ipv4Hdr::LEN) else {
+        return false;
+    };
+    icmp.type_ == Icmpv4Type::Echo as u8 && icmp.code == 0
 }
 
 /// The flow that an ICMP error is about, as the client's packets have it: the error quotes a packet

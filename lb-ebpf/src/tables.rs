@@ -21,6 +21,8 @@ pub trait Tables {
     fn slot(&self, index: u32) -> Slot;
     /// The real at this place; nobody outside of the array.
     fn real(&self, place: u32) -> RealWord;
+    /// Whether one more ping may be answered now.
+    fn may_echo(&self) -> bool;
 }
 
 /// Where the datapath counts.

@@ -155,6 +155,17 @@ fn a_path_with_a_smaller_mtu_is_found_out_by_the_real_that_needs_to_know() -> Re
 }
 
 #[test]
+fn a_ping_of_the_vip_is_answered_whoever_has_the_address() -> Result<()> {
+    let rack = Rack::new(1)?;
+    let mut command = rack.lab.client().netns().command("ping");
+    command.args(["-c", "3", "-i", "0.05", "-s", "1000", "-W", "5", "192.0.2.10"]);
+    let ping = tests::Output::of(&mut command)?.success()?;
+    assert!(ping.stdout.contains("3 received"), "{}", ping.stdout);
+    assert_eq!(rack.status()?["outcomes"]["echo_answered"], 3);
+    Ok(())
+}
+
+#[test]
 fn a_weight_is_the_share_of_new_flows() -> Result<()> {
     let rack = Rack::new(2)?;
     rack.lbctl(&["real", "set", "web", "10.0.0.11", "--weight", "3"])?;

@@ -52,6 +52,7 @@ const PACKAGES: &[Package] = &[
     package("ethtool", Sign::Program("ethtool"), Scope::Test, "turns off what veth only pretends"),
     package("nginx-light", Sign::Program("nginx"), Scope::Test, "is the real servers"),
     package("curl", Sign::Program("curl"), Scope::Test, "is the clients"),
+    package("iputils-ping", Sign::Program("ping"), Scope::Test, "is the clients, too"),
     package("tcpdump", Sign::Program("tcpdump"), Scope::Test, "shows packets on the wire"),
 ];
 
