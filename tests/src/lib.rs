@@ -38,6 +38,8 @@ pub mod capture;
 pub mod client;
 pub mod counters;
 pub mod daemon;
+pub mod golden;
+pub mod invariant;
 pub mod lab;
 pub mod netns;
 pub mod nginx;
@@ -51,6 +53,7 @@ mod site;
 mod topology;
 pub mod udp_echo;
 pub mod wait;
+pub mod world;
 pub mod xdp;
 
 pub use capture::{Capture, Captured};
