@@ -1,4 +1,4 @@
-//! The project's automation: `cargo xtask setup | build | test | lint | demo`.
+//! The project's automation: `cargo xtask setup | build | test | lint | fuzz | demo`.
 //!
 //! It imports no product crate, so that it works while they do not compile.
 
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod build;
 mod command;
 mod demo;
+mod fuzz;
 mod lint;
 mod setup;
 mod test;
@@ -28,6 +29,7 @@ enum Task {
     Build(build::Options),
     Test(test::Options),
     Lint(lint::Options),
+    Fuzz(fuzz::Options),
     Demo(demo::Options),
 }
 
@@ -44,6 +46,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Build(options) => build::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Lint(options) => lint::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Demo(options) => demo::run(&options),
     }
 }

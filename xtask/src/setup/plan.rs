@@ -14,6 +14,8 @@ pub enum Scope {
     Build,
     /// To build and to run the tests and the demo.
     Test,
+    /// All that, and to fuzz.
+    Fuzz,
 }
 
 /// How one sees that a package is not needed.
@@ -54,6 +56,7 @@ const PACKAGES: &[Package] = &[
     package("curl", Sign::Program("curl"), Scope::Test, "is the clients"),
     package("iputils-ping", Sign::Program("ping"), Scope::Test, "is the clients, too"),
     package("tcpdump", Sign::Program("tcpdump"), Scope::Test, "shows packets on the wire"),
+    package("g++", Sign::Program("c++"), Scope::Fuzz, "compiles libFuzzer"),
 ];
 
 const fn package(name: &'static str, sign: Sign, scope: Scope, purpose: &'static str) -> Package {
@@ -179,7 +182,7 @@ mod tests {
     #[test]
     fn a_bare_machine_gets_all_packages_at_once() {
         let names: Vec<_> = PACKAGES.iter().map(|package| package.name).collect();
-        assert_eq!(packages(&Machine::default(), Scope::Test), names);
+        assert_eq!(packages(&Machine::default(), Scope::Fuzz), names);
     }
 
     #[test]
