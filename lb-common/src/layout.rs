@@ -332,6 +332,33 @@ pub struct Counters {
 }
 shared!(Counters, size = 32);
 
+/// What the fragments of one IPv4 datagram have in common (RFC 791, section 3.2). Addresses and
+/// identification in wire order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FragmentKey {
+    /// The client.
+    pub source: u32,
+    /// The VIP.
+    pub destination: u32,
+    /// The identification (bits 0 to 15) and the protocol (16 to 23).
+    pub datagram: u32,
+}
+shared!(FragmentKey, size = 12);
+
+/// Who has got the first fragment of a datagram.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentOwner {
+    /// When, in nanoseconds of the monotonic clock.
+    pub since: u64,
+    /// The real's place.
+    pub place: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+shared!(FragmentOwner, size = 16);
+
 /// What one CPU may still answer: a token bucket.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -365,6 +392,29 @@ impl Bucket {
 pub enum Rule {
     /// The slot's current owner.
     Current = 1,
+    /// The owner of the datagram's first fragment.
+    Fragment = 2,
+}
+
+impl Rule {
+    /// The rule with this number; `None` for 0.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Current),
+            2 => Some(Self::Fragment),
+            _ => None,
+        }
+    }
+
+    /// The word in a trace.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Fragment => "fragment",
+        }
+    }
 }
 
 /// What the trace program says of the one packet it was run on.

@@ -9,7 +9,7 @@ pub mod limits;
 pub mod outcome;
 
 pub use layout::{
-    Bucket, Counters, Entry, LAYOUT, Member, PortWord, RealWord, Seed, Slot, SlotBlock, TableWord,
-    TraceRecord,
+    Bucket, Counters, Entry, FragmentKey, FragmentOwner, LAYOUT, Member, PortWord, RealWord, Seed,
+    Slot, SlotBlock, TableWord, TraceRecord,
 };
 pub use outcome::{Action, Outcome};

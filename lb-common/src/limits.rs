@@ -1,7 +1,7 @@
 //! All limits of the datapath's tables, and the relations that must hold between them.
 //!
-//! Memory at these sizes: 16 MiB of ring slots, 4.3 MiB of service table, 0.5 MiB of reals, and
-//! 2 MiB of counters for every CPU.
+//! Memory at these sizes: 16 MiB of ring slots, 4.3 MiB of service table, 0.5 MiB of reals, 1 MiB of their
+//! addresses, 2 MiB of counters for every CPU, and about 8 MiB for the fragments under way.
 
 /// Slots in the arena that all rings share.
 pub const RING_SLOTS: u32 = 1 << 22;
@@ -38,6 +38,14 @@ pub const PORTS: u32 = 16;
 
 /// Counters of outcomes: with room for more kinds, so that a new one does not change the layout.
 pub const OUTCOMES: u32 = 64;
+
+/// Fragmented datagrams whose owner is remembered at once; beyond that, the oldest are forgotten.
+/// Large, since the kernel's LRU maps evict in batches before they are full.
+pub const FRAGMENTS: u32 = 1 << 16;
+
+/// How long the owner of a fragmented datagram is remembered, in nanoseconds: what Linux allows for
+/// reassembly (`net.ipv4.ipfrag_time`).
+pub const FRAGMENT_TIME: u64 = 30_000_000_000;
 
 /// Pings that each CPU answers a second, and in one burst.
 pub const ECHOES: u64 = 1000;

@@ -68,7 +68,7 @@ outcomes! {
     Truncated = "truncated" => Drop,
     /// A header contradicts itself or the frame's length.
     Malformed = "malformed" => Drop,
-    /// A fragment of a datagram to a VIP.
+    /// A later fragment of a datagram to a VIP, whose first one did not come before.
     Fragment = "fragment" => Drop,
     /// A ping of a VIP, answered.
     EchoAnswered = "echo_answered" => Transmit,

@@ -18,6 +18,8 @@ pub mod ring;
 
 pub mod flow;
 
+pub mod fragment;
+
 pub mod forward;
 
 pub mod echo;
@@ -37,7 +39,7 @@ use crate::{
 pub struct Forward {
     /// The real's place in the arrays of reals and of counters.
     pub place: u32,
-    /// The slot within the service's ring.
+    /// The slot within the service's ring; 0 for a fragment but the first, which has no ports.
     pub slot: u32,
     /// The rule that chose the real.
     pub rule: Rule,
@@ -68,10 +70,16 @@ pub fn process(
 #[inline(always)]
 fn steer(packet: &mut Packet, tables: &impl Tables) -> Result<Forward, Outcome> {
     let datagram = parse::datagram(packet, tables.port().mac_bits())?;
-    let service = service::lookup(tables, &datagram)?;
-    let slot = ring::slot(tables, service, &datagram);
-    let owner = flow::owner(tables, service, slot)?;
+    let (owner, slot) = match service::lookup(tables, &datagram) {
+        Ok(service) => {
+            let slot = ring::slot(tables, service, &datagram);
+            (flow::owner(tables, service, slot)?, slot)
+        }
+        Err(Outcome::Fragment) => (fragment::owner(tables, &datagram)?, 0),
+        Err(outcome) => return Err(outcome),
+    };
     forward::rewrite(packet, tables, tables.real(owner.place))?;
+    fragment::remember(tables, &datagram, owner.place);
     let begins = matches!(datagram.transport, Transport::Ports(ports) if ports.begins);
     Ok(Forward { place: owner.place, slot, rule: owner.rule, begins })
 }

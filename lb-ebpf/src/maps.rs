@@ -4,11 +4,11 @@ use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     helpers::bpf_ktime_get_ns,
     macros::map,
-    maps::{Array, PerCpuArray},
+    maps::{Array, LruHashMap, PerCpuArray},
 };
 use lb_common::{
-    Bucket, Counters, Entry, LAYOUT, Outcome, PortWord, RealWord, Seed, Slot, SlotBlock, TableWord,
-    TraceRecord, limits,
+    Bucket, Counters, Entry, FragmentKey, FragmentOwner, LAYOUT, Outcome, PortWord, RealWord, Seed,
+    Slot, SlotBlock, TableWord, TraceRecord, limits,
 };
 
 use lb_ebpf::tables::{Count, Tables};
@@ -39,6 +39,10 @@ static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(limits::OUTCOM
 #[map]
 static TRACE: Array<TraceRecord> = Array::with_max_entries(1, MAPPED);
 
+/// Not pinned: a new program learns the datagrams that are under way anew.
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, FragmentOwner> =
+    LruHashMap::with_max_entries(limits::FRAGMENTS, 0);
 /// Not pinned: a new program starts with a full bucket.
 #[map]
 static ECHO: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(1, 0);
@@ -63,6 +67,13 @@ pub struct Maps;
 fn constant<T: Copy>(value: &'static T) -> T {
     // SAFETY: a reference is valid to read.
     unsafe { core::ptr::read_volatile(value) }
+}
+
+/// The monotonic clock, in nanoseconds.
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: a helper without preconditions.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 #[inline(always)]
@@ -124,12 +135,26 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<u32> {
+        let owner = FRAGMENTS.get_ptr(key)?;
+        // SAFETY: a value of the map, which stays readable while the program runs.
+        let owner = unsafe { &*owner };
+        (now().wrapping_sub(owner.since) < limits::FRAGMENT_TIME).then_some(owner.place)
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, place: u32) {
+        let owner = FragmentOwner { since: now(), place, reserved: 0 };
+        // A map that is full forgets the oldest; where even that fails, the others are dropped.
+        let _ = FRAGMENTS.insert(key, owner, 0);
+    }
+
+    #[inline(always)]
     fn may_echo(&self) -> bool {
         let Some(bucket) = ECHO.get_ptr_mut(0) else {
             return false;
         };
-        // SAFETY: a helper without preconditions.
-        let now = unsafe { bpf_ktime_get_ns() };
+        let now = now();
         // SAFETY: this CPU's value; nothing else on this CPU takes from it while the program runs.
         unsafe { &mut *bucket }.take(now)
     }

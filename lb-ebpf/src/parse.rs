@@ -23,6 +23,10 @@ pub struct Datagram {
     pub protocol: u8,
     /// What its transport header says.
     pub transport: Transport,
+    /// What it shares with the other fragments of its datagram, in wire order.
+    pub identification: u16,
+    /// Whether it is the first of several fragments.
+    pub is_first: bool,
 }
 
 /// What a datagram's transport header says.
@@ -34,8 +38,8 @@ pub enum Transport {
     Echo,
     /// A protocol that is not looked into.
     Opaque,
-    /// A fragment: ports are in the first one only, and it alone cannot steer the others.
-    Fragment,
+    /// A fragment but the first, which has the transport header.
+    Later,
     /// The TCP or UDP header is not all there.
     Truncated,
 }
@@ -95,21 +99,28 @@ fn ipv4(packet: &Packet) -> Result<Datagram, Outcome> {
     }
     let (offset, length) = (IP + header, total - header);
     let destination = word32(&ip.dst_addr);
-    let whole = u16::from_be_bytes(ip.frags) & FRAGMENT == 0;
-    if whole
+    let fragment = u16::from_be_bytes(ip.frags) & FRAGMENT;
+    if fragment == 0
         && ip.proto == IpProto::Icmp as u8
         && let Some(quoted) = quoted_flow(packet, offset, length, destination)
     {
         return Ok(quoted);
     }
-    let transport = if !whole {
-        Transport::Fragment
-    } else if is_echo(packet, ip.proto, header, length) {
+    let transport = if fragment & FRAGMENT_OFFSET != 0 {
+        Transport::Later
+    } else if fragment == 0 && is_echo(packet, ip.proto, header, length) {
         Transport::Echo
     } else {
         transport(packet, ip.proto, offset, length)
     };
-    Ok(Datagram { source: word32(&ip.src_addr), destination, protocol: ip.proto, transport })
+    Ok(Datagram {
+        source: word32(&ip.src_addr),
+        destination,
+        protocol: ip.proto,
+        transport,
+        identification: word16(&ip.id),
+        is_first: fragment != 0 && fragment & FRAGMENT_OFFSET == 0,
+    })
 }
 
 #[inline(always)]
@@ -151,6 +162,8 @@ fn quoted_flow(packet: &Packet, offset: usize, length: usize, sender: u32) -> Op
         destination: sender,
         protocol: ip.proto,
         transport: Transport::Ports(ports(&pair.destination, &pair.source, false)),
+        identification: 0,
+        is_first: false,
     })
 }
 

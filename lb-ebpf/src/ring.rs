@@ -16,7 +16,7 @@ pub fn slot(tables: &impl Tables, service: &Entry, datagram: &Datagram) -> u32 {
     } else {
         let ports = match datagram.transport {
             Transport::Ports(ports) => ports.both,
-            Transport::Echo | Transport::Opaque | Transport::Fragment | Transport::Truncated => 0,
+            Transport::Echo | Transport::Opaque | Transport::Later | Transport::Truncated => 0,
         };
         hash::flow(&seed, datagram.source, datagram.destination, ports, datagram.protocol)
     };

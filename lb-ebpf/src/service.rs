@@ -38,7 +38,7 @@ pub fn lookup<'a>(tables: &'a impl Tables, datagram: &Datagram) -> Result<&'a En
     };
     match datagram.transport {
         Transport::Truncated => return Err(Outcome::Truncated),
-        Transport::Fragment => return Err(Outcome::Fragment),
+        Transport::Later => return Err(Outcome::Fragment),
         Transport::Echo => return Err(Outcome::EchoAnswered),
         Transport::Ports(_) if has_all_ports(address, datagram.protocol) => {
             let all = key(datagram.destination, datagram.protocol, 0);

@@ -1,7 +1,7 @@
 //! What the datapath reads besides the packet. Two implementations exist: the kernel's maps
 //! (`maps`), and the daemon's and the tests' memory.
 
-use lb_common::{Entry, Outcome, PortWord, RealWord, Seed, Slot, TableWord};
+use lb_common::{Entry, FragmentKey, Outcome, PortWord, RealWord, Seed, Slot, TableWord};
 
 /// The tables, all read by index: no look-up calls a helper in the kernel.
 pub trait Tables {
@@ -21,6 +21,10 @@ pub trait Tables {
     fn slot(&self, index: u32) -> Slot;
     /// The real at this place; nobody outside of the array.
     fn real(&self, place: u32) -> RealWord;
+    /// The place of the real that got the first fragment of this datagram, not too long ago.
+    fn fragment(&self, key: &FragmentKey) -> Option<u32>;
+    /// Remembers it.
+    fn remember_fragment(&self, key: &FragmentKey, place: u32);
     /// Whether one more ping may be answered now.
     fn may_echo(&self) -> bool;
 }

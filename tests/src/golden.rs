@@ -44,6 +44,7 @@ pub fn table() -> Vec<Row> {
     rows.extend(not_ours());
     rows.extend(errors());
     rows.extend(pings());
+    rows.extend(fragments());
     rows.extend(broken());
     rows.extend(truncated());
     rows
@@ -117,7 +118,7 @@ fn not_ours() -> Vec<Row> {
 fn pings() -> Vec<Row> {
     let ip = |to| to_balancer().ipv4(CLIENT, to);
     let ping = |to| ip(to).icmp(8, 0).rest([0x12, 0x34, 0, 1]);
-    use Outcome::{EchoAnswered, Forwarded, Fragment, NoService, NotVip};
+    use Outcome::{EchoAnswered, Forwarded, NoService, NotVip};
     vec![
         row("a ping", ping(WEB).payload(b"0123456789").build(), EchoAnswered),
         row("an empty ping", ping(WEB).build(), EchoAnswered),
@@ -131,7 +132,7 @@ fn pings() -> Vec<Row> {
         row("a ping of nobody of ours", ping(NO_VIP).build(), NotVip),
         row("a ping with IP options", ip(WEB).options(&[1; 4]).icmp(8, 0).build(), NoService),
         row("a ping that is cut off", ip(WEB).total_length(27).icmp(8, 0).build(), NoService),
-        row("a fragment of a ping", ip(WEB).fragment(0, true).icmp(8, 0).build(), Fragment),
+        row("a fragment of a ping", ip(WEB).id(1).fragment(0, true).icmp(8, 0).build(), NoService),
         row("an answer to a ping", ip(WEB).icmp(0, 0).build(), NoService),
         row("other ICMP where everything is served", ip(EVERYTHING).icmp(13, 0).build(), Forwarded),
     ]
@@ -177,10 +178,48 @@ fn errors() -> Vec<Row> {
     ]
 }
 
+/// Fragments, one after another: what came before counts.
+fn fragments() -> Vec<Row> {
+    let of = |id, offset, more| to_balancer().ipv4(CLIENT, WEB).id(id).fragment(offset, more);
+    let all = |id, offset, more| {
+        to_balancer().ipv4(CLIENT, EVERYTHING).id(id).fragment(offset, more).raw(47, &[0; 8])
+    };
+    let late = |id, offset, more| of(id, offset, more).raw(17, &[0xaa; 24]);
+    let stranger = to_balancer().ipv4(NO_VIP, WEB).id(7).fragment(8, true).raw(17, &[0; 8]);
+    use Outcome::{Forwarded, Fragment, NoService, NotVip, Truncated};
+    vec![
+        row("a later fragment that comes first", late(7, 8, true), Fragment),
+        row("a first fragment", of(7, 0, true).udp(1, 53).build(), Forwarded),
+        row("the next fragment", late(7, 8, true), Forwarded),
+        row("the last fragment, before another", late(7, 64, false), Forwarded),
+        row("a fragment that was late", late(7, 32, true), Forwarded),
+        row("a fragment of another datagram", late(8, 8, true), Fragment),
+        row("of another client", stranger, Fragment),
+        row("of another protocol", of(7, 8, true).raw(6, &[0; 24]), Fragment),
+        row("a first fragment of a segment", of(9, 0, true).tcp(1, 80).build(), Forwarded),
+        row("the rest of the segment", of(9, 24, false).raw(6, &[0; 24]), Forwarded),
+        row(
+            "a first fragment without all of its header",
+            of(10, 0, true).raw(6, &[0; 8]),
+            Truncated,
+        ),
+        row("what would follow it", of(10, 8, false).raw(6, &[0; 24]), Fragment),
+        row("a first fragment to no port of ours", of(11, 0, true).udp(1, 54).build(), NoService),
+        row("what would follow that", late(11, 8, false), Fragment),
+        row("a first fragment without ports", all(12, 0, true), Forwarded),
+        row("what follows it", all(12, 8, false), Forwarded),
+        row(
+            "fragments to an address that is no VIP",
+            to_balancer().ipv4(CLIENT, NO_VIP).id(7).fragment(8, true).raw(17, &[0; 8]),
+            NotVip,
+        ),
+    ]
+}
+
 /// What contradicts itself.
 fn broken() -> Vec<Row> {
     let ip = |to| to_balancer().ipv4(CLIENT, to);
-    use Outcome::{Fragment, Malformed, NotVip, Truncated};
+    use Outcome::{Malformed, NotVip, Truncated};
     vec![
         row("IP version 6 in an IPv4 frame", ip(WEB).version(6).tcp(1, 80).build(), Malformed),
         row("an IP header of 16 bytes", ip(WEB).header_words(4).tcp(1, 80).build(), Malformed),
@@ -208,9 +247,6 @@ fn broken() -> Vec<Row> {
         ),
         row("the same to nobody of ours", ip(NO_VIP).total_length(39).tcp(1, 80).build(), NotVip),
         row("options beyond the packet", ip(WEB).header_words(15).udp(1, 53).build(), Malformed),
-        row("a first fragment", ip(WEB).fragment(0, true).udp(1, 53).build(), Fragment),
-        row("a later fragment", ip(WEB).fragment(8, true).udp(1, 53).build(), Fragment),
-        row("the last fragment", ip(WEB).fragment(64, false).udp(1, 53).build(), Fragment),
     ]
 }
 

@@ -55,6 +55,21 @@ fn check_ping(claim: &str, request: &[u8], answer: &[u8]) {
 }
 
 #[test]
+fn all_fragments_of_a_datagram_go_to_the_real_of_its_flow() {
+    let (memory, mut kernel, _) = engines(&world());
+    for port in 1..500u16 {
+        let ip = || to_balancer().ipv4(CLIENT, WEB).id(port);
+        let mut whole = ip().udp(port, 53).build();
+        assert!(memory.process(&mut whole).is_ok());
+        let first = ip().fragment(0, true).udp(port, 53).payload(&[0; 16]).build();
+        let later = ip().fragment(24, false).raw(17, &[0; 100]);
+        for fragment in [first, later] {
+            assert_eq!(kernel.process(&fragment).expect("a test run").1[..12], whole[..12]);
+        }
+    }
+}
+
+#[test]
 fn pings_beyond_the_rate_are_dropped_and_counted() {
     let (_, mut kernel, _) = engines(&world());
     let ping = to_balancer().ipv4(CLIENT, WEB).icmp(8, 0).build();

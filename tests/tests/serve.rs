@@ -155,6 +155,21 @@ fn a_path_with_a_smaller_mtu_is_found_out_by_the_real_that_needs_to_know() -> Re
 }
 
 #[test]
+fn datagrams_larger_than_the_path_takes_are_served_both_ways() -> Result<()> {
+    let rack = Rack::new(3)?;
+    let mut names = std::collections::BTreeSet::new();
+    for number in 0..40u8 {
+        let payload = vec![number; 8000];
+        let answer = rack.lab.client().udp_exchange(Rack::echo(), &payload)?;
+        assert!(answer.ends_with(&payload), "{} bytes", answer.len());
+        names.insert(answer[..answer.len() - payload.len()].to_vec());
+    }
+    assert_eq!(names.len(), 3, "every real has put datagrams together");
+    assert_eq!(rack.status()?["outcomes"]["fragment"], 0);
+    Ok(())
+}
+
+#[test]
 fn a_ping_of_the_vip_is_answered_whoever_has_the_address() -> Result<()> {
     let rack = Rack::new(1)?;
     let mut command = rack.lab.client().netns().command("ping");

@@ -2,7 +2,9 @@
 
 use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, net::IpAddr};
 
-use lb_common::{Counters, Entry, Outcome, PortWord, RealWord, Seed, Slot, TableWord, limits};
+use lb_common::{
+    Counters, Entry, FragmentKey, Outcome, PortWord, RealWord, Seed, Slot, TableWord, limits,
+};
 use lb_ebpf::{
     Forward,
     packet::Packet,
@@ -20,6 +22,7 @@ pub struct Memory {
     slots: BTreeMap<u32, Vec<Slot>>,
     reals: BTreeMap<u32, RealWord>,
     addresses: BTreeMap<u32, IpAddr>,
+    fragments: RefCell<BTreeMap<FragmentKey, u32>>,
     counts: RefCell<Counts>,
 }
 
@@ -40,6 +43,7 @@ impl Memory {
             slots: BTreeMap::new(),
             reals: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            fragments: RefCell::default(),
             counts: RefCell::default(),
         }
     }
@@ -161,6 +165,14 @@ impl Tables for Memory {
 
     fn real(&self, place: u32) -> RealWord {
         self.reals.get(&place).copied().unwrap_or_default()
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<u32> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn remember_fragment(&self, key: &FragmentKey, place: u32) {
+        self.fragments.borrow_mut().insert(*key, place);
     }
 
     /// Time stands still here: predictions and tests do not depend on the clock.

@@ -33,6 +33,7 @@ struct Found {
     outcome: Outcome,
     slot: u32,
     place: u32,
+    rule: Option<Rule>,
 }
 
 impl Reconciler {
@@ -51,7 +52,8 @@ impl Reconciler {
             let outcome = Outcome::from_index(record.outcome).ok_or_else(|| {
                 Refusal::failed("the loaded program is of another version: restart lbd")
             })?;
-            let found = Found { outcome, slot: record.slot, place: record.place };
+            let rule = Rule::from_number(record.rule);
+            let found = Found { outcome, slot: record.slot, place: record.place, rule };
             return Ok(self.explain(&self.state, &found, false));
         }
         let (state, found) = self.predict(&probe, own, &down, query.config.as_deref())?;
@@ -83,10 +85,13 @@ impl Reconciler {
             Err(never) => match never {},
         }
         let found = match memory.process(&mut probe.frame(own)) {
-            Ok(forward) => {
-                Found { outcome: Outcome::Forwarded, slot: forward.slot, place: forward.place }
-            }
-            Err(outcome) => Found { outcome, slot: 0, place: 0 },
+            Ok(forward) => Found {
+                outcome: Outcome::Forwarded,
+                slot: forward.slot,
+                place: forward.place,
+                rule: Some(forward.rule),
+            },
+            Err(outcome) => Found { outcome, slot: 0, place: 0, rule: None },
         };
         Ok((plan.state, found))
     }
@@ -130,7 +135,8 @@ impl Reconciler {
         let real = place.and_then(|(_, real)| real);
         let word = place.zip(real).map(|((block, _), real)| block.members[&real].word);
         let sorry = self.config.model.vips.iter().any(|vip| {
-            vip.sorry == real
+            real.is_some()
+                && vip.sorry == real
                 && place.is_some_and(|(block, _)| block.name.as_deref() == Some(&vip.name))
         });
         Trace {
@@ -144,9 +150,7 @@ impl Reconciler {
                 .filter(|word| word.mac() != UNKNOWN_MAC)
                 .map(|word| Mac(word.mac()).to_string()),
             interface: forwarded.then(|| self.network.interface.name.clone()),
-            by: forwarded.then(|| {
-                if sorry && real.is_some() { "sorry" } else { rule(Rule::Current) }.to_owned()
-            }),
+            by: found.rule.map(|rule| if sorry { "sorry" } else { rule.label() }.to_owned()),
             predicted,
         }
     }
@@ -154,12 +158,6 @@ impl Reconciler {
 
 /// Stands for the MAC address of a real that nobody has resolved, in a what-if. Never on a wire.
 const UNKNOWN_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0];
-
-fn rule(rule: Rule) -> &'static str {
-    match rule {
-        Rule::Current => "current",
-    }
-}
 
 fn parse_down(list: Option<&str>) -> Result<BTreeSet<IpAddr>, Refusal> {
     let parts = list.unwrap_or_default().split(',').filter(|part| !part.is_empty());
