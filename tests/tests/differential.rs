@@ -31,7 +31,8 @@ fn both_engines_agree_on_random_frames() {
     let found = found.filter(|frame| LENGTHS.contains(&frame.len()));
     let random = (0..FRAMES).map(|number| frame(&mut Random::new(seed, number), &golden));
     for (number, frame) in found.chain(random).enumerate() {
-        let which = || format!("DIFFERENTIAL_SEED={seed}, frame {number}: {frame:02x?}");
+        let hex = || frame.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let which = || format!("DIFFERENTIAL_SEED={seed}, frame {number}: {}", hex());
         let mut host = frame.clone();
         let verdict = memory.process(&mut host);
         let outcome = verdict.err().unwrap_or(Outcome::Forwarded);
