@@ -38,7 +38,8 @@ fn both_engines_agree_on_random_frames() {
         if pings > PINGS && may_be_ping(&frame) {
             continue;
         }
-        let which = || format!("DIFFERENTIAL_SEED={seed}, frame {number}: {frame:02x?}");
+        let hex = || frame.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let which = || format!("DIFFERENTIAL_SEED={seed}, frame {number}: {}", hex());
         let mut host = frame.clone();
         let verdict = memory.process(&mut host);
         let outcome = verdict.err().unwrap_or(Outcome::Forwarded);
