@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod build;
 mod command;
 mod demo;
+mod kernel;
 mod lint;
 mod setup;
 mod test;

@@ -14,6 +14,8 @@ pub enum Scope {
     Build,
     /// To build and to run the tests and the demo.
     Test,
+    /// To run the tests under other kernels, too.
+    Kernels,
 }
 
 /// How one sees that a package is not needed.
@@ -53,6 +55,16 @@ const PACKAGES: &[Package] = &[
     package("nginx-light", Sign::Program("nginx"), Scope::Test, "is the real servers"),
     package("curl", Sign::Program("curl"), Scope::Test, "is the clients"),
     package("tcpdump", Sign::Program("tcpdump"), Scope::Test, "shows packets on the wire"),
+    package(
+        "qemu-system-x86",
+        Sign::Program("qemu-system-x86_64"),
+        Scope::Kernels,
+        "runs other kernels",
+    ),
+    package("busybox-static", Sign::Program("busybox"), Scope::Kernels, "starts a guest"),
+    package("kmod", Sign::Program("modprobe"), Scope::Kernels, "knows what a module needs"),
+    package("xz-utils", Sign::Program("xz"), Scope::Kernels, "unpacks kernels"),
+    package("zstd", Sign::Program("zstd"), Scope::Kernels, "unpacks kernels"),
 ];
 
 const fn package(name: &'static str, sign: Sign, scope: Scope, purpose: &'static str) -> Package {
@@ -178,7 +190,7 @@ mod tests {
     #[test]
     fn a_bare_machine_gets_all_packages_at_once() {
         let names: Vec<_> = PACKAGES.iter().map(|package| package.name).collect();
-        assert_eq!(packages(&Machine::default(), Scope::Test), names);
+        assert_eq!(packages(&Machine::default(), Scope::Kernels), names);
     }
 
     #[test]
@@ -192,6 +204,14 @@ mod tests {
     fn a_build_needs_nothing_of_the_tests() {
         let machine = Machine { programs: ["cc"].into(), ..complete(Some(WEB)) };
         assert_eq!(next(&machine, Scope::Build), None);
+    }
+
+    #[test]
+    fn only_other_kernels_need_an_emulator() {
+        let mut machine = complete(Some(WEB));
+        machine.programs.remove("qemu-system-x86_64");
+        assert_eq!(next(&machine, Scope::Test), None);
+        assert_eq!(packages(&machine, Scope::Kernels), ["qemu-system-x86"]);
     }
 
     #[test]
