@@ -77,7 +77,8 @@ mod tests {
     #[test]
     fn the_length_behind_zstds_frame_is_not_part_of_it() {
         let zstd = b"\x28\xb5\x2f\xfd kernel\x01\x02\x03\x04";
-        let found = payload(&image(zstd)).map(|found| (found.0, found.2));
+        let image = image(zstd);
+        let found = payload(&image).map(|found| (found.0, found.2));
         assert_eq!(found, Some(("zstd", &zstd[..zstd.len() - 4])));
     }
 

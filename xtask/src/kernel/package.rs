@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use super::{
     image,
     initramfs::{self, Archive},
-    release::{Suite, Wanted, only},
+    release::{Suite, Wanted},
 };
 use crate::command;
 
@@ -181,6 +181,13 @@ fn tool(name: &str) -> Result<Command> {
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let read = || fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>();
     read().with_context(|| format!("reading {}", dir.display()))
+}
+
+/// The only one there is.
+fn only<T>(mut all: impl Iterator<Item = T>, what: &str) -> Result<T> {
+    let first = all.next().with_context(|| format!("no {what}"))?;
+    ensure!(all.next().is_none(), "more than one {what}");
+    Ok(first)
 }
 
 fn printed(command: &mut Command) -> Result<String> {

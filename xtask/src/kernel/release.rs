@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeSet, fmt, str::FromStr};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 /// A kernel as one asks for it: `6.1`, or `6.12.117` for a certain one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,13 +96,6 @@ fn numbers(version: &str) -> Vec<u32> {
         .filter(|digits| !digits.is_empty())
         .filter_map(|digits| digits.parse().ok())
         .collect()
-}
-
-/// The only word that is there.
-pub fn only<T>(mut all: impl Iterator<Item = T>, what: &str) -> Result<T> {
-    let first = all.next().with_context(|| format!("no {what}"))?;
-    ensure!(all.next().is_none(), "more than one {what}");
-    Ok(first)
 }
 
 #[cfg(test)]
