@@ -11,6 +11,7 @@ mod build;
 mod command;
 mod demo;
 mod fuzz;
+mod kernel;
 mod lint;
 mod setup;
 mod test;

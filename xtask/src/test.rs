@@ -10,12 +10,17 @@ use anyhow::{Context, Result};
 
 use crate::{
     command,
+    kernel::{Outcome, Programs, Wanted},
     setup::{self, Scope},
 };
 
 /// Run all tests. Those in network namespaces need root: sudo may ask for a password.
 #[derive(clap::Args)]
 pub struct Options {
+    /// Under this kernel of Debian's, in QEMU, the tests of the loaded object and in network
+    /// namespaces; 6.1,6.12 for several. ARGS are for their programs then, such as a test's NAME.
+    #[arg(long, value_name = "VERSION", value_delimiter = ',')]
+    kernel: Vec<Wanted>,
     /// For `cargo test`, such as `-p tests NAME -- --nocapture`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
@@ -23,6 +28,9 @@ pub struct Options {
 
 /// Installs what the tests need, builds as the invoking user, and tests as root.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    if !options.kernel.is_empty() {
+        return under_kernels(options);
+    }
     let host = setup::ensure(Scope::Test)?;
     let begin = Instant::now();
     // The tests start these, which cargo does not build for another package's tests.
@@ -40,15 +48,40 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let mut tally = Tally::default();
     let output = child.stdout.take().context("cargo's output is piped")?;
     for line in BufReader::new(output).split(b'\n') {
-        let line = line.context("reading cargo's output")?;
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(&line)?;
-        stdout.write_all(b"\n")?;
-        tally.read(&String::from_utf8_lossy(&line));
+        tally.pass_on(&line.context("reading cargo's output")?);
     }
     let status = child.wait().context("waiting for cargo")?;
     tally.report(status, begin);
     Ok(command::exit_code(status))
+}
+
+/// Runs the tests under one kernel after the other, whatever fails on the way.
+fn under_kernels(options: &Options) -> Result<ExitCode> {
+    setup::ensure(Scope::Kernels)?;
+    let programs = Programs::build()?;
+    let mut good = true;
+    let mut summary = String::new();
+    for kernel in &options.kernel {
+        let mut tally = Tally::default();
+        let outcome = programs.run(kernel, &options.args, |line| tally.pass_on(line));
+        for name in &tally.failures {
+            summary += &format!("Linux {kernel} failed: {name}\n");
+        }
+        let Tally { passed, failed, ignored, .. } = tally;
+        summary += &format!("Linux {kernel}: {passed} passed, {failed} failed, {ignored} ignored");
+        match outcome {
+            Ok(Outcome { passed, programs, seconds }) => {
+                good &= passed == programs;
+                summary += &format!(" in {programs} test programs, {seconds:.0} s\n");
+            }
+            Err(error) => {
+                good = false;
+                summary += &format!(", but not to the end: {error:#}\n");
+            }
+        }
+    }
+    print!("\n{summary}");
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The arguments of cargo: everything is tested, unless packages are named, and to the end,
@@ -72,6 +105,14 @@ struct Tally {
 }
 
 impl Tally {
+    /// Prints the line, and reads it.
+    fn pass_on(&mut self, line: &[u8]) {
+        let mut stdout = std::io::stdout().lock();
+        // The tests go on, whoever has stopped to watch.
+        let _ = stdout.write_all(line).and_then(|()| stdout.write_all(b"\n"));
+        self.read(&String::from_utf8_lossy(line));
+    }
+
     fn read(&mut self, line: &str) {
         if let Some(name) = line.strip_prefix("test ").and_then(|l| l.strip_suffix(" ... FAILED")) {
             self.failures.push(name.to_owned());

@@ -16,6 +16,15 @@ pub enum Scope {
     Test,
     /// All that, and to fuzz.
     Fuzz,
+    /// To run the tests under other kernels, too.
+    Kernels,
+}
+
+impl Scope {
+    /// Whether what `part` needs is needed for this.
+    fn includes(self, part: Self) -> bool {
+        part == self || part <= Self::Test && part <= self
+    }
 }
 
 /// How one sees that a package is not needed.
@@ -57,6 +66,16 @@ const PACKAGES: &[Package] = &[
     package("iputils-ping", Sign::Program("ping"), Scope::Test, "is the clients, too"),
     package("tcpdump", Sign::Program("tcpdump"), Scope::Test, "shows packets on the wire"),
     package("g++", Sign::Program("c++"), Scope::Fuzz, "compiles libFuzzer"),
+    package(
+        "qemu-system-x86",
+        Sign::Program("qemu-system-x86_64"),
+        Scope::Kernels,
+        "runs other kernels",
+    ),
+    package("busybox-static", Sign::Program("busybox"), Scope::Kernels, "starts a guest"),
+    package("kmod", Sign::Program("modprobe"), Scope::Kernels, "knows what a module needs"),
+    package("xz-utils", Sign::Program("xz"), Scope::Kernels, "unpacks kernels"),
+    package("zstd", Sign::Program("zstd"), Scope::Kernels, "unpacks kernels"),
 ];
 
 const fn package(name: &'static str, sign: Sign, scope: Scope, purpose: &'static str) -> Package {
@@ -119,7 +138,7 @@ impl Step {
 pub fn next(machine: &Machine, scope: Scope) -> Option<Step> {
     let missing: Vec<_> = PACKAGES
         .iter()
-        .filter(|package| package.scope <= scope && !machine.shows(package.sign))
+        .filter(|package| scope.includes(package.scope) && !machine.shows(package.sign))
         .collect();
     if !missing.is_empty() {
         return Some(Step::Packages(missing));
@@ -181,8 +200,12 @@ mod tests {
 
     #[test]
     fn a_bare_machine_gets_all_packages_at_once() {
-        let names: Vec<_> = PACKAGES.iter().map(|package| package.name).collect();
-        assert_eq!(packages(&Machine::default(), Scope::Fuzz), names);
+        for scope in [Scope::Build, Scope::Test, Scope::Fuzz, Scope::Kernels] {
+            let needed = PACKAGES.iter().filter(|package| scope.includes(package.scope));
+            let names: Vec<_> = needed.map(|package| package.name).collect();
+            assert_eq!(packages(&Machine::default(), scope), names);
+        }
+        assert!(!Scope::Kernels.includes(Scope::Fuzz));
     }
 
     #[test]
@@ -196,6 +219,14 @@ mod tests {
     fn a_build_needs_nothing_of_the_tests() {
         let machine = Machine { programs: ["cc"].into(), ..complete(Some(WEB)) };
         assert_eq!(next(&machine, Scope::Build), None);
+    }
+
+    #[test]
+    fn only_other_kernels_need_an_emulator() {
+        let mut machine = complete(Some(WEB));
+        machine.programs.remove("qemu-system-x86_64");
+        assert_eq!(next(&machine, Scope::Test), None);
+        assert_eq!(packages(&machine, Scope::Kernels), ["qemu-system-x86"]);
     }
 
     #[test]
