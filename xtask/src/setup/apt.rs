@@ -71,10 +71,11 @@ mod tests {
 
     #[test]
     fn what_to_install_by_hand_names_every_program_and_the_compiler() {
-        let Some(Step::Packages(packages)) = plan::next(&Machine::default(), Scope::Kernels) else {
-            panic!("a bare machine lacks packages");
+        let by_hand = |scope| match plan::next(&Machine::default(), scope) {
+            Some(Step::Packages(packages)) => by_hand(&packages),
+            _ => panic!("a bare machine lacks packages"),
         };
-        let text = by_hand(&packages);
+        let text = by_hand(Scope::Fuzz) + &by_hand(Scope::Kernels);
         for wanted in plan::programs().chain(["rust-src", "bpf-linker"]) {
             assert!(text.contains(wanted), "{wanted} is missing from: {text}");
         }
