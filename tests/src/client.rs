@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{netns::Netns, process::Output};
 
 /// How long the client waits for an answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The client.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Client {
     /// Runs curl, quiet but for errors, and with a deadline.
     pub fn curl(&self, url: &str, arguments: &[&str]) -> Result<Output> {
         let mut command = self.netns.command("curl");
-        command.args(["-sS", "--max-time", "5"]).args(arguments).arg(url);
+        command.args(["-sS", "--max-time", "30"]).args(arguments).arg(url);
         Output::of(&mut command)
     }
 

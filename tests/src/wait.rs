@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 
 /// How long the lab waits for anything of its own before it gives up.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks every few milliseconds until there is an answer; `what` was awaited in vain is the error.
 pub fn until<T>(

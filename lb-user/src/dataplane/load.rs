@@ -89,7 +89,7 @@ pub enum Error {
         source: ProgramError,
     },
     /// The kernel lacks what is needed.
-    #[error("this kernel cannot {what} ({detail}); Linux 5.15 or newer is needed")]
+    #[error("this kernel cannot {what} ({detail}); Linux 5.10 or newer is needed")]
     OldKernel {
         /// What is missing.
         what: &'static str,
