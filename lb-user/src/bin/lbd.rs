@@ -11,7 +11,7 @@ use lb_user::daemon;
 /// addresses, and serves `lbctl`. Stopping or killing it does not stop forwarding; `lbctl detach`
 /// does.
 #[derive(Parser)]
-#[command(version, after_help = "Example:\n  lbd --config /etc/lb/lb.toml")]
+#[command(name = "lbd", version, after_help = "Example:\n  lbd --config /etc/lb/lb.toml")]
 struct Arguments {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = "/etc/lb/lb.toml")]
