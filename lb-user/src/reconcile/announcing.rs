@@ -77,7 +77,8 @@ impl Announcing {
             self.remember()?;
         }
         let found = self.addresses.assign(interface.index, address).await;
-        if new && found.map_err(io::Error::other)? == Found::Present {
+        let found = found.map_err(io::Error::other)?;
+        if new && found == Found::Present {
             self.assigned.remove(&address);
             self.remember()?;
         }

@@ -94,13 +94,24 @@ impl Reconciler {
         edited: Edited,
         plan: Plan,
     ) -> Result<Done, Refusal> {
-        store::replace(&self.config.path, &edited.text)
-            .map_err(|error| Refusal::failed(format!("nothing was changed: {error}")))?;
+        store::replace(&self.config.path, &edited.text).map_err(|error| {
+            let changed = if error.replaced {
+                "the file is changed, reload it"
+            } else {
+                "nothing was changed"
+            };
+            Refusal::failed(format!("{changed}: {error}"))
+        })?;
         self.config.text = edited.text;
         self.config.model = edited.model;
-        self.apply(plan);
+        let applied = self.apply(plan);
         self.track().await;
         self.reconcile();
+        applied.map_err(|error| {
+            Refusal::failed(format!(
+                "the file is changed, the tables not yet (lbd tries again): {error}"
+            ))
+        })?;
         let message = describe(change);
         log::info!("{message}");
         Ok(Done { message })

@@ -237,7 +237,8 @@ impl Reconciler {
         );
         self.judge();
         match self.plan(&self.config.model, &self.state) {
-            Ok(plan) => self.apply(plan),
+            // Logged where it failed; the next resync tries again.
+            Ok(plan) => drop(self.apply(plan)),
             Err(error) => log::error!("{error}"),
         }
     }
@@ -257,15 +258,14 @@ impl Reconciler {
         if !drift.ops.is_empty() {
             log::warn!("resync: the tables had drifted, {} writes repair them", drift.ops.len());
         }
-        self.apply(drift);
+        drop(self.apply(drift));
     }
 
-    fn apply(&mut self, plan: Plan) {
-        if let Err(error) = self.kernel.apply(&plan.ops) {
-            log::error!("writing the tables: {error}");
-            return;
-        }
+    /// Carries out a plan. What fails half-way is found and repaired by the next resync.
+    fn apply(&mut self, plan: Plan) -> Result<(), dataplane::Error> {
+        self.kernel.apply(&plan.ops).inspect_err(|error| log::error!("the tables: {error}"))?;
         self.state = plan.state;
+        Ok(())
     }
 
     fn plan(&self, model: &Model, actual: &State) -> Result<Plan, PlanError> {
