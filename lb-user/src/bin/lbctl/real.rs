@@ -76,12 +76,12 @@ pub enum Real {
     /// Takes a real out of service at once
     #[command(after_help = DISABLE_EXAMPLES)]
     Disable(Which),
-    /// Drains a real, then removes it
+    /// Removes a real, at once: this version does not drain it first
     #[command(after_help = DEL_EXAMPLES)]
     Del {
         #[command(flatten)]
         which: Which,
-        /// Remove it at once, without a drain
+        /// Ask for that expressly: a later version drains without it
         #[arg(long)]
         now: bool,
     },

@@ -133,19 +133,23 @@ struct Options {
     /// Takes new flows while no real is up
     #[arg(long, value_name = "IP|none", value_parser = value::address_or_none)]
     sorry: Option<String>,
-    /// How health is checked: tcp, tcp:80, http:/healthz, http:8080/healthz or none
+    /// How health is checked: tcp, tcp:80, http:/healthz, http:8080/healthz or none (kept; no check
+    /// runs in this version)
     #[arg(long, value_name = "KIND[:ARG]")]
     check: Option<String>,
-    /// How long a silent flow is still honoured after a change, as in 15m
+    /// How long a silent flow is still honoured after a change, as in 15m (kept; no effect in this
+    /// version)
     #[arg(long, value_name = "TIME")]
     idle_timeout: Option<String>,
-    /// How long a drain lasts at most, as in 1h
+    /// How long a drain lasts at most, as in 1h (kept; no effect in this version)
     #[arg(long, value_name = "TIME")]
     drain_timeout: Option<String>,
-    /// How long unknown UDP flows count as old after a change, as in 30s
+    /// How long unknown UDP flows count as old after a change, as in 30s (kept; no effect in this
+    /// version)
     #[arg(long, value_name = "TIME")]
     udp_idle_timeout: Option<String>,
-    /// Whether UDP flows keep their real across changes, or every packet is for itself
+    /// Whether UDP flows keep their real across changes, or every packet is for itself (kept; no
+    /// effect in this version)
     #[arg(long, value_name = "flow|packet")]
     udp: Option<UdpMode>,
 }
