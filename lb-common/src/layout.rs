@@ -14,7 +14,7 @@ use crate::limits;
 ///
 /// It stands in the object and in the pin directory; a daemon never reads the pinned tables of
 /// another layout.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("the datapath is built for little-endian machines (bpfel)");
@@ -114,8 +114,7 @@ shared!(SlotBlock, size = 4 * limits::SLOTS_PER_BLOCK as usize);
 const MAC_MASK: u64 = (1 << 48) - 1;
 
 /// How a real server is reached: its MAC address (bits 0 to 47, in memory as on the wire), its VLAN
-/// (bits 48 to 59, 0 for none) and the port, that is the number of the balancer's interface (bits
-/// 60 to 63). Zero is nobody.
+/// (bits 48 to 59, 0 for none) and its port (bits 60 to 63, see [`PortWord`]). Zero is nobody.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RealWord(pub u64);
@@ -131,6 +130,13 @@ impl RealWord {
         Self(mac_bits(mac) | (port as u64) << 60)
     }
 
+    /// The same real in this VLAN (1 to 4094): its frames get an 802.1Q tag.
+    #[must_use]
+    pub const fn in_vlan(self, vlan: u16) -> Self {
+        assert!(vlan > 0 && vlan < VLAN_MASK);
+        Self(self.0 & !((VLAN_MASK as u64) << 48) | (vlan as u64) << 48)
+    }
+
     /// The MAC address as the low 48 bits.
     #[inline(always)]
     #[must_use]
@@ -144,7 +150,14 @@ impl RealWord {
         mac_bytes(self.0)
     }
 
-    /// The number of the interface, 0 in a word that nobody wrote.
+    /// The VLAN, 0 for none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn vlan(self) -> u16 {
+        (self.0 >> 48) as u16 & VLAN_MASK
+    }
+
+    /// The number of the port, 0 in a word that nobody wrote.
     #[inline(always)]
     #[must_use]
     pub const fn port(self) -> u8 {
@@ -152,7 +165,11 @@ impl RealWord {
     }
 }
 
-/// One of the balancer's interfaces: its MAC address, in the low 48 bits. Zero while unknown.
+/// A way out of the balancer: the MAC address of one of its interfaces (bits 0 to 47), and the outer
+/// VLAN tag (QinQ, bits 48 to 59, 0 for none) that all frames get which leave this way; bit 60 says
+/// that it is an 802.1ad tag and not an 802.1Q one. Zero while unknown.
+///
+/// Which interface it is stands beside, in the table of devices.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortWord(pub u64);
@@ -164,13 +181,37 @@ impl PortWord {
         Self(mac_bits(mac))
     }
 
+    /// The same interface with an outer tag: this VLAN (1 to 4094), by 802.1ad or by 802.1Q.
+    #[must_use]
+    pub const fn in_outer_vlan(self, vlan: u16, service: bool) -> Self {
+        assert!(vlan > 0 && vlan < VLAN_MASK);
+        Self(self.0 & MAC_MASK | (vlan as u64) << 48 | (service as u64) << 60)
+    }
+
     /// The MAC address as the low 48 bits.
     #[inline(always)]
     #[must_use]
     pub const fn mac_bits(self) -> u64 {
         self.0 & MAC_MASK
     }
+
+    /// The VLAN of the outer tag, 0 for none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn outer_vlan(self) -> u16 {
+        (self.0 >> 48) as u16 & VLAN_MASK
+    }
+
+    /// Whether the outer tag is an 802.1ad one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_service_tag(self) -> bool {
+        self.0 >> 60 & 1 != 0
+    }
 }
+
+/// The bits of a tag's control field that are the VLAN (IEEE 802.1Q, 9.6).
+pub const VLAN_MASK: u16 = 0xfff;
 
 /// A MAC address as the low 48 bits of a little-endian word: stored back as 4 and 2 bytes, it is in
 /// wire order again.
@@ -266,22 +307,12 @@ impl TableWord {
     }
 }
 
-/// A service key of IPv4: address, protocol and port in one word, the address in wire order.
-///
-/// A key with protocol and port 0 stands for the address itself, one with port 0 for all ports of
-/// the protocol. Never zero for a real address, so a table's empty entries match nothing.
-#[inline(always)]
-#[must_use]
-pub const fn key(address: u32, protocol: u8, port: u16) -> u64 {
-    (address as u64) << 32 | (protocol as u64) << 16 | port as u64
-}
-
-/// One entry of the service table: a key and what a packet that matches it needs, in half a cache
-/// line. It is never changed in the half that is read.
-#[repr(C, align(8))]
+/// One entry of the service table: a key and what a packet that matches it needs, in a cache line.
+/// It is never changed in the half that is read.
+#[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// See [`key`]; 0 in an unused entry.
+    /// See [`Address::key`](crate::Address::key); 0 in an unused entry.
     pub key: u64,
     /// The first slot of the VIP's ring in the arena.
     pub ring: u32,
@@ -293,10 +324,14 @@ pub struct Entry {
     pub flags: u32,
     /// The number of places of the pool, for the daemon that takes over.
     pub places: u32,
-    /// Zero. Keeps an entry from straddling two cache lines.
+    /// Zero.
     pub reserved: u32,
+    /// The IPv6 address as two words in wire order, of which the key has a hash only; zero for IPv4.
+    pub address: [u64; 2],
+    /// Zero. Keeps an entry from straddling two cache lines.
+    pub padding: [u64; 2],
 }
-shared!(Entry, size = 32);
+shared!(Entry, size = 64);
 
 impl Entry {
     /// Hash the client's address alone, so that one client stays with one real.
@@ -308,6 +343,46 @@ impl Entry {
     pub const ALL_TCP: u32 = 1 << 2;
     /// On the entry of an address: there is an entry for all its UDP ports.
     pub const ALL_UDP: u32 = 1 << 3;
+
+    /// The number of 64-bit words of an entry.
+    pub const WORDS: usize = size_of::<Self>() / size_of::<u64>();
+
+    /// The entry as the words that stand in memory.
+    #[must_use]
+    pub const fn words(&self) -> [u64; Self::WORDS] {
+        const fn join(low: u32, high: u32) -> u64 {
+            low as u64 | (high as u64) << 32
+        }
+        let [first, second] = self.address;
+        let [padding, more] = self.padding;
+        [
+            self.key,
+            join(self.ring, self.ring_len),
+            join(self.pool, self.flags),
+            join(self.places, self.reserved),
+            first,
+            second,
+            padding,
+            more,
+        ]
+    }
+
+    /// The inverse of [`Entry::words`].
+    #[must_use]
+    pub const fn from_words(words: [u64; Self::WORDS]) -> Self {
+        let [key, ring, pool, places, first, second, padding, more] = words;
+        Self {
+            key,
+            ring: ring as u32,
+            ring_len: (ring >> 32) as u32,
+            pool: pool as u32,
+            flags: (pool >> 32) as u32,
+            places: places as u32,
+            reserved: (places >> 32) as u32,
+            address: [first, second],
+            padding: [padding, more],
+        }
+    }
 
     /// Whether this flag is set.
     #[inline(always)]
@@ -332,19 +407,21 @@ pub struct Counters {
 }
 shared!(Counters, size = 32);
 
-/// What the fragments of one IPv4 datagram have in common (RFC 791, section 3.2). Addresses and
-/// identification in wire order.
+/// What the fragments of one datagram have in common (RFC 791, section 3.2; RFC 8200, section 4.5).
+/// Addresses and identification in wire order.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FragmentKey {
-    /// The client.
-    pub source: u32,
-    /// The VIP.
-    pub destination: u32,
-    /// The identification (bits 0 to 15) and the protocol (16 to 23).
-    pub datagram: u32,
+    /// The client. An IPv4 address stands in the second word.
+    pub source: [u64; 2],
+    /// The VIP, likewise.
+    pub destination: [u64; 2],
+    /// The identification: 16 bits of IPv4, 32 of IPv6.
+    pub identification: u32,
+    /// The protocol, by which IPv4 tells datagrams apart; one that IPv4 does not have for IPv6.
+    pub protocol: u32,
 }
-shared!(FragmentKey, size = 12);
+shared!(FragmentKey, size = 40);
 
 /// Who has got the first fragment of a datagram.
 #[repr(C, align(8))]
@@ -447,11 +524,22 @@ mod tests {
     #[test]
     fn a_mac_address_survives_its_word() {
         let mac = [0x02, 0x11, 0x22, 0x33, 0x44, 0xfe];
-        let word = RealWord::new(mac, 15);
+        let word = RealWord::new(mac, 15).in_vlan(4094);
         assert_eq!(word.mac(), mac);
-        assert_eq!(word.port(), 15);
+        assert_eq!((word.port(), word.vlan()), (15, 4094));
+        let port = PortWord::new(mac).in_outer_vlan(4094, true);
+        assert_eq!((port.outer_vlan(), port.is_service_tag()), (4094, true));
+        assert_eq!(PortWord::new(mac).outer_vlan(), 0);
         assert_eq!(word.mac_bits(), PortWord::new(mac).mac_bits());
         assert_eq!(mac_bits(mac).to_le_bytes()[..6], mac);
+    }
+
+    #[test]
+    fn an_entry_is_its_words() {
+        let words = core::array::from_fn(|index| (index as u64 + 1) * 0x0123_4567_89ab_cdef);
+        assert_eq!(Entry::from_words(words).words(), words);
+        let entry = Entry { key: 1, ring: 2, ring_len: 3, ..Entry::default() };
+        assert_eq!(entry.words()[..2], [1, 3 << 32 | 2]);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! What the datapath in the kernel and the daemon in user space must agree on, and nothing else:
-//! the limits of the tables, the layout of what stands in them, the ways a packet can end, and the
-//! hash. Each is written once, here, so that the two planes (and `lbctl trace`) cannot disagree.
+//! the limits of the tables, the layout of what stands in them, the ways a packet can end, the hash,
+//! and what the two address families have in common. Each is written once, here, so that the two planes (and `lbctl trace`) cannot disagree.
 #![no_std]
 
+pub mod address;
 pub mod hash;
 pub mod layout;
 pub mod limits;
 pub mod outcome;
 
+pub use address::{Address, V4, V6};
 pub use layout::{
     Bucket, Counters, Entry, FragmentKey, FragmentOwner, LAYOUT, Member, PortWord, RealWord, Seed,
     Slot, SlotBlock, TableWord, TraceRecord,

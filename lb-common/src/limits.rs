@@ -1,7 +1,7 @@
 //! All limits of the datapath's tables, and the relations that must hold between them.
 //!
-//! Memory at these sizes: 16 MiB of ring slots, 4.3 MiB of service table, 0.5 MiB of reals, 1 MiB of their
-//! addresses, 2 MiB of counters for every CPU, and about 8 MiB for the fragments under way.
+//! Memory at these sizes: 16 MiB of ring slots, 8.3 MiB of service table, 0.5 MiB of reals, 1 MiB of their
+//! addresses, 2 MiB of counters for every CPU, and about 10 MiB for the fragments under way.
 
 /// Slots in the arena that all rings share.
 pub const RING_SLOTS: u32 = 1 << 22;
@@ -32,8 +32,8 @@ pub const POOL: u32 = 4096;
 /// The longest ring.
 pub const RING_MAX: u32 = 262_139;
 
-/// Interfaces that the datapath can send on, set by the 4 bits of a port in a
-/// [`RealWord`](crate::RealWord); number 0 stands for none.
+/// Ports, the ways out of the balancer, set by the 4 bits of a [`RealWord`](crate::RealWord); number 0
+/// stands for none.
 pub const PORTS: u32 = 16;
 
 /// Counters of outcomes: with room for more kinds, so that a new one does not change the layout.
@@ -42,6 +42,10 @@ pub const OUTCOMES: u32 = 64;
 /// Fragmented datagrams whose owner is remembered at once; beyond that, the oldest are forgotten.
 /// Large, since the kernel's LRU maps evict in batches before they are full.
 pub const FRAGMENTS: u32 = 1 << 16;
+
+/// IPv6 extension headers that are looked through: as many as RFC 8200 (section 4.1) recommends before
+/// a transport header, if none stands twice.
+pub const EXTENSIONS: usize = 4;
 
 /// How long the owner of a fragmented datagram is remembered, in nanoseconds: what Linux allows for
 /// reassembly (`net.ipv4.ipfrag_time`).

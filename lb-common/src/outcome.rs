@@ -78,6 +78,16 @@ outcomes! {
     NoReal = "no_real" => Drop,
     /// The ring names a real server whose MAC address was never written.
     Unresolved = "unresolved" => Drop,
+    /// IPv6 neighbour discovery with a VIP, which this machine's own stack does.
+    NeighbourDiscovery = "neighbour_discovery" => Pass,
+    /// More IPv6 extension headers than are looked through.
+    ExtensionHeaders = "extension_headers" => Drop,
+    /// The frame comes from the very real server that it would go to, which does not have the VIP.
+    Bounced = "bounced" => Drop,
+    /// The real server is behind an interface that is not there.
+    InterfaceGone = "interface_gone" => Drop,
+    /// No room before the frame for the VLAN tag of the real server.
+    NoRoom = "no_room" => Drop,
 }
 
 impl Outcome {

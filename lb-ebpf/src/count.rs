@@ -4,13 +4,13 @@ use lb_common::Outcome;
 
 use crate::{Forward, tables::Count};
 
-/// Counts one frame of `bytes` bytes.
+/// Counts one frame.
 #[inline(always)]
-pub fn frame(counters: &impl Count, verdict: &Result<Forward, Outcome>, bytes: u64) {
+pub fn frame(counters: &impl Count, verdict: &Result<Forward, Outcome>) {
     match verdict {
         Ok(forward) => {
             counters.outcome(Outcome::Forwarded);
-            counters.steered(forward.place, bytes, forward.begins);
+            counters.steered(forward.place, forward.length, forward.begins);
         }
         Err(outcome) => counters.outcome(*outcome),
     }

@@ -1,47 +1,80 @@
 //! Answers a ping of a VIP, at a bounded rate: the request goes back as its own answer.
 
-use lb_common::Outcome;
+use lb_common::{Outcome, V4, V6};
 use network_types::{
-    icmp::{Icmpv4Hdr, Icmpv4Type},
-    ip::Ipv4Hdr,
+    icmp::{Icmpv4Hdr, Icmpv4Type, Icmpv6Hdr, Icmpv6Type},
+    ip::{Ipv4Hdr, Ipv6Hdr},
 };
 
 use crate::{
-    packet::{Ethernet, Packet},
-    parse::IP,
+    packet::{Ethernet, Frame, Packet},
+    parse::link::Link,
     tables::Tables,
 };
 
-/// The TTL of an answer: what is left of the request's may not do for the way back.
+/// The TTL or hop limit of an answer: what is left of the request's may not do for the way back.
 const TTL: u8 = 64;
 
-/// Turns the request into its answer (RFC 792).
+/// An address family whose pings can be answered.
+pub trait Ping {
+    /// Turns the packet whose IP header, without options, is at `ip` into its answer.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::Truncated`] where a header is missing; the packet is as it was then.
+    fn turn(packet: &mut Packet, ip: usize) -> Result<(), Outcome>;
+}
+
+/// Turns the request into its answer.
 #[inline(always)]
-pub fn answer(packet: &mut Packet, tables: &impl Tables) -> Outcome {
+pub fn answer<A: Ping>(frame: &mut impl Frame, tables: &impl Tables, link: &Link) -> Outcome {
     if !tables.may_echo() {
         return Outcome::EchoLimited;
     }
-    match turn(packet) {
+    match turn::<A>(&mut frame.packet(), link.ip) {
         Ok(()) => Outcome::EchoAnswered,
         Err(outcome) => outcome,
     }
 }
 
 #[inline(always)]
-fn turn(packet: &mut Packet) -> Result<(), Outcome> {
-    // The last header first: one that is missing leaves the frame as it was.
-    let icmp: &mut Icmpv4Hdr = packet.header_mut(IP + Ipv4Hdr::LEN)?;
-    let (request, reply) = (Icmpv4Type::Echo as u8, Icmpv4Type::EchoReply as u8);
-    icmp.check = patched(icmp.check, [request, 0], [reply, 0]);
-    icmp.type_ = reply;
-    let ip: &mut Ipv4Hdr = packet.header_mut(IP)?;
-    ip.check = patched(ip.check, [ip.ttl, 0], [TTL, 0]);
-    ip.ttl = TTL;
-    // A sum does not see that its parts have changed places.
-    core::mem::swap(&mut ip.src_addr, &mut ip.dst_addr);
+fn turn<A: Ping>(packet: &mut Packet, ip: usize) -> Result<(), Outcome> {
+    A::turn(packet, ip)?;
     let ethernet: &mut Ethernet = packet.header_mut(0)?;
     core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
     Ok(())
+}
+
+/// RFC 792. (A sum does not see that its parts, the addresses, have changed places.)
+impl Ping for V4 {
+    #[inline(always)]
+    fn turn(packet: &mut Packet, at: usize) -> Result<(), Outcome> {
+        // The last header first: one that is missing leaves the packet as it was.
+        let icmp: &mut Icmpv4Hdr = packet.header_mut(at + Ipv4Hdr::LEN)?;
+        let (request, reply) = (Icmpv4Type::Echo as u8, Icmpv4Type::EchoReply as u8);
+        icmp.check = patched(icmp.check, [request, 0], [reply, 0]);
+        icmp.type_ = reply;
+        let ip: &mut Ipv4Hdr = packet.header_mut(at)?;
+        ip.check = patched(ip.check, [ip.ttl, 0], [TTL, 0]);
+        ip.ttl = TTL;
+        core::mem::swap(&mut ip.src_addr, &mut ip.dst_addr);
+        Ok(())
+    }
+}
+
+/// RFC 4443, section 4. The hop limit is in no checksum.
+impl Ping for V6 {
+    #[inline(always)]
+    fn turn(packet: &mut Packet, at: usize) -> Result<(), Outcome> {
+        let icmp: &mut Icmpv6Hdr = packet.header_mut(at + Ipv6Hdr::LEN)?;
+        let (request, reply) = (Icmpv6Type::EchoRequest as u8, Icmpv6Type::EchoReply as u8);
+        icmp.check = patched(icmp.check, [request, 0], [reply, 0]);
+        icmp.type_ = reply;
+        let ip: &mut Ipv6Hdr = packet.header_mut(at)?;
+        ip.hop_limit = TTL;
+        core::mem::swap(&mut ip.src_addr, &mut ip.dst_addr);
+        Ok(())
+    }
 }
 
 /// A checksum after two bytes of what it covers have changed (RFC 1624, equation 3). Of the two

@@ -1,27 +1,78 @@
-//! Sends a frame on to a real server: new Ethernet addresses, nothing else.
+//! Sends a frame on to a real server: new Ethernet addresses, the VLAN tags of its network, nothing
+//! else.
 
-use lb_common::{Outcome, RealWord};
+use lb_common::{Outcome, PortWord, RealWord, layout::VLAN_MASK};
 
 use crate::{
-    packet::{Ethernet, Packet, set_mac},
+    packet::{Ethernet, Frame, Tag, set_mac},
+    parse::link::{CUSTOMER_TAG, Link, SERVICE_TAG},
     tables::Tables,
 };
 
-/// Addresses the frame to the real server, from the balancer.
+/// Addresses the frame to the real server, from the balancer, and chooses the port.
 ///
 /// The source becomes the balancer's own address: a frame that left with the router's would teach
 /// the switch that the router lives on the balancer's port.
 ///
 /// # Errors
 ///
-/// [`Outcome::Unresolved`] when nobody has written how the real is reached.
+/// The outcome of a frame that cannot get there; it is untouched then.
 #[inline(always)]
-pub fn rewrite(packet: &mut Packet, tables: &impl Tables, real: RealWord) -> Result<(), Outcome> {
-    if real.port() != tables.port_number() {
+pub fn rewrite(
+    frame: &mut impl Frame,
+    tables: &impl Tables,
+    link: &Link,
+    real: RealWord,
+) -> Result<(), Outcome> {
+    if real.port() == 0 {
         return Err(Outcome::Unresolved);
     }
+    if real.mac_bits() == link.source {
+        return Err(Outcome::Bounced);
+    }
+    let port = tables.port(real.port());
+    if real.port() != tables.port_number() {
+        frame.redirect(real.port())?;
+    }
+    if link.ip != Link::UNTAGGED || real.vlan() != 0 || port.outer_vlan() != 0 {
+        tag(frame, link, port, real)?;
+    }
+    let mut packet = frame.packet();
     let ethernet: &mut Ethernet = packet.header_mut(0)?;
     set_mac(&mut ethernet.destination, real.mac_bits());
-    set_mac(&mut ethernet.source, tables.port().mac_bits());
+    set_mac(&mut ethernet.source, port.mac_bits());
+    Ok(())
+}
+
+/// Gives the frame the tags of the way to the real: none, one or two, whatever it had. The priorities
+/// that it had stay.
+#[inline(always)]
+fn tag(frame: &mut impl Frame, link: &Link, port: PortWord, real: RealWord) -> Result<(), Outcome> {
+    let (outer, inner) = (port.outer_vlan(), real.vlan());
+    let ip =
+        Link::UNTAGGED + size_of::<Tag>() * (usize::from(outer != 0) + usize::from(inner != 0));
+    if ip != link.ip {
+        frame.move_start(link.ip as i32 - ip as i32)?;
+    }
+    let control = |old: u16, vlan: u16| (old & !VLAN_MASK | vlan).to_be_bytes();
+    let kind = if port.is_service_tag() { SERVICE_TAG } else { CUSTOMER_TAG };
+    let network = link.ether_type.to_ne_bytes();
+    let mut packet = frame.packet();
+    let (first, behind_outer) = match (outer, inner) {
+        (0, 0) => (link.ether_type, network),
+        (0, _) => (CUSTOMER_TAG, network),
+        (_, 0) => (kind, network),
+        (_, _) => (kind, CUSTOMER_TAG.to_ne_bytes()),
+    };
+    packet.header_mut::<Ethernet>(0)?.ether_type = first.to_ne_bytes();
+    let mut at = Link::UNTAGGED;
+    if outer != 0 {
+        let tag = Tag { control: control(link.outer, outer), next: behind_outer };
+        *packet.header_mut(at)? = tag;
+        at = Link::TAGGED;
+    }
+    if inner != 0 {
+        *packet.header_mut(at)? = Tag { control: control(link.inner, inner), next: network };
+    }
     Ok(())
 }

@@ -8,6 +8,9 @@
 
 pub mod packet;
 
+#[cfg(not(target_arch = "bpf"))]
+pub mod host;
+
 pub mod tables;
 
 pub mod parse;
@@ -26,11 +29,15 @@ pub mod echo;
 
 pub mod count;
 
-use lb_common::{Outcome, layout::Rule};
+use lb_common::{Outcome, V4, V6, layout::Rule};
 
 use crate::{
-    packet::Packet,
-    parse::Transport,
+    echo::Ping,
+    packet::Frame,
+    parse::{
+        Family, Transport,
+        link::{self, Link},
+    },
     tables::{Count, Tables},
 };
 
@@ -45,6 +52,10 @@ pub struct Forward {
     pub rule: Rule,
     /// Whether the frame begins a TCP connection.
     pub begins: bool,
+    /// The port that it leaves by.
+    pub port: u8,
+    /// The length of the frame as it came, in bytes.
+    pub length: u64,
 }
 
 /// Decides about one frame, rewrites it if it is to be sent on, and counts it.
@@ -54,32 +65,60 @@ pub struct Forward {
 /// How the frame ended if it was not forwarded; it is untouched then, but for an answered ping.
 #[inline(always)]
 pub fn process(
-    packet: &mut Packet,
+    frame: &mut impl Frame,
     tables: &impl Tables,
     counters: &impl Count,
 ) -> Result<Forward, Outcome> {
-    let mut verdict = steer(packet, tables);
-    if verdict == Err(Outcome::EchoAnswered) {
-        verdict = Err(echo::answer(packet, tables));
-    }
-    count::frame(counters, &verdict, packet.len());
+    let verdict = steer(frame, tables);
+    count::frame(counters, &verdict);
     verdict
+}
+
+/// By address family: the same path for both.
+#[inline(always)]
+fn steer(frame: &mut impl Frame, tables: &impl Tables) -> Result<Forward, Outcome> {
+    let own = tables.port(tables.port_number()).mac_bits();
+    let link = link::read(&frame.packet(), own)?;
+    if link::is_ipv4(&link) {
+        path::<V4>(frame, tables, &link)
+    } else if link::is_ipv6(&link) {
+        path::<V6>(frame, tables, &link)
+    } else {
+        Err(Outcome::NotIp)
+    }
 }
 
 /// The whole path on one screen.
 #[inline(always)]
-fn steer(packet: &mut Packet, tables: &impl Tables) -> Result<Forward, Outcome> {
-    let datagram = parse::datagram(packet, tables.port().mac_bits())?;
+fn path<A: Family + Ping>(
+    frame: &mut impl Frame,
+    tables: &impl Tables,
+    link: &Link,
+) -> Result<Forward, Outcome> {
+    let packet = frame.packet();
+    let datagram = A::datagram(&packet, link.ip)?;
+    let (first, end) = (packet.len(), datagram.end as u64);
+    if end > first && end > frame.whole() {
+        return Err(Outcome::Truncated);
+    }
     let (owner, slot) = match service::lookup(tables, &datagram) {
         Ok(service) => {
             let slot = ring::slot(tables, service, &datagram);
             (flow::owner(tables, service, slot)?, slot)
         }
         Err(Outcome::Fragment) => (fragment::owner(tables, &datagram)?, 0),
+        Err(Outcome::EchoAnswered) => return Err(echo::answer::<A>(frame, tables, link)),
         Err(outcome) => return Err(outcome),
     };
-    forward::rewrite(packet, tables, tables.real(owner.place))?;
+    let real = tables.real(owner.place);
+    forward::rewrite(frame, tables, link, real)?;
     fragment::remember(tables, &datagram, owner.place);
-    let begins = matches!(datagram.transport, Transport::Ports(ports) if ports.begins);
-    Ok(Forward { place: owner.place, slot, rule: owner.rule, begins })
+    Ok(Forward {
+        place: owner.place,
+        slot,
+        rule: owner.rule,
+        begins: matches!(datagram.transport, Transport::Ports(ports) if ports.begins),
+        port: real.port(),
+        length: first.max(end),
+    })
 }

@@ -9,56 +9,75 @@ mod programs {
     use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
     use aya_log_ebpf::debug;
     use lb_common::{Action, Outcome, TraceRecord};
-    use lb_ebpf::{packet::Packet, process};
+    use lb_ebpf::{Forward, packet::Frame, process, tables::Tables as _};
 
-    use crate::maps::{self, Maps, Uncounted};
+    use crate::maps::{self, Live, Maps, Uncounted};
 
     /// Licence of the object: the kernel lets only GPL-compatible programs call some helpers.
     #[unsafe(link_section = "license")]
     #[unsafe(no_mangle)]
     static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-    /// The balancer.
-    #[xdp]
+    /// The balancer, also of jumbo frames in several buffers.
+    #[xdp(frags)]
     pub fn lb(ctx: XdpContext) -> u32 {
-        let verdict = process(&mut packet(&ctx), &Maps, &Maps);
-        let outcome = verdict.err().unwrap_or(Outcome::Forwarded);
-        if matches!(outcome, Outcome::Malformed | Outcome::NoReal | Outcome::Unresolved) {
-            debug!(&ctx, "dropped: outcome {}", outcome.index());
-        }
-        action(outcome)
+        balance(&ctx, &mut Live::<true>(&ctx))
+    }
+
+    /// The balancer for kernels before 5.18, where a frame is one buffer.
+    #[xdp]
+    pub fn lb_linear(ctx: XdpContext) -> u32 {
+        balance(&ctx, &mut Live::<false>(&ctx))
     }
 
     /// The balancer for one packet that nobody sent: same code, same tables, nothing counted.
-    #[xdp]
+    ///
+    /// (The kernel wants all programs that share a table of devices to have fragments, or none of
+    /// them: `bpf_prog_map_compatible`, kernel/bpf/core.c.)
+    #[xdp(frags)]
     pub fn trace(ctx: XdpContext) -> u32 {
-        let verdict = process(&mut packet(&ctx), &Maps, &Uncounted);
-        let (outcome, found) = match verdict {
-            Ok(forward) => {
-                let found = TraceRecord {
-                    outcome: Outcome::Forwarded.index(),
-                    slot: forward.slot,
-                    place: forward.place,
-                    rule: forward.rule as u32,
-                };
-                (Outcome::Forwarded, found)
-            }
-            Err(outcome) => {
-                (outcome, TraceRecord { outcome: outcome.index(), ..TraceRecord::default() })
-            }
+        follow(&mut Live::<true>(&ctx))
+    }
+
+    /// The same for kernels before 5.18.
+    #[xdp]
+    pub fn trace_linear(ctx: XdpContext) -> u32 {
+        follow(&mut Live::<false>(&ctx))
+    }
+
+    #[inline(always)]
+    fn balance(ctx: &XdpContext, frame: &mut impl Frame) -> u32 {
+        let verdict = process(frame, &Maps, &Maps);
+        if let Err(outcome @ (Outcome::Malformed | Outcome::NoReal | Outcome::Unresolved)) = verdict
+        {
+            debug!(ctx, "dropped: outcome {}", outcome.index());
+        }
+        action(verdict)
+    }
+
+    #[inline(always)]
+    fn follow(frame: &mut impl Frame) -> u32 {
+        let verdict = process(frame, &Maps, &Uncounted);
+        let found = match verdict {
+            Ok(forward) => TraceRecord {
+                outcome: Outcome::Forwarded.index(),
+                slot: forward.slot,
+                place: forward.place,
+                rule: forward.rule as u32,
+            },
+            Err(outcome) => TraceRecord { outcome: outcome.index(), ..TraceRecord::default() },
         };
         maps::record(found);
-        action(outcome)
+        action(verdict)
     }
 
     #[inline(always)]
-    fn packet(ctx: &XdpContext) -> Packet<'_> {
-        // SAFETY: the context's own bounds; the frame is the program's alone while it runs.
-        unsafe { Packet::new(ctx.data() as *mut u8, ctx.data_end() as *mut u8) }
-    }
-
-    #[inline(always)]
-    fn action(outcome: Outcome) -> u32 {
+    fn action(verdict: Result<Forward, Outcome>) -> u32 {
+        let outcome = match verdict {
+            Ok(forward) if forward.port != Maps.port_number() => return xdp_action::XDP_REDIRECT,
+            Ok(_) => Outcome::Forwarded,
+            Err(outcome) => outcome,
+        };
         match outcome.action() {
             Action::Transmit => xdp_action::XDP_TX,
             Action::Pass => xdp_action::XDP_PASS,

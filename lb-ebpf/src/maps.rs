@@ -1,23 +1,34 @@
 //! The kernel's maps as the datapath's tables. Arrays all: their look-ups are inlined.
 
 use aya_ebpf::{
+    EbpfContext as _,
     bindings::BPF_F_MMAPABLE,
-    helpers::bpf_ktime_get_ns,
+    helpers::{bpf_ktime_get_ns, bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray},
+    maps::{Array, DevMap, LruHashMap, PerCpuArray},
+    programs::XdpContext,
 };
 use lb_common::{
     Bucket, Counters, Entry, FragmentKey, FragmentOwner, LAYOUT, Outcome, PortWord, RealWord, Seed,
     Slot, SlotBlock, TableWord, TraceRecord, limits,
 };
 
-use lb_ebpf::tables::{Count, Tables};
+use lb_ebpf::{
+    packet::{Frame, Packet},
+    tables::{Count, Tables},
+};
 
 /// Flags of the arrays that the daemon writes through a mapping, one atomic store a word.
 const MAPPED: u32 = BPF_F_MMAPABLE;
 
 #[map]
 static PORTS: Array<u64> = Array::with_max_entries(limits::PORTS, MAPPED);
+/// The interface at each port.
+#[map]
+static DEVICES: DevMap = DevMap::with_max_entries(limits::PORTS, 0);
+/// What each port is, for the daemon that takes over; the datapath never looks.
+#[map]
+static INTERFACES: Array<[u8; 32]> = Array::with_max_entries(limits::PORTS, MAPPED);
 #[map]
 static TABLE: Array<u64> = Array::with_max_entries(1, MAPPED);
 #[map]
@@ -39,7 +50,6 @@ static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(limits::OUTCOM
 #[map]
 static TRACE: Array<TraceRecord> = Array::with_max_entries(1, MAPPED);
 
-/// Not pinned: a new program learns the datagrams that are under way anew.
 #[map]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentOwner> =
     LruHashMap::with_max_entries(limits::FRAGMENTS, 0);
@@ -56,6 +66,44 @@ static PORT: u8 = 0;
 #[used]
 #[unsafe(no_mangle)]
 static LAYOUT_VERSION: u32 = LAYOUT;
+
+/// A frame that has arrived; `FRAGS` says whether it may have several buffers, which takes Linux 5.18.
+pub struct Live<'a, const FRAGS: bool>(pub &'a XdpContext);
+
+impl<const FRAGS: bool> Frame for Live<'_, FRAGS> {
+    #[inline(always)]
+    fn packet(&mut self) -> Packet<'_> {
+        // SAFETY: the context's own bounds; the frame is the program's alone while it runs.
+        unsafe { Packet::new(self.0.data() as *mut u8, self.0.data_end() as *mut u8) }
+    }
+
+    #[inline(always)]
+    fn whole(&self) -> u64 {
+        if FRAGS {
+            // SAFETY: the context that the program was given.
+            unsafe { bpf_xdp_get_buff_len(self.0.as_ptr().cast()) }
+        } else {
+            self.0.data_end() as u64 - self.0.data() as u64
+        }
+    }
+
+    #[inline(always)]
+    fn move_start(&mut self, by: i32) -> Result<(), Outcome> {
+        // SAFETY: the context that the program was given. Bounds are read from it anew afterwards.
+        match unsafe { bpf_xdp_adjust_head(self.0.as_ptr().cast(), by) } {
+            0 => Ok(()),
+            _ => Err(Outcome::NoRoom),
+        }
+    }
+
+    #[inline(always)]
+    fn redirect(&mut self, port: u8) -> Result<(), Outcome> {
+        match DEVICES.redirect(u32::from(port), 0) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Outcome::InterfaceGone),
+        }
+    }
+}
 
 /// The maps, from a frame's point of view.
 pub struct Maps;
@@ -88,13 +136,13 @@ fn word(array: &'static Array<u64>, index: u32) -> u64 {
 
 impl Tables for Maps {
     #[inline(always)]
-    fn port(&self) -> PortWord {
-        PortWord(word(&PORTS, u32::from(self.port_number())))
+    fn port_number(&self) -> u8 {
+        constant(&PORT)
     }
 
     #[inline(always)]
-    fn port_number(&self) -> u8 {
-        constant(&PORT)
+    fn port(&self, number: u8) -> PortWord {
+        PortWord(word(&PORTS, u32::from(number)))
     }
 
     #[inline(always)]

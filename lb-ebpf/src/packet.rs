@@ -7,9 +7,40 @@
 use core::marker::PhantomData;
 
 use lb_common::Outcome;
-use network_types::{icmp::Icmpv4Hdr, ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
+use network_types::{
+    icmp::{Icmpv4Hdr, Icmpv6Hdr},
+    ip::{Ipv4Hdr, Ipv6Hdr},
+    tcp::TcpHdr,
+    udp::UdpHdr,
+};
 
-/// A frame in memory that may be read and written for `'a`.
+/// A frame as the network card has delivered it. Two implementations exist: the kernel's (`maps`), and
+/// the host's ([`host`](crate::host)).
+pub trait Frame {
+    /// The part that can be read and written: all of it, or the first buffer of several, as jumbo
+    /// frames have; the headers are there.
+    fn packet(&mut self) -> Packet<'_>;
+
+    /// The length of all buffers together, in bytes.
+    fn whole(&self) -> u64;
+
+    /// Takes bytes away from its beginning, or adds some, of no particular value, where `by` is
+    /// negative.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::NoRoom`] when there is no room for more.
+    fn move_start(&mut self, by: i32) -> Result<(), Outcome>;
+
+    /// Has the frame sent by another port than it came in on.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::InterfaceGone`] when there is no interface at that port.
+    fn redirect(&mut self, port: u8) -> Result<(), Outcome>;
+}
+
+/// A frame's bytes in memory, which may be read and written for `'a`.
 pub struct Packet<'a> {
     start: *mut u8,
     end: *mut u8,
@@ -35,6 +66,30 @@ pub struct Ethernet {
     pub ether_type: [u8; 2],
 }
 
+/// A VLAN tag (IEEE 802.1Q, 9.3) behind the `EtherType` that announces it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Tag {
+    /// Priority and VLAN, in wire order.
+    pub control: [u8; 2],
+    /// What follows, an `EtherType` in wire order.
+    pub next: [u8; 2],
+}
+
+/// What IPv6 extension headers begin with (RFC 8200, section 4); all of a fragment header (4.5).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Extension {
+    /// What comes next.
+    pub next: u8,
+    /// Its length beyond 8 bytes, in words of 8; nothing in a fragment header.
+    pub length: u8,
+    /// The offset and "more fragments" of a fragment header.
+    pub offset: [u8; 2],
+    /// The identification of a fragment header.
+    pub identification: [u8; 4],
+}
+
 /// What TCP and UDP headers begin with, and all of them that an ICMP error must quote (RFC 792).
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -48,11 +103,19 @@ pub struct PortPair {
 // SAFETY: byte arrays only.
 unsafe impl Header for Ethernet {}
 // SAFETY: byte arrays only.
+unsafe impl Header for Tag {}
+// SAFETY: bytes and byte arrays only.
+unsafe impl Header for Extension {}
+// SAFETY: byte arrays only.
 unsafe impl Header for PortPair {}
 // SAFETY: bytes and byte arrays only.
 unsafe impl Header for Icmpv4Hdr {}
-// SAFETY: byte arrays only.
+// SAFETY: bytes and byte arrays only.
+unsafe impl Header for Icmpv6Hdr {}
+// SAFETY: bytes and byte arrays only.
 unsafe impl Header for Ipv4Hdr {}
+// SAFETY: bytes and byte arrays only.
+unsafe impl Header for Ipv6Hdr {}
 // SAFETY: byte arrays and a bitfield over a byte array.
 unsafe impl Header for TcpHdr {}
 // SAFETY: byte arrays only.
@@ -79,7 +142,7 @@ impl<'a> Packet<'a> {
         unsafe { Self::new(range.start, range.end) }
     }
 
-    /// The frame's length in bytes.
+    /// The length of these bytes.
     #[inline(always)]
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -141,6 +204,14 @@ pub fn word16(bytes: &[u8; 2]) -> u16 {
 #[must_use]
 pub fn word32(bytes: &[u8; 4]) -> u32 {
     load::<u32, 4>(bytes)
+}
+
+/// Sixteen bytes of a header as they lie in memory, in two loads.
+#[inline(always)]
+#[must_use]
+pub fn words64(bytes: &[u8; 16]) -> [u64; 2] {
+    let [_, _, _, _, _, _, _, _, second @ ..] = bytes;
+    [load::<u64, 16>(bytes), load::<u64, 8>(second)]
 }
 
 /// A MAC address as the low 48 bits of a word, as in [`lb_common::layout::mac_bits`], in two loads.

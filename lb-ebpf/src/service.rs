@@ -4,10 +4,7 @@
 //! Dietzfelbinger, ESA 2009): the key's hash chooses a displacement, both choose the one entry
 //! where the key can be. No loop, no helper call, one comparison.
 
-use lb_common::{
-    Entry, Outcome, hash,
-    layout::{TableWord, key},
-};
+use lb_common::{Address, Entry, Outcome, hash, layout::TableWord};
 use network_types::ip::IpProto;
 
 use crate::{
@@ -22,27 +19,31 @@ use crate::{
 ///
 /// The outcome of a datagram that is for no service.
 #[inline(always)]
-pub fn lookup<'a>(tables: &'a impl Tables, datagram: &Datagram) -> Result<&'a Entry, Outcome> {
+pub fn lookup<'a, A: Address>(
+    tables: &'a impl Tables,
+    datagram: &Datagram<A>,
+) -> Result<&'a Entry, Outcome> {
     let table = tables.table();
     if !table.is_written() {
         return Err(Outcome::NotVip);
     }
-    if let Transport::Ports(Ports { destination, .. }) = datagram.transport {
-        let exact = key(datagram.destination, datagram.protocol, destination);
-        if let Some(entry) = find(tables, table, exact) {
-            return Ok(entry);
-        }
+    let Datagram { destination, protocol, transport, .. } = *datagram;
+    if let Transport::Ports(Ports { destination: port, .. }) = transport
+        && let Some(entry) = find(tables, table, destination, protocol, port)
+    {
+        return Ok(entry);
     }
-    let Some(address) = find(tables, table, key(datagram.destination, 0, 0)) else {
+    let Some(address) = find(tables, table, destination, 0, 0) else {
         return Err(Outcome::NotVip);
     };
-    match datagram.transport {
+    match transport {
         Transport::Truncated => return Err(Outcome::Truncated),
+        Transport::Beyond => return Err(Outcome::ExtensionHeaders),
         Transport::Later => return Err(Outcome::Fragment),
         Transport::Echo => return Err(Outcome::EchoAnswered),
-        Transport::Ports(_) if has_all_ports(address, datagram.protocol) => {
-            let all = key(datagram.destination, datagram.protocol, 0);
-            return find(tables, table, all).ok_or(Outcome::NoService);
+        Transport::Discovery => return Err(Outcome::NeighbourDiscovery),
+        Transport::Ports(_) if has_all_ports(address, protocol) => {
+            return find(tables, table, destination, protocol, 0).ok_or(Outcome::NoService);
         }
         Transport::Ports(_) | Transport::Opaque => {}
     }
@@ -62,9 +63,16 @@ fn has_all_ports(address: &Entry, protocol: u8) -> bool {
 }
 
 #[inline(always)]
-fn find(tables: &impl Tables, table: TableWord, key: u64) -> Option<&Entry> {
+fn find<A: Address>(
+    tables: &impl Tables,
+    table: TableWord,
+    address: A,
+    protocol: u8,
+    port: u16,
+) -> Option<&Entry> {
+    let key = address.key(protocol, port);
     let hash = hash::service(key, table.seed());
     let displacement = tables.displacement(table.displacement_index(hash));
     let entry = tables.entry(table.entry_index(hash, displacement))?;
-    (entry.key == key).then_some(entry)
+    (entry.key == key && address.is_of(entry)).then_some(entry)
 }

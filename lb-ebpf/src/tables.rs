@@ -5,10 +5,10 @@ use lb_common::{Entry, FragmentKey, Outcome, PortWord, RealWord, Seed, Slot, Tab
 
 /// The tables, all read by index: no look-up calls a helper in the kernel.
 pub trait Tables {
-    /// The interface that the frame came in on.
-    fn port(&self) -> PortWord;
-    /// The number of that interface, 1 or more.
+    /// The number of the port that the frame came in on, 1 or more.
     fn port_number(&self) -> u8;
+    /// One port; unknown outside of the array.
+    fn port(&self, number: u8) -> PortWord;
     /// The seed of the flow hash.
     fn seed(&self) -> Seed;
     /// Which service table is in force.

@@ -92,12 +92,6 @@ fn not_ours() -> Vec<Row> {
         row("a broadcast frame", from_router(Mac([0xff; 6])), NotForUs),
         row("a multicast frame", from_router(Mac([1, 0, 0x5e, 0, 0, 1])), NotForUs),
         row("ARP", to_balancer().carry(0x0806, &[0; 28]), NotIp),
-        row("IPv6, in this version", to_balancer().carry(0x86dd, &[0x60; 40]), NotIp),
-        row(
-            "a tagged frame, in this version",
-            to_balancer().vlan(7).ipv4(CLIENT, WEB).tcp(1, 80).build(),
-            NotIp,
-        ),
         row("an address that is no VIP", tcp(NO_VIP, 80), NotVip),
         row(
             "a fragment to an address that is no VIP",

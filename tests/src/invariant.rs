@@ -8,7 +8,7 @@ use std::{
 };
 
 use lb_common::Outcome;
-use lb_ebpf::{packet::Packet, process, tables::Count};
+use lb_ebpf::{process, tables::Count};
 use lb_user::dataplane::Memory;
 
 use crate::world::BALANCER;
@@ -37,9 +37,9 @@ impl Count for Tally {
 /// Ethernet addresses only, and each is counted once, as what it was. Returns how it ended.
 pub fn check(memory: &Memory, frame: &[u8]) -> Outcome {
     // Of exactly this size, so that a sanitizer sees every byte read beyond it.
-    let mut after: Box<[u8]> = frame.into();
+    let mut after = frame.to_vec();
     let tally = Tally::default();
-    let verdict = process(&mut Packet::from_slice(&mut after), memory, &tally);
+    let verdict = process(&mut after, memory, &tally);
     let outcome = verdict.err().unwrap_or(Outcome::Forwarded);
     assert_eq!(*tally.outcomes.borrow(), [outcome], "one outcome is counted, the one returned");
     let steered = tally.steered.borrow();

@@ -52,7 +52,7 @@ fn pool() -> Vec<DesiredReal> {
 fn vip(address: Ipv4Addr, ports: &[&str], local: bool, reals: Vec<DesiredReal>) -> DesiredVip {
     DesiredVip {
         name: format!("vip-{address}"),
-        address,
+        address: address.into(),
         ports: ports.iter().map(|ports| ports.parse().expect("ports")).collect::<Vec<Ports>>(),
         hash: HashMode::Flow,
         ring_len: 1021,

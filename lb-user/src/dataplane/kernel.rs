@@ -29,6 +29,7 @@ use crate::{
 
 /// The loaded datapath.
 pub struct Kernel {
+    programs: Programs,
     ebpf: Ebpf,
     ports: Mapped,
     table: Mapped,
@@ -42,12 +43,16 @@ pub struct Kernel {
     outcomes: PerCpuArray<MapData, u64>,
 }
 
-/// Words of 8 bytes in an entry of the service table.
-const ENTRY_WORDS: usize = size_of::<Entry>() / 8;
+/// The program that is attached and the one that traces.
+struct Programs {
+    balancer: &'static str,
+    tracer: &'static str,
+}
 
-/// The attached program, and the one that traces.
-const BALANCER: &str = "lb";
-const TRACER: &str = "trace";
+/// Jumbo frames and all.
+const MODERN: Programs = Programs { balancer: "lb", tracer: "trace" };
+/// For kernels before 5.18, which know no frames in several buffers.
+const LINEAR: Programs = Programs { balancer: "lb_linear", tracer: "trace_linear" };
 
 impl Kernel {
     /// Loads the object and maps its arrays; what is pinned already is taken as it is. `started`
@@ -58,12 +63,16 @@ impl Kernel {
     /// Where the pin directory, the permissions or the kernel do not serve.
     pub fn load(loader: &Loader) -> Result<Self, Error> {
         let mut ebpf = loader.load()?;
-        for name in [BALANCER, TRACER] {
-            program(&mut ebpf, name)?
-                .load()
-                .map_err(|error| Error::kernel(format!("loading program \"{name}\""), &error))?;
-        }
+        let programs = match load(&mut ebpf, &MODERN) {
+            Ok(()) => MODERN,
+            Err(modern) => {
+                log::info!("{modern}: without jumbo frames then");
+                load(&mut ebpf, &LINEAR)?;
+                LINEAR
+            }
+        };
         Ok(Self {
+            programs,
             ports: mapped(&mut ebpf, "PORTS")?,
             table: mapped(&mut ebpf, "TABLE")?,
             displacements: mapped(&mut ebpf, "DISPLACE")?,
@@ -99,7 +108,7 @@ impl Kernel {
         choice: XdpChoice,
         pin_dir: &Path,
     ) -> Result<Mode, Error> {
-        let program = program(&mut self.ebpf, BALANCER)?;
+        let program = program(&mut self.ebpf, self.programs.balancer)?;
         let mode = attach::attach(program, interface, choice, pin_dir).await?;
         attach::tidy(pin_dir, interface)?;
         Ok(mode)
@@ -136,11 +145,8 @@ impl Kernel {
     }
 
     fn entry(&self, index: u32) -> Entry {
-        let word = |offset| self.entries.load(index as usize * ENTRY_WORDS + offset);
-        let halves = |word: u64| (word as u32, (word >> 32) as u32);
-        let ((ring, ring_len), (pool, flags)) = (halves(word(1)), halves(word(2)));
-        let (places, reserved) = halves(word(3));
-        Entry { key: word(0), ring, ring_len, pool, flags, places, reserved }
+        let first = index as usize * Entry::WORDS;
+        Entry::from_words(std::array::from_fn(|offset| self.entries.load(first + offset)))
     }
 
     fn block(&self, entry: &Entry) -> Block {
@@ -202,7 +208,7 @@ impl Kernel {
     ///
     /// When the kernel cannot run it.
     pub fn trace(&mut self, frame: &[u8]) -> Result<TraceRecord, Error> {
-        self.run(TRACER, frame)?;
+        self.run(self.programs.tracer, frame)?;
         let [a, b] = [self.trace.load(0), self.trace.load(1)];
         Ok(TraceRecord {
             outcome: a as u32,
@@ -219,10 +225,10 @@ impl Kernel {
     ///
     /// When the kernel cannot run it: it takes frames from 14 bytes on.
     pub fn process(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), Error> {
-        self.run(BALANCER, frame)
+        self.run(self.programs.balancer, frame)
     }
 
-    fn run(&mut self, name: &str, frame: &[u8]) -> Result<(u32, Vec<u8>), Error> {
+    fn run(&mut self, name: &'static str, frame: &[u8]) -> Result<(u32, Vec<u8>), Error> {
         let mut output = vec![0; frame.len() + 256];
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
@@ -241,7 +247,7 @@ impl Kernel {
     ///
     /// When the kernel cannot be asked.
     pub fn verified_instructions(&mut self) -> Result<Option<u32>, Error> {
-        let info = program(&mut self.ebpf, BALANCER)?
+        let info = program(&mut self.ebpf, self.programs.balancer)?
             .info()
             .map_err(|error| Error::kernel("asking about the program", &error))?;
         Ok(info.verified_instruction_count())
@@ -308,15 +314,8 @@ impl Kernel {
         }
         let first = (half * limits::TABLE_ENTRIES) as usize;
         for (index, entry) in (first..).zip(&table.entries) {
-            let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-            let words = [
-                entry.key,
-                join(entry.ring, entry.ring_len),
-                join(entry.pool, entry.flags),
-                join(entry.places, entry.reserved),
-            ];
-            for (offset, word) in words.into_iter().enumerate() {
-                self.entries.store(index * ENTRY_WORDS + offset, word);
+            for (offset, word) in entry.words().into_iter().enumerate() {
+                self.entries.store(index * Entry::WORDS + offset, word);
             }
         }
         self.table.store(0, table.word.0);
@@ -346,6 +345,14 @@ fn wait_for_readers() {
     if result != 0 {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+}
+
+fn load(ebpf: &mut Ebpf, programs: &Programs) -> Result<(), Error> {
+    [programs.balancer, programs.tracer].into_iter().try_for_each(|name| {
+        program(ebpf, name)?
+            .load()
+            .map_err(|error| Error::kernel(format!("loading program \"{name}\""), &error))
+    })
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {

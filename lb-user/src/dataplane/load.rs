@@ -10,7 +10,7 @@ use aya::{
     maps::{MapData, MapError},
     programs::ProgramError,
 };
-use lb_common::{Counters, Entry, LAYOUT, Seed, SlotBlock, limits};
+use lb_common::{Counters, Entry, FragmentOwner, LAYOUT, Seed, SlotBlock, limits};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use thiserror::Error;
 
@@ -133,6 +133,8 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// The maps that outlive the daemon: name, size of a value, number of values.
 pub(super) const PINNED: &[(&str, usize, u32)] = &[
     ("PORTS", 8, limits::PORTS),
+    ("DEVICES", 8, limits::PORTS),
+    ("INTERFACES", 32, limits::PORTS),
     ("TABLE", 8, 1),
     ("DISPLACE", 8, limits::TABLE_DISPLACEMENTS * 2),
     ("ENTRIES", size_of::<Entry>(), limits::TABLE_ENTRIES * 2),
@@ -141,6 +143,7 @@ pub(super) const PINNED: &[(&str, usize, u32)] = &[
     ("ADDRESSES", 16, limits::REALS),
     ("STEERED", size_of::<Counters>(), limits::REALS),
     ("OUTCOMES", 8, limits::OUTCOMES),
+    ("FRAGMENTS", size_of::<FragmentOwner>(), limits::FRAGMENTS),
 ];
 
 /// How the object is loaded.

@@ -7,7 +7,7 @@ use lb_common::{
 };
 use lb_ebpf::{
     Forward,
-    packet::Packet,
+    packet::Frame,
     tables::{Count, Tables},
 };
 
@@ -16,7 +16,7 @@ use crate::plan::{Op, Table};
 
 /// Tables in memory. Sparse: what nobody wrote is zero, as in the kernel.
 pub struct Memory {
-    port: PortWord,
+    ports: BTreeMap<u8, PortWord>,
     seed: Seed,
     table: Option<Table>,
     slots: BTreeMap<u32, Vec<Slot>>,
@@ -33,11 +33,12 @@ struct Counts {
 }
 
 impl Memory {
-    /// Empty tables of a balancer whose interface has this MAC address.
+    /// Empty tables of a balancer whose interface, at port 1, has this MAC address: frames come in
+    /// there.
     #[must_use]
     pub fn new(mac: [u8; 6], seed: Seed) -> Self {
         Self {
-            port: PortWord::new(mac),
+            ports: BTreeMap::from([(1, PortWord::new(mac))]),
             seed,
             table: None,
             slots: BTreeMap::new(),
@@ -48,13 +49,18 @@ impl Memory {
         }
     }
 
+    /// Says what a port is.
+    pub fn set_port(&mut self, number: u8, word: PortWord) {
+        self.ports.insert(number, word);
+    }
+
     /// Runs the datapath on a frame, which is rewritten if it is forwarded.
     ///
     /// # Errors
     ///
     /// How the frame ended if it was not forwarded.
-    pub fn process(&self, frame: &mut [u8]) -> Result<Forward, Outcome> {
-        lb_ebpf::process(&mut Packet::from_slice(frame), self, self)
+    pub fn process(&self, frame: &mut impl Frame) -> Result<Forward, Outcome> {
+        lb_ebpf::process(frame, self, self)
     }
 
     /// How many frames ended so.
@@ -128,12 +134,12 @@ impl Dataplane for Memory {
 }
 
 impl Tables for Memory {
-    fn port(&self) -> PortWord {
-        self.port
-    }
-
     fn port_number(&self) -> u8 {
         1
+    }
+
+    fn port(&self, number: u8) -> PortWord {
+        self.ports.get(&number).copied().unwrap_or_default()
     }
 
     fn seed(&self) -> Seed {

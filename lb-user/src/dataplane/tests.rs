@@ -1,9 +1,6 @@
 //! Plans applied to memory and followed by packets: what a sequence of changes leads to.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use lb_common::{Entry, Outcome, RealWord, Seed};
 use proptest::{collection::vec, prelude::*};
@@ -29,7 +26,7 @@ fn real(last: u8, weight: u16, usable: bool) -> DesiredReal {
 fn vip(number: u8, ports: Vec<Ports>, reals: Vec<DesiredReal>) -> DesiredVip {
     DesiredVip {
         name: format!("vip{number}"),
-        address: Ipv4Addr::new(192, 0, 2, number),
+        address: IpAddr::from([192, 0, 2, number]),
         ports,
         hash: HashMode::Flow,
         ring_len: 251,
@@ -46,7 +43,8 @@ fn segment(vip: &DesiredVip, port: u16, client: u16) -> Vec<u8> {
     frame[12..14].copy_from_slice(&[0x08, 0]);
     frame[14..24].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6]);
     frame[26..30].copy_from_slice(&[198, 51, 100, 7]);
-    frame[30..34].copy_from_slice(&vip.address.octets());
+    let IpAddr::V4(address) = vip.address else { panic!("{}", vip.address) };
+    frame[30..34].copy_from_slice(&address.octets());
     frame[34..36].copy_from_slice(&client.to_be_bytes());
     frame[36..38].copy_from_slice(&port.to_be_bytes());
     frame[47] = 2;
@@ -214,7 +212,7 @@ fn the_most_specific_service_of_an_address_wins() {
         vip(3, vec![Ports::Any], pool(13)),
     ];
     for vip in &mut vips {
-        vip.address = Ipv4Addr::new(192, 0, 2, 1);
+        vip.address = IpAddr::from([192, 0, 2, 1]);
     }
     let desired = Desired { seed: SEED, vips };
     let mut memory = Memory::new(OWN, SEED);

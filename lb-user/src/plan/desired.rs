@@ -1,8 +1,8 @@
 //! What the dataplane shall do: the configuration, and what is known of the reals.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use lb_common::{Entry, RealWord, Seed, layout};
+use lb_common::{Address as _, Entry, RealWord, Seed, V4, V6};
 
 use crate::model::{HashMode, Ports, Vip};
 
@@ -21,7 +21,7 @@ pub struct DesiredVip {
     /// Its name in the configuration.
     pub name: String,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The ports it serves.
     pub ports: Vec<Ports>,
     /// What is hashed.
@@ -51,18 +51,11 @@ pub struct DesiredReal {
 
 impl DesiredVip {
     /// The VIP of the configuration, its reals as `real` knows them.
-    ///
-    /// # Panics
-    ///
-    /// With an IPv6 address, which the configuration refuses.
     #[must_use]
     pub fn new(vip: &Vip, local: bool, mut real: impl FnMut(IpAddr, u16) -> DesiredReal) -> Self {
-        let IpAddr::V4(address) = vip.address else {
-            unreachable!("the configuration holds IPv4 addresses only");
-        };
         Self {
             name: vip.name.clone(),
-            address,
+            address: vip.address,
             ports: vip.ports.clone(),
             hash: vip.hash,
             ring_len: vip.ring_len(),
@@ -74,7 +67,31 @@ impl DesiredVip {
 
     /// The keys of its ports.
     pub(super) fn keys(&self) -> impl Iterator<Item = u64> {
-        self.ports.iter().map(|ports| service_key(self.address, *ports))
+        self.ports.iter().map(|ports| match ports {
+            Ports::Any => self.key(0, 0),
+            Ports::All(protocol) => self.key(protocol.number(), 0),
+            Ports::One(protocol, port) => self.key(protocol.number(), *port),
+        })
+    }
+
+    /// The key of its address itself.
+    pub(super) fn address_key(&self) -> u64 {
+        self.key(0, 0)
+    }
+
+    fn key(&self, protocol: u8, port: u16) -> u64 {
+        match self.address {
+            IpAddr::V4(address) => V4::new(address.octets()).key(protocol, port),
+            IpAddr::V6(address) => V6::new(address.octets()).key(protocol, port),
+        }
+    }
+
+    /// The address as it stands in its entries.
+    pub(super) fn address_words(&self) -> [u64; 2] {
+        match self.address {
+            IpAddr::V4(_) => [0; 2],
+            IpAddr::V6(address) => V6::new(address.octets()).0,
+        }
     }
 
     /// The flags of its entries.
@@ -89,19 +106,4 @@ impl DesiredVip {
     pub(super) fn pool(&self) -> impl Iterator<Item = &DesiredReal> {
         self.reals.iter().chain(&self.sorry)
     }
-}
-
-/// An address as the datapath sees it: its bytes in wire order.
-#[must_use]
-pub fn wire_address(address: Ipv4Addr) -> u32 {
-    u32::from_ne_bytes(address.octets())
-}
-
-fn service_key(address: Ipv4Addr, ports: Ports) -> u64 {
-    let (protocol, port) = match ports {
-        Ports::Any => (0, 0),
-        Ports::All(protocol) => (protocol.number(), 0),
-        Ports::One(protocol, port) => (protocol.number(), port),
-    };
-    layout::key(wire_address(address), protocol, port)
 }

@@ -10,11 +10,11 @@ mod table;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use lb_common::{Entry, RealWord, Seed, Slot, layout, limits};
+use lb_common::{Entry, RealWord, Seed, Slot, limits};
 use thiserror::Error;
 
 pub use self::{
-    desired::{Desired, DesiredReal, DesiredVip, wire_address},
+    desired::{Desired, DesiredReal, DesiredVip},
     state::{Base, Block, Occupant, State},
     table::Table,
 };
@@ -373,9 +373,9 @@ impl State {
 fn entries(vips: &[DesiredVip], blocks: &[Block]) -> Result<Vec<Entry>, PlanError> {
     let mut entries = BTreeMap::new();
     for vip in vips {
-        let key = layout::key(wire_address(vip.address), 0, 0);
+        let key = vip.address_key();
         let address: &mut Entry = entries.entry(key).or_default();
-        address.key = key;
+        (address.key, address.address) = (key, vip.address_words());
         address.flags |= if vip.local { Entry::LOCAL } else { 0 };
         for ports in &vip.ports {
             address.flags |= match ports {
@@ -395,7 +395,8 @@ fn entries(vips: &[DesiredVip], blocks: &[Block]) -> Result<Vec<Entry>, PlanErro
                 pool: block.pool,
                 flags: entry.flags | vip.flags(),
                 places: block.places,
-                reserved: 0,
+                address: vip.address_words(),
+                ..Entry::default()
             };
         }
     }

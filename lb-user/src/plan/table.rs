@@ -85,7 +85,7 @@ impl Table {
 mod tests {
     use std::collections::BTreeSet;
 
-    use lb_common::layout::key;
+    use lb_common::{Address as _, V4};
     use proptest::prelude::*;
 
     use super::*;
@@ -113,7 +113,10 @@ mod tests {
     #[test]
     fn a_full_table_of_neighbouring_addresses_and_ports_is_laid_out() {
         let keys: BTreeSet<u64> = (0..limits::SERVICE_KEYS)
-            .map(|n| key(u32::from_be(0xc000_0200 + n / 4), 6, 80 + (n % 4) as u16))
+            .map(|n| {
+                let address = V4::new((0xc000_0200 + n / 4).to_be_bytes());
+                address.key(6, 80 + (n % 4) as u16)
+            })
             .collect();
         assert_eq!(keys.len(), limits::SERVICE_KEYS as usize);
         let table = Table::lay_out(&entries(keys.iter().copied()), 0).expect("a layout");

@@ -1,0 +1,88 @@
+//! Ethernet and VLAN tags.
+
+use lb_common::Outcome;
+use network_types::eth::EtherType;
+
+use crate::packet::{Ethernet, Packet, Tag, mac_bits, word16};
+
+/// What comes before the IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The MAC address that the frame comes from.
+    pub source: u64,
+    /// What follows, an `EtherType` in wire order.
+    pub ether_type: u16,
+    /// Where it follows: where the IP header is.
+    pub ip: usize,
+    /// The control field of the outer one of two tags, as a number; 0 without.
+    pub outer: u16,
+    /// The control field of the only or inner tag, as a number; 0 without.
+    pub inner: u16,
+}
+
+impl Link {
+    /// Where the IP header is in a frame without tags.
+    pub const UNTAGGED: usize = size_of::<Ethernet>();
+    /// Where it is behind one tag.
+    pub const TAGGED: usize = Self::UNTAGGED + size_of::<Tag>();
+    /// Where it is behind two.
+    pub const TAGGED_TWICE: usize = Self::TAGGED + size_of::<Tag>();
+}
+
+/// The tag of a customer (IEEE 802.1Q, 9.5), in wire order.
+pub(crate) const CUSTOMER_TAG: u16 = u16::to_be(0x8100);
+
+/// The tag of a provider (IEEE 802.1ad), in wire order.
+pub(crate) const SERVICE_TAG: u16 = u16::to_be(0x88a8);
+
+/// Reads a frame that is addressed to the interface with the MAC address `own`, through up to two
+/// tags. A third one is what follows, and no IP.
+///
+/// # Errors
+///
+/// The outcome that the frame has without further ado.
+#[inline(always)]
+pub fn read(packet: &Packet, own: u64) -> Result<Link, Outcome> {
+    let ethernet: &Ethernet = packet.header(0)?;
+    // A flooded frame for somebody else must not be forwarded a second time.
+    if mac_bits(&ethernet.destination) != own {
+        return Err(Outcome::NotForUs);
+    }
+    let source = mac_bits(&ethernet.source);
+    let ether_type = word16(&ethernet.ether_type);
+    if !is_tag(ether_type) {
+        return Ok(Link { source, ether_type, ip: Link::UNTAGGED, outer: 0, inner: 0 });
+    }
+    let (first, ether_type) = behind(packet, Link::UNTAGGED)?;
+    if !is_tag(ether_type) {
+        return Ok(Link { source, ether_type, ip: Link::TAGGED, outer: 0, inner: first });
+    }
+    let (second, ether_type) = behind(packet, Link::TAGGED)?;
+    Ok(Link { source, ether_type, ip: Link::TAGGED_TWICE, outer: first, inner: second })
+}
+
+#[inline(always)]
+fn is_tag(ether_type: u16) -> bool {
+    ether_type == CUSTOMER_TAG || ether_type == SERVICE_TAG
+}
+
+/// The control field of the tag at `offset`, and the type of what follows it.
+#[inline(always)]
+fn behind(packet: &Packet, offset: usize) -> Result<(u16, u16), Outcome> {
+    let tag: &Tag = packet.header(offset)?;
+    Ok((u16::from_be_bytes(tag.control), word16(&tag.next)))
+}
+
+/// Whether the frame carries IPv4.
+#[inline(always)]
+#[must_use]
+pub const fn is_ipv4(link: &Link) -> bool {
+    link.ether_type == EtherType::Ipv4 as u16
+}
+
+/// Whether the frame carries IPv6.
+#[inline(always)]
+#[must_use]
+pub const fn is_ipv6(link: &Link) -> bool {
+    link.ether_type == EtherType::Ipv6 as u16
+}

@@ -1,0 +1,134 @@
+//! From bytes to what steering needs to know of them. Reads headers, decides nothing.
+
+mod ipv4;
+mod ipv6;
+pub mod link;
+
+use lb_common::{Address, Outcome};
+use network_types::{ip::IpProto, tcp::TcpHdr, udp::UdpHdr};
+
+use crate::packet::{Packet, PortPair, word16};
+
+/// A datagram on its way somewhere, or the flow that an ICMP error is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<A> {
+    /// The client's address.
+    pub source: A,
+    /// The address that may be a VIP.
+    pub destination: A,
+    /// The protocol number.
+    pub protocol: u8,
+    /// What its transport header says.
+    pub transport: Transport,
+    /// What it shares with the other fragments of its datagram, in wire order.
+    pub identification: u32,
+    /// Whether it is the first of several fragments.
+    pub is_first: bool,
+    /// Where it ends by its own account, as an offset in the frame.
+    pub end: usize,
+}
+
+/// What a datagram's transport header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP or UDP.
+    Ports(Ports),
+    /// A ping (ICMP echo request) right behind an IP header without options.
+    Echo,
+    /// A message by which neighbours are found (RFC 4861).
+    Discovery,
+    /// A protocol that is not looked into.
+    Opaque,
+    /// A fragment but the first, which has the transport header.
+    Later,
+    /// The TCP or UDP header is not all there.
+    Truncated,
+    /// There are more extension headers than are looked through.
+    Beyond,
+}
+
+/// The ports of a TCP segment or UDP datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Both as they lie in memory: source in the lower, destination in the upper half.
+    pub both: u32,
+    /// The destination port, as a number.
+    pub destination: u16,
+    /// Whether it begins a TCP connection: SYN without ACK.
+    pub begins: bool,
+}
+
+/// An address family that can be read.
+pub trait Family: Address {
+    /// Reads the packet whose IP header is at `ip`, which is not more than 22.
+    ///
+    /// # Errors
+    ///
+    /// The outcome that the frame has without further ado.
+    fn datagram(packet: &Packet, ip: usize) -> Result<Datagram<Self>, Outcome>;
+}
+
+/// Reads the transport header at `offset`, of which the IP header says that `length` bytes are
+/// there: what follows in the frame is padding.
+#[inline(always)]
+fn transport(packet: &Packet, protocol: u8, offset: usize, length: usize) -> Transport {
+    let ports = if protocol == IpProto::Tcp as u8 {
+        tcp(packet, offset, length)
+    } else if protocol == IpProto::Udp as u8 {
+        udp(packet, offset, length)
+    } else {
+        return Transport::Opaque;
+    };
+    match ports {
+        Ok(ports) => Transport::Ports(ports),
+        Err(_) => Transport::Truncated,
+    }
+}
+
+#[inline(always)]
+fn tcp(packet: &Packet, offset: usize, length: usize) -> Result<Ports, Outcome> {
+    if length < TcpHdr::LEN {
+        return Err(Outcome::Truncated);
+    }
+    let header: &TcpHdr = packet.header(offset)?;
+    let begins = header.syn() != 0 && header.ack() == 0;
+    Ok(ports(&header.source, &header.dest, begins))
+}
+
+#[inline(always)]
+fn udp(packet: &Packet, offset: usize, length: usize) -> Result<Ports, Outcome> {
+    if length < UdpHdr::LEN {
+        return Err(Outcome::Truncated);
+    }
+    let header: &UdpHdr = packet.header(offset)?;
+    Ok(ports(&header.src, &header.dst, false))
+}
+
+/// The transport of the flow whose real has sent the packet that an ICMP error quotes: the client's
+/// packets have its ports the other way round. `None` where the quote does not reach the ports.
+#[inline(always)]
+fn quoted_transport(
+    packet: &Packet,
+    protocol: u8,
+    offset: usize,
+    length: usize,
+) -> Option<Transport> {
+    if protocol != IpProto::Tcp as u8 && protocol != IpProto::Udp as u8 {
+        return Some(Transport::Opaque);
+    }
+    if length < size_of::<PortPair>() {
+        return None;
+    }
+    let pair: &PortPair = packet.header(offset).ok()?;
+    Some(Transport::Ports(ports(&pair.destination, &pair.source, false)))
+}
+
+#[inline(always)]
+fn ports(source: &[u8; 2], destination: &[u8; 2], begins: bool) -> Ports {
+    let (source, destination) = (word16(source), word16(destination));
+    Ports {
+        both: u32::from(source) | u32::from(destination) << 16,
+        destination: u16::from_be(destination),
+        begins,
+    }
+}
