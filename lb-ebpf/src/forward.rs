@@ -30,10 +30,12 @@ pub fn rewrite(
     if real.mac_bits() == link.source {
         return Err(Outcome::Bounced);
     }
-    let port = tables.port(real.port());
-    if real.port() != tables.port_number() {
+    let port = if real.port() == tables.port_number() {
+        PortWord(link.own)
+    } else {
         frame.redirect(real.port())?;
-    }
+        tables.port(real.port())
+    };
     if link.ip != Link::UNTAGGED || real.vlan() != 0 || port.outer_vlan() != 0 {
         tag(frame, link, port, real)?;
     }
@@ -46,7 +48,7 @@ pub fn rewrite(
 
 /// Gives the frame the tags of the way to the real: none, one or two, whatever it had. The priorities
 /// that it had stay.
-#[inline(always)]
+#[inline(never)]
 fn tag(frame: &mut impl Frame, link: &Link, port: PortWord, real: RealWord) -> Result<(), Outcome> {
     let (outer, inner) = (port.outer_vlan(), real.vlan());
     let ip =

@@ -8,6 +8,8 @@ use crate::packet::{Ethernet, Packet, Tag, mac_bits, word16};
 /// What comes before the IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
+    /// The MAC address of the interface that the frame came in by.
+    pub own: u64,
     /// The MAC address that the frame comes from.
     pub source: u64,
     /// What follows, an `EtherType` in wire order.
@@ -35,8 +37,8 @@ pub(crate) const CUSTOMER_TAG: u16 = u16::to_be(0x8100);
 /// The tag of a provider (IEEE 802.1ad), in wire order.
 pub(crate) const SERVICE_TAG: u16 = u16::to_be(0x88a8);
 
-/// Reads a frame that is addressed to the interface with the MAC address `own`, through up to two
-/// tags. A third one is what follows, and no IP.
+/// Reads the Ethernet header of a frame that is addressed to the interface with the MAC address
+/// `own`.
 ///
 /// # Errors
 ///
@@ -50,19 +52,29 @@ pub fn read(packet: &Packet, own: u64) -> Result<Link, Outcome> {
     }
     let source = mac_bits(&ethernet.source);
     let ether_type = word16(&ethernet.ether_type);
-    if !is_tag(ether_type) {
-        return Ok(Link { source, ether_type, ip: Link::UNTAGGED, outer: 0, inner: 0 });
+    Ok(Link { own, source, ether_type, ip: Link::UNTAGGED, outer: 0, inner: 0 })
+}
+
+/// Reads up to two tags behind the Ethernet header. A third one is what follows, and no IP.
+///
+/// # Errors
+///
+/// [`Outcome::Truncated`] where the frame ends within a tag.
+#[inline(always)]
+pub fn read_tags(packet: &Packet, link: &Link) -> Result<Link, Outcome> {
+    if !is_tag(link.ether_type) {
+        return Ok(*link);
     }
     let (first, ether_type) = behind(packet, Link::UNTAGGED)?;
     if !is_tag(ether_type) {
-        return Ok(Link { source, ether_type, ip: Link::TAGGED, outer: 0, inner: first });
+        return Ok(Link { ether_type, ip: Link::TAGGED, inner: first, ..*link });
     }
     let (second, ether_type) = behind(packet, Link::TAGGED)?;
-    Ok(Link { source, ether_type, ip: Link::TAGGED_TWICE, outer: first, inner: second })
+    Ok(Link { ether_type, ip: Link::TAGGED_TWICE, outer: first, inner: second, ..*link })
 }
 
 #[inline(always)]
-fn is_tag(ether_type: u16) -> bool {
+const fn is_tag(ether_type: u16) -> bool {
     ether_type == CUSTOMER_TAG || ether_type == SERVICE_TAG
 }
 
