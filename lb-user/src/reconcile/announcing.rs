@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -160,10 +160,10 @@ impl Reconciler {
         let events = self.events.clone();
         tokio::spawn(async move {
             let result = match own {
-                Some(own) => announce::probe(interface, own, &v4(&addresses), PATIENCE)
+                Some(own) => announce::probe(interface, own, &addresses, PATIENCE)
                     .await
-                    .map_err(|error| format!("ARP probe: {error}")),
-                None => Err("ARP probe: the interface has no MAC address yet".to_owned()),
+                    .map_err(|error| format!("address probe: {error}")),
+                None => Err("address probe: the interface has no MAC address yet".to_owned()),
             };
             // Nobody listens any more when the daemon stops.
             drop(events.send(Probed { addresses, result, change }).await);
@@ -190,7 +190,7 @@ impl Reconciler {
         let before = self.announcing.conflicts.clone();
         self.announcing.conflicts.retain(|address, _| !probed.contains(address));
         for conflict in conflicts {
-            let address = IpAddr::V4(conflict.address);
+            let address = conflict.address;
             self.announcing.conflicts.insert(address, conflict.mac);
             if before.get(&address) != Some(&conflict.mac) {
                 let name = self.name_of(conflict.mac);
@@ -222,9 +222,9 @@ impl Reconciler {
             return;
         };
         let interface = self.network.interface.index;
-        match announce::gratuitous(interface, own, &v4(addresses)).await {
+        match announce::gratuitous(interface, own, addresses).await {
             Ok(()) => log::info!("announced {addresses:?} at {own}"),
-            Err(error) => log::error!("gratuitous ARP for {addresses:?}: {error}"),
+            Err(error) => log::error!("announcing {addresses:?}: {error}"),
         }
     }
 
@@ -235,6 +235,10 @@ impl Reconciler {
             .map(|real| (real, self.reach(real).mac()))
             .find(|(_, known)| *known == Some(mac))
         {
+            // Linux answers for an address of IPv6 on that interface only which has it, unlike ARP.
+            Some((real, _)) if real.address.is_ipv6() => {
+                format!("{mac} (real {}: the VIP belongs on lo there)", real.address)
+            }
             Some((real, _)) => format!(
                 "{mac} (real {}: set arp_ignore=1 and arp_announce=2 there before the VIP)",
                 real.address
@@ -242,12 +246,4 @@ impl Reconciler {
             None => mac.to_string(),
         }
     }
-}
-
-fn v4(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
-    let only_v4 = |address: &IpAddr| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    };
-    addresses.iter().filter_map(only_v4).collect()
 }

@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
+use lb_common::limits;
 use toml::Spanned;
 
 use crate::{config::raw::Table, model::Node};
 
 const KEYS: &[&str] =
     &["interfaces", "xdp", "socket", "state_dir", "pin_dir", "hash_seed", "listen"];
+
+/// The datapath's number 0 stands for no interface.
+const INTERFACES: usize = limits::PORTS as usize - 1;
 
 /// The longest path of a Unix socket (`sun_path`, unix(7)), without the final zero.
 const SOCKET_PATH: usize = 107;
@@ -28,6 +32,15 @@ pub(super) fn node(table: &Table<'_>) -> Option<Node> {
 
 fn interfaces(table: &Table<'_>) -> Option<Vec<String>> {
     let names = table.texts("interfaces", "interfaces = [\"eth0\"]")?;
+    if let Some(beyond) = names.get(INTERFACES) {
+        table.refuse(
+            beyond.span(),
+            format_args!(
+                "{} interfaces; at most {INTERFACES} can be served, so remove those that see no traffic for a VIP",
+                names.len()
+            ),
+        );
+    }
     let mut interfaces: Vec<String> = Vec::new();
     for name in names {
         match interface(name.get_ref(), &interfaces) {
@@ -49,12 +62,7 @@ fn interface(name: &str, before: &[String]) -> Result<(), String> {
     if before.iter().any(|other| other == name) {
         return Err(format!("interface \"{name}\" is given twice; remove one"));
     }
-    match before.first() {
-        Some(first) => Err(format!(
-            "\"{name}\" is a second interface beside \"{first}\"; one interface in this version"
-        )),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn socket(table: &Table<'_>) -> PathBuf {
