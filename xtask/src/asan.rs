@@ -40,7 +40,8 @@ pub fn run(_: &Options) -> Result<ExitCode> {
             // Sanitizers are unstable flags, which a stable compiler takes with this.
             .env("RUSTC_BOOTSTRAP", "1");
         let (tally, status) = test::tallied(&mut cargo)?;
-        ensure!(!status.success() || tally.passed > 0, "no test is {}", check.join(" "));
+        // A test may be called something else one day.
+        ensure!(!status.success() || tally.passed > 0, "no test for {}", check.join(" "));
         good &= status.success();
     }
     println!("{}", if good { "AddressSanitizer found nothing" } else { "failed, see above" });
