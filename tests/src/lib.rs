@@ -52,6 +52,7 @@ pub mod real;
 mod site;
 mod topology;
 pub mod udp_echo;
+pub mod verifier;
 pub mod wait;
 pub mod world;
 pub mod xdp;
