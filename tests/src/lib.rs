@@ -5,7 +5,7 @@
 //! use tests::{Lab, LabOptions, address};
 //!
 //! fn main() -> anyhow::Result<()> {
-//!     let lab = Lab::new(LabOptions { reals: 2 })?;
+//!     let lab = Lab::new(LabOptions::reals(2))?;
 //!     let vip = address::vip(10);
 //!     for real in lab.reals() {
 //!         real.set_up_dsr(vip)?;
@@ -32,8 +32,11 @@
 //! the test process dies ([`process`]), and the directories of dead processes are swept by the next
 //! lab. A lab wants root.
 
+pub mod access;
 pub mod address;
+pub mod balancer;
 pub mod bin;
+mod bpf;
 pub mod capture;
 pub mod client;
 pub mod counters;
@@ -56,6 +59,8 @@ pub mod wait;
 pub mod world;
 pub mod xdp;
 
+pub use access::AccessPort;
+pub use balancer::Balancer;
 pub use capture::{Capture, Captured};
 pub use client::Client;
 pub use counters::Counters;

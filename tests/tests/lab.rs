@@ -21,7 +21,7 @@ use tests::{
 const VIP: IpAddr = address::vip(10);
 
 fn lab(reals: u8) -> Lab {
-    Lab::new(LabOptions { reals }).expect("a lab")
+    Lab::new(LabOptions::reals(reals)).expect("a lab")
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn a_lab_that_stays_is_reached_by_name_until_it_is_torn_down() -> Result<()> {
     let id = std::process::id();
     let place = Persist { prefix: format!("lbtest{id}"), dir: format!("/run/lb-test-{id}").into() };
     let torn_down = TearDown(place.clone());
-    let lab = Lab::persist(&place, LabOptions { reals: 1 })?;
+    let lab = Lab::persist(&place, LabOptions::reals(1))?;
     let mut nginx = lab.real(1).nginx(&[lab.real(1).address()])?;
     let server = format!("/proc/{}/exe", nginx.process().id());
     drop((nginx, lab));
