@@ -144,7 +144,7 @@ pub fn mac(address: IpAddr) -> Mac {
         IpAddr::V4(address) => address.octets()[3],
         IpAddr::V6(address) => {
             let digits = address.segments()[7];
-            (digits >> 8) as u8 * 100 + (digits >> 4 & 0xf) as u8 * 10 + (digits & 0xf) as u8
+            (digits / 0x100 * 100 + digits / 0x10 % 0x10 * 10 + digits % 0x10) as u8
         }
     };
     let segment = match Segment::of(address) {
@@ -158,7 +158,7 @@ pub fn mac(address: IpAddr) -> Mac {
 /// The number that looks in hexadecimal as this one does in decimal.
 const fn same_digits(number: u8) -> u16 {
     let number = number as u16;
-    number / 100 << 8 | number / 10 % 10 << 4 | number % 10
+    number / 100 * 0x100 + number / 10 % 10 * 0x10 + number % 10
 }
 
 const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {

@@ -163,6 +163,13 @@ impl Lab {
         Ok(netns.ip("link add link near name tagged type vlan id 2").is_ok())
     }
 
+    /// Whether this kernel has what access ports are made of: by making one, in a namespace that is
+    /// gone afterwards.
+    pub fn has_access_ports() -> Result<bool> {
+        let netns = Netns::anonymous("probe", None)?;
+        Ok(AccessPort::new(&Port::new(&netns, "lo"), 2).is_ok())
+    }
+
     /// The client.
     #[must_use]
     pub fn client(&self) -> &Client {

@@ -1,4 +1,4 @@
-//! The lab: a client, a router, a switch, a balancer and real servers, each in a network namespace
+//! The lab: a client, a router, switches, balancers and real servers, each in a network namespace
 //! of its own, with real programs in them.
 //!
 //! ```no_run
@@ -26,6 +26,9 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! Everybody in it has an IPv4 and an IPv6 address ([`address`]). What else a lab may have is in
+//! [`LabOptions`]: long frames, a second LAN, more balancers.
 //!
 //! Everything is a guard. What a guard cannot undo, because the test was killed, the kernel undoes:
 //! namespaces are anonymous and live as long as their file descriptors, programs are killed when

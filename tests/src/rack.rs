@@ -170,3 +170,27 @@ fn text(name: &str, address: IpAddr, reals: impl Iterator<Item = IpAddr>) -> Str
     );
     reals.fold(head, |text, real| text + &format!("\n[[vip.real]]\naddress = \"{real}\"\n"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_vip_is_told_with_the_reals_of_its_family() {
+        assert_eq!(
+            Rack::vips6(2),
+            r#"[[vip]]
+name = "web6"
+address = "2001:db8:2::10"
+ports = ["tcp/80", "udp/53"]
+
+[[vip.real]]
+address = "2001:db8:a::11"
+
+[[vip.real]]
+address = "2001:db8:a::12"
+"#
+        );
+        assert!(Rack::vips(1).ends_with("[[vip.real]]\naddress = \"10.0.0.11\"\n"));
+    }
+}

@@ -159,8 +159,8 @@ pub(crate) fn lay(
 }
 
 /// Parameters are inherited from the host in part, so all that matter are set. No IPv6 address
-/// assigns itself, none is tentative and what announces them is said at once: a lab is silent until
-/// somebody speaks.
+/// assigns itself, none is tentative, and multicast memberships are reported at once: a LAN is
+/// silent until somebody speaks.
 fn parameters(forwards: bool) -> Vec<(&'static str, &'static str)> {
     let forwarding = if forwards { "1" } else { "0" };
     let mut all = vec![("ipv4/ip_forward", forwarding), ("ipv6/conf/all/forwarding", forwarding)];
