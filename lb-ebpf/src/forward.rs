@@ -36,7 +36,7 @@ pub fn rewrite(
         frame.redirect(real.port())?;
         tables.port(real.port())
     };
-    if link.ip != Link::UNTAGGED || real.vlan() != 0 || port.outer_vlan() != 0 {
+    if link.tags != 0 || real.vlan() != 0 || port.outer_vlan() != 0 {
         tag(frame, link, port, real)?;
     }
     let mut packet = frame.packet();
@@ -51,10 +51,9 @@ pub fn rewrite(
 #[inline(never)]
 fn tag(frame: &mut impl Frame, link: &Link, port: PortWord, real: RealWord) -> Result<(), Outcome> {
     let (outer, inner) = (port.outer_vlan(), real.vlan());
-    let ip =
-        Link::UNTAGGED + size_of::<Tag>() * (usize::from(outer != 0) + usize::from(inner != 0));
-    if ip != link.ip {
-        frame.move_start(link.ip as i32 - ip as i32)?;
+    let more = i32::from(outer != 0) + i32::from(inner != 0) - link.tags as i32;
+    if more != 0 {
+        frame.move_start(-more * size_of::<Tag>() as i32)?;
     }
     let control = |old: u16, vlan: u16| (old & !VLAN_MASK | vlan).to_be_bytes();
     let kind = if port.is_service_tag() { SERVICE_TAG } else { CUSTOMER_TAG };
@@ -67,11 +66,11 @@ fn tag(frame: &mut impl Frame, link: &Link, port: PortWord, real: RealWord) -> R
         (_, _) => (kind, CUSTOMER_TAG.to_ne_bytes()),
     };
     packet.header_mut::<Ethernet>(0)?.ether_type = first.to_ne_bytes();
-    let mut at = Link::UNTAGGED;
+    let mut at = Link::behind(0);
     if outer != 0 {
         let tag = Tag { control: control(link.outer, outer), next: behind_outer };
         *packet.header_mut(at)? = tag;
-        at = Link::TAGGED;
+        at = Link::behind(1);
     }
     if inner != 0 {
         *packet.header_mut(at)? = Tag { control: control(link.inner, inner), next: network };

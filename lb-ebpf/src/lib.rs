@@ -78,28 +78,29 @@ pub fn process(
 /// third. The path behind is the same.
 #[inline(always)]
 fn steer(frame: &mut impl Frame, tables: &impl Tables) -> Result<Forward, Outcome> {
-    let own = tables.port(tables.port_number()).mac_bits();
     let packet = frame.packet();
-    let link = link::read(&packet, own)?;
+    let link = link::read(&packet, tables)?;
     if let Some(datagram) = V4::plain(&packet, &link) {
         path(frame, tables, &link, &datagram)
     } else if let Some(datagram) = V6::plain(&packet, &link) {
         path(frame, tables, &link, &datagram)
     } else {
-        special(frame, tables, &link)
+        special(frame, tables)
     }
 }
 
-/// Not inlined: what it keeps in mind would slow down the others.
+/// Not inlined: what it keeps in mind would slow down the others. It begins anew, so that to the
+/// verifier it is the same from wherever it is called.
 #[inline(never)]
-fn special(frame: &mut impl Frame, tables: &impl Tables, link: &Link) -> Result<Forward, Outcome> {
+fn special(frame: &mut impl Frame, tables: &impl Tables) -> Result<Forward, Outcome> {
     let packet = frame.packet();
-    let link = link::read_tags(&packet, link)?;
+    let link = link::read(&packet, tables)?;
+    let link = tables.opaque(link::read_tags(&packet, &link)?)?;
     if link::is_ipv4(&link) {
-        let datagram = V4::datagram(&packet, link.ip)?;
+        let datagram = tables.opaque(V4::datagram(&packet, link.ip())?)?;
         path(frame, tables, &link, &datagram)
     } else if link::is_ipv6(&link) {
-        let datagram = V6::datagram(&packet, link.ip)?;
+        let datagram = tables.opaque(V6::datagram(&packet, link.ip())?)?;
         path(frame, tables, &link, &datagram)
     } else {
         Err(Outcome::NotIp)

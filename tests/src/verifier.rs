@@ -64,6 +64,20 @@ impl FromStr for Work {
 ///
 /// Where the kernel refuses something.
 pub fn work() -> Result<Vec<(String, Work)>> {
+    let mut names: Vec<String> = Object::parse(OBJECT)?.programs.into_keys().collect();
+    names.sort();
+    let work = names.into_iter().filter_map(|name| {
+        let work = work_of(&name).with_context(|| format!("program \"{name}\""));
+        work.transpose().map(|work| work.map(|work| (name, work)))
+    });
+    work.collect()
+}
+
+/// What it takes to verify this program; `None` if it is not one for XDP.
+///
+/// On maps of its own: programs that share a table of devices must be alike in whether they take
+/// frames in several buffers.
+fn work_of(name: &str) -> Result<Option<Work>> {
     // Constants are known to the verifier from the map that they are in.
     let maps = EbpfLoader::new()
         .override_global("SEED", &SEED.0, true)
@@ -72,16 +86,9 @@ pub fn work() -> Result<Vec<(String, Work)>> {
         .load(OBJECT)?;
     let mut object = Object::parse(OBJECT)?;
     relocate(&mut object, &maps)?;
-    let mut programs: Vec<_> = object.programs.iter().collect();
-    programs.sort_by_key(|(name, _)| *name);
-    let programs = programs.into_iter().filter_map(|(name, program)| {
-        let ProgramSection::Xdp { frags, .. } = program.section else { return None };
-        let instructions = &object.functions[&program.function_key()].instructions;
-        let work =
-            verify(program, instructions, frags).with_context(|| format!("program \"{name}\""));
-        Some(work.map(|work| (name.clone(), work)))
-    });
-    programs.collect()
+    let program = object.programs.get(name).context("is gone")?;
+    let ProgramSection::Xdp { frags, .. } = program.section else { return Ok(None) };
+    verify(program, &object.functions[&program.function_key()].instructions, frags).map(Some)
 }
 
 /// Puts the maps' file descriptors and the called functions in their places, as aya does.
@@ -107,6 +114,7 @@ fn fd(map: &Map) -> Result<RawFd> {
         | Map::LruHashMap(map)
         | Map::LpmTrie(map)
         | Map::RingBuf(map)
+        | Map::DevMap(map)
         | Map::PerfEventArray(map) => Ok(map.fd().as_fd().as_raw_fd()),
         other => Err(Error::msg(format!("a map of a kind that is not known here: {other:?}"))),
     }
