@@ -220,8 +220,8 @@ fn a_wrong_interface_is_refused() {
             "1:25: node: interface \"a\" is given twice; remove one",
         ),
         (
-            "node.interfaces = [\"a\", \"b\"]",
-            "1:25: node: \"b\" is a second interface beside \"a\"; one interface in this version",
+            "node.interfaces = [\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"j\",\"k\",\"l\",\"m\",\"n\",\"o\",\"p\"]",
+            "1:80: node: \"p\" is one interface too many; at most 15",
         ),
     ] {
         assert_eq!(refused(text), expected, "{text}");

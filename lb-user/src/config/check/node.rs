@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
+use lb_common::limits;
 use toml::Spanned;
 
 use crate::{config::raw::Table, model::Node};
 
 const KEYS: &[&str] =
     &["interfaces", "xdp", "socket", "state_dir", "pin_dir", "hash_seed", "listen"];
+
+/// Ports of the datapath.
+const INTERFACES: usize = limits::PORTS as usize - 1;
 
 /// The longest path of a Unix socket (`sun_path`, unix(7)), without the final zero.
 const SOCKET_PATH: usize = 107;
@@ -49,12 +53,10 @@ fn interface(name: &str, before: &[String]) -> Result<(), String> {
     if before.iter().any(|other| other == name) {
         return Err(format!("interface \"{name}\" is given twice; remove one"));
     }
-    match before.first() {
-        Some(first) => Err(format!(
-            "\"{name}\" is a second interface beside \"{first}\"; one interface in this version"
-        )),
-        None => Ok(()),
+    if before.len() == INTERFACES {
+        return Err(format!("\"{name}\" is one interface too many; at most {INTERFACES}"));
     }
+    Ok(())
 }
 
 fn socket(table: &Table<'_>) -> PathBuf {
