@@ -6,7 +6,7 @@ use std::{
     io::Write as _,
     os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink},
     path::Path,
-    time::Duration,
+    time::{Duration, Instant as StdInstant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,7 +14,6 @@ use aya_log::EbpfLogger;
 use caps::{CapSet, Capability, errors::CapsError};
 use nix::{
     fcntl::{Flock, FlockArg},
-    net::if_::if_nametoindex,
     unistd::{Group, chown},
 };
 use tokio::{
@@ -30,7 +29,7 @@ use crate::{
     announce::Addresses,
     api::{client::config_link, request::Requests, server},
     config,
-    dataplane::{Kernel, Loader, detach_all},
+    dataplane::{self, Kernel, Loader, detach_all},
     model::{HashSeed, Model, Node},
     neighbour::{self, Watcher},
     reconcile::{Announcing, Configuration, Event, Network, Next, Reconciler, remove_remembered},
@@ -38,6 +37,9 @@ use crate::{
 
 /// How long a start waits for the kernel to resolve the reals before it attaches.
 const SETTLE: Duration = Duration::from_millis(500);
+
+/// How long a start waits for the kernel's list of interfaces, which takes milliseconds.
+const SURVEY: Duration = Duration::from_secs(10);
 
 /// How long the end waits for answers to be taken.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -69,7 +71,12 @@ pub fn configuration(path: &Path) -> Result<Configuration> {
 pub async fn run(config: Configuration) -> Result<()> {
     let node = config.model.node.clone();
     let _lock = lock(&node)?;
-    Kernel::check(&node.interfaces[0], &node.pin_dir).await?;
+    let (network_tx, mut network_rx) = mpsc::channel(QUEUE);
+    let watcher = Watcher::start(network_tx).context("watching the network")?;
+    let network = survey(&node, &mut network_rx).await?;
+    for interface in network.present() {
+        Kernel::check(interface, &node.pin_dir).await?;
+    }
     let listeners = Listeners::bind(&node).await?;
     leave_link(&config.path, &node.socket)?;
     let seed = hash_seed(&node)?;
@@ -78,19 +85,16 @@ pub async fn run(config: Configuration) -> Result<()> {
         seed: seed.0,
         log: log::log_enabled!(log::Level::Debug),
     };
-    let mut kernel = Kernel::load(&loader)?;
-    follow_log(&mut kernel);
-
-    let (network_tx, mut network_rx) = mpsc::channel(QUEUE);
+    let kernel = Kernel::load(&loader)?;
+    let announcing = Announcing::new(Addresses::connect()?, &node.state_dir)
+        .with_context(|| format!("{}/announced", node.state_dir.display()))?;
     let (probe_tx, mut probe_rx) = mpsc::channel(QUEUE);
-    let watcher = Watcher::start(network_tx).context("watching the network")?;
-    let (network, announcing) = facts(&node)?;
     let mut reconciler =
-        Reconciler::new(config, seed, kernel, network, watcher, announcing, probe_tx);
+        Reconciler::new(config, seed, kernel, network, watcher, announcing, probe_tx)?;
+    follow_log(reconciler.kernel());
     settle(&mut reconciler, &mut network_rx).await;
     reconciler.reconcile();
-    let mode = reconciler.attach().await?;
-    log::info!("{}: XDP attached, {}", node.interfaces[0], mode.label());
+    reconciler.attach().await?;
 
     let (request_tx, request_rx) = mpsc::channel(QUEUE);
     let server = listeners.serve(Requests::new(request_tx));
@@ -174,31 +178,44 @@ fn follow_log(kernel: &mut Kernel) {
     if !log::log_enabled!(log::Level::Debug) {
         return;
     }
-    let logger = EbpfLogger::init(kernel.object()).map_err(anyhow::Error::from);
-    // SAFETY: the logger owns its ring buffer's descriptor for as long as it lives, and `AsyncFd`
-    // owns the logger.
-    let logger = logger.and_then(|logger| Ok(unsafe { AsyncFd::register(logger) }?));
-    match logger {
-        Ok(mut logger) => drop(tokio::spawn(async move {
-            while let Ok(mut ready) = logger.readable_mut().await {
-                ready.get_inner_mut().flush();
-                ready.clear_ready();
-            }
-        })),
-        Err(error) => log::warn!("the datapath's log: {error}"),
+    for object in kernel.objects() {
+        let logger = EbpfLogger::init(object).map_err(anyhow::Error::from);
+        // SAFETY: the logger owns its ring buffer's descriptor for as long as it lives, and
+        // `AsyncFd` owns the logger.
+        let logger = logger.and_then(|logger| Ok(unsafe { AsyncFd::register(logger) }?));
+        match logger {
+            Ok(mut logger) => drop(tokio::spawn(async move {
+                while let Ok(mut ready) = logger.readable_mut().await {
+                    ready.get_inner_mut().flush();
+                    ready.clear_ready();
+                }
+            })),
+            Err(error) => log::warn!("the datapath's log: {error}"),
+        }
     }
 }
 
-fn facts(node: &Node) -> Result<(Network, Announcing)> {
-    let interface = &node.interfaces[0];
-    let index =
-        if_nametoindex(interface.as_str()).with_context(|| format!("interface {interface}"))?;
-    let announcing = Announcing::new(Addresses::connect()?, &node.state_dir)
-        .with_context(|| format!("{}/announced", node.state_dir.display()))?;
-    Ok((Network::new(index, interface), announcing))
+/// Learns which interfaces there are. At least one of those that are configured must be; the
+/// others may come later.
+async fn survey(node: &Node, events: &mut mpsc::Receiver<neighbour::Event>) -> Result<Network> {
+    let mut network = Network::new(&node.interfaces);
+    while !network.is_listed() {
+        let event = timeout(SURVEY, events.recv()).await;
+        let event = event.context("the kernel does not list its interfaces")?;
+        network.learn(event.context("the watcher of the network has ended")?, StdInstant::now());
+    }
+    network.refuse_vlans().map_err(anyhow::Error::msg)?;
+    let missing: Vec<&String> = network.missing().collect();
+    if missing.len() == node.interfaces.len() {
+        return Err(dataplane::Error::NoInterface { name: missing[0].clone() }.into());
+    }
+    for name in missing {
+        log::warn!("interface {name} does not exist: it is used once it does");
+    }
+    Ok(network)
 }
 
-/// Waits, for a moment, until the kernel has said what it knows of the interface and the reals: a
+/// Waits, for a moment, until the kernel has said what it knows of the reals: a
 /// start then neither drops what it could forward nor takes a living real out.
 async fn settle(reconciler: &mut Reconciler, network: &mut mpsc::Receiver<neighbour::Event>) {
     let deadline = Instant::now() + SETTLE;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::model::{Check, Mac, Real, RealState};
 
 /// How a real server is reached, as far as is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// By the MAC address that the configuration gives.
     Static(Mac),
@@ -20,18 +20,18 @@ pub enum Reach {
     Silent(Option<Mac>),
     /// It is not on the interface's network but behind this gateway.
     Behind(IpAddr),
-    /// The kernel has no route to it through the interface.
-    NoRoute,
+    /// Nothing leads to it, for this reason.
+    Cut(String),
 }
 
 impl Reach {
     /// The MAC address, known now or known last.
     #[must_use]
-    pub fn mac(self) -> Option<Mac> {
+    pub fn mac(&self) -> Option<Mac> {
         match self {
-            Self::Static(mac) | Self::Resolved(mac) | Self::Inherited(mac) => Some(mac),
-            Self::Silent(mac) => mac,
-            Self::Unresolved | Self::Behind(_) | Self::NoRoute => None,
+            Self::Static(mac) | Self::Resolved(mac) | Self::Inherited(mac) => Some(*mac),
+            Self::Silent(mac) => *mac,
+            Self::Unresolved | Self::Behind(_) | Self::Cut(_) => None,
         }
     }
 }
@@ -83,7 +83,7 @@ pub fn judge(real: &Real, reach: Reach, check: Option<&Check>) -> Verdict {
             );
             (Health::Down, reason)
         }
-        Reach::NoRoute => (Health::Down, "no route to it through the interface".to_owned()),
+        Reach::Cut(reason) => (Health::Down, reason),
     };
     let reason = match real.state {
         RealState::Active if real.weight == 0 => format!("weight 0 takes no new flows; {reason}"),
@@ -120,10 +120,10 @@ mod tests {
             (Reach::Unresolved, false),
             (Reach::Silent(Some(mac)), false),
             (Reach::Behind(IpAddr::from([10, 0, 0, 1])), false),
-            (Reach::NoRoute, false),
+            (Reach::Cut("interface eth1 is down".to_owned()), false),
         ] {
             for state in [RealState::Active, RealState::Drain, RealState::Disabled] {
-                let verdict = judge(&real(state), reach, None);
+                let verdict = judge(&real(state), reach.clone(), None);
                 assert_eq!(verdict.usable, reachable && state == RealState::Active);
                 assert_eq!(verdict.health == Health::Down, !reachable);
                 assert!(!verdict.reason.is_empty());

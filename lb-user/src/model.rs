@@ -85,6 +85,14 @@ pub struct Real {
     pub mac: Option<Mac>,
 }
 
+impl Real {
+    /// One of which nothing is configured but its address, such as a sorry server.
+    #[must_use]
+    pub fn plain(address: IpAddr) -> Self {
+        Self { address, weight: 1, state: RealState::Active, mac: None }
+    }
+}
+
 /// Ports that a VIP serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ports {
@@ -233,6 +241,15 @@ words! {
         /// The real's own address.
         Rip = "rip",
     }
+}
+
+/// A VLAN tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tag {
+    /// The VLAN's number.
+    pub vlan: u16,
+    /// Whether it is a provider's tag (802.1ad) and not a customer's (802.1Q).
+    pub service: bool,
 }
 
 /// An Ethernet address, written `02:00:00:00:00:0b`.

@@ -159,7 +159,7 @@ pub fn engines(world: &Desired) -> (Memory, Kernel, State) {
     let (memory, state) = host(world);
     let loader = Loader { pin_dir: None, seed: SEED, log: false };
     let mut kernel = Kernel::load(&loader).expect("the object loads");
-    kernel.set_port(PortWord::new(BALANCER.0));
+    kernel.set_port(1, PortWord::new(BALANCER.0));
     let Plan { ops, .. } = plan(&State::default(), world).expect("a plan");
     kernel.apply(&ops).expect("the maps are written");
     (memory, kernel, state)

@@ -34,10 +34,13 @@ pub struct NodeStatus {
 pub struct InterfaceStatus {
     /// `eth0`.
     pub name: String,
-    /// `native` or `generic`.
+    /// `native`, `generic`, `detached` (XDP could not be attached) or `missing`.
     pub xdp: String,
     /// The MAC address whose frames are balanced.
     pub mac: Option<String>,
+    /// `up`, `down` or `missing`.
+    #[serde(default)]
+    pub state: String,
 }
 
 /// A VIP as it is now.
@@ -82,8 +85,11 @@ pub struct RealStatus {
     pub address: IpAddr,
     /// Its MAC address where known.
     pub mac: Option<String>,
-    /// The interface it is reached through, where known.
+    /// The interface it is reached through, by the kernel's name, where known.
     pub interface: Option<String>,
+    /// The 802.1Q tag, the inner one of two, of the frames to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
     /// `active`, `drain` or `disabled`.
     pub state: String,
     /// `up`, `down` or `unknown`.

@@ -20,7 +20,6 @@ use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
 
 use super::load::{Error, Loader};
-use crate::model::XdpChoice;
 
 /// How the program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +39,6 @@ impl Mode {
             Self::Generic => "generic",
         }
     }
-
-    fn fits(self, choice: XdpChoice) -> bool {
-        match choice {
-            XdpChoice::Auto => true,
-            XdpChoice::Native => self == Self::Native,
-            XdpChoice::Generic => self == Self::Generic,
-        }
-    }
 }
 
 /// An interface's XDP hook: the interface's index, and what is attached.
@@ -56,7 +47,8 @@ struct Hook {
     attached: Option<(Mode, u32)>,
 }
 
-/// Attaches the program, or replaces the one that the pinned link holds without a packet lost.
+/// Attaches the program in this mode, or replaces the one that the pinned link holds without a
+/// packet lost. Returns whether it was not attached before.
 ///
 /// # Errors
 ///
@@ -64,34 +56,46 @@ struct Hook {
 pub(super) async fn attach(
     program: &mut Xdp,
     interface: &str,
-    choice: XdpChoice,
+    mode: Mode,
     pin_dir: &Path,
-) -> Result<Mode, Error> {
+) -> Result<bool, Error> {
     let hook = hook(interface).await?;
     let pin = link_pin(pin_dir, interface);
-    if let (Some(link), Some((mode, _))) = (pinned(&pin, &hook)?, hook.attached) {
-        if mode.fits(choice) {
-            take_over(program, link, interface)?;
-            return Ok(mode);
+    let link = pinned(&pin, &hook)?;
+    let anew = link.is_none();
+    match (link, hook.attached) {
+        (Some(link), Some((current, _))) if current == mode => {
+            return take_over(program, link, interface).map(|()| anew);
         }
-        log::warn!("{interface}: xdp was {} and shall not be: attaching anew", mode.label());
-        unpin(&pin)?;
-    } else if let Some((_, id)) = hook.attached {
-        return Err(busy(interface, id));
+        (Some(_), Some((current, _))) => {
+            log::warn!("{interface}: XDP was {} and shall not be: attaching anew", current.label());
+            unpin(&pin)?;
+        }
+        (None, Some((_, id))) => return Err(busy(interface, id)),
+        (_, None) => {}
     }
-    match choice {
-        XdpChoice::Native => attach_anew(program, &hook, Mode::Native, &pin)
-            .map_err(|error| native_refused(interface, error)),
-        XdpChoice::Generic => attach_anew(program, &hook, Mode::Generic, &pin).map_err(other),
-        XdpChoice::Auto => match attach_anew(program, &hook, Mode::Native, &pin) {
-            Ok(mode) => Ok(mode),
-            Err(AttachError::Program(error)) => {
-                log::warn!("{interface}: no native XDP ({error}): generic, which is slower");
-                attach_anew(program, &hook, Mode::Generic, &pin).map_err(other)
-            }
-            Err(AttachError::Other(error)) => Err(error),
-        },
-    }
+    attach_anew(program, &hook, mode, &pin).map(|()| anew).map_err(|error| match (error, mode) {
+        (AttachError::Program(source), Mode::Native) => {
+            Error::NoNative { interface: interface.to_owned(), source }
+        }
+        (AttachError::Program(error), Mode::Generic) => {
+            Error::kernel(format!("attaching the program to {interface}"), &error)
+        }
+        (AttachError::Other(error), _) => error,
+    })
+}
+
+/// Detaches the program from an interface, be that there or not, and removes the pin.
+pub(super) fn detach(interface: &str, pin_dir: &Path) -> Result<(), Error> {
+    let pin = link_pin(pin_dir, interface);
+    if pin.exists() { unpin(&pin) } else { Ok(()) }
+}
+
+/// How the pinned link holds the interface, if it does.
+pub(super) async fn current(interface: &str, pin_dir: &Path) -> Result<Option<Mode>, Error> {
+    let hook = hook(interface).await?;
+    let link = pinned(&link_pin(pin_dir, interface), &hook)?;
+    Ok(link.and(hook.attached).map(|(mode, _)| mode))
 }
 
 /// Fails if the interface is missing or somebody else's program is attached to it.
@@ -105,8 +109,12 @@ pub(super) async fn check(interface: &str, pin_dir: &Path) -> Result<(), Error> 
 
 /// Removes what former configurations and layouts have left behind: links of other interfaces,
 /// maps of other layouts.
-pub(super) fn tidy(pin_dir: &Path, interface: &str) -> Result<(), Error> {
-    let keep = [link_pin(pin_dir, interface), Loader::map_dir(pin_dir)];
+pub(super) fn tidy<'a>(
+    pin_dir: &Path,
+    interfaces: impl Iterator<Item = &'a str>,
+) -> Result<(), Error> {
+    let mut keep: Vec<PathBuf> = interfaces.map(|interface| link_pin(pin_dir, interface)).collect();
+    keep.push(Loader::map_dir(pin_dir));
     for path in pins(pin_dir)?.into_iter().filter(|path| !keep.contains(path)) {
         log::info!("removing {path:?}, which belongs to a former configuration");
         unpin(&path)?;
@@ -235,12 +243,7 @@ enum AttachError {
     Other(Error),
 }
 
-fn attach_anew(
-    program: &mut Xdp,
-    hook: &Hook,
-    mode: Mode,
-    pin: &Path,
-) -> Result<Mode, AttachError> {
+fn attach_anew(program: &mut Xdp, hook: &Hook, mode: Mode, pin: &Path) -> Result<(), AttachError> {
     let flag = match mode {
         Mode::Native => XdpMode::Driver,
         Mode::Generic => XdpMode::Skb,
@@ -256,24 +259,9 @@ fn attach_anew(
             detail: error.to_string(),
         })
     })?;
-    link.pin(pin).map_err(|error| {
+    link.pin(pin).map(drop).map_err(|error| {
         AttachError::Other(Error::kernel(format!("pinning the link at {pin:?}"), &error))
-    })?;
-    Ok(mode)
-}
-
-fn native_refused(interface: &str, error: AttachError) -> Error {
-    match error {
-        AttachError::Program(source) => Error::NoNative { interface: interface.to_owned(), source },
-        AttachError::Other(error) => error,
-    }
-}
-
-fn other(error: AttachError) -> Error {
-    match error {
-        AttachError::Program(error) => Error::kernel("attaching the program", &error),
-        AttachError::Other(error) => error,
-    }
+    })
 }
 
 fn busy(interface: &str, id: u32) -> Error {

@@ -1,6 +1,7 @@
 //! The datapath in the kernel: its maps, read and written, and its programs, attached and run.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
     path::Path,
     sync::atomic::Ordering,
@@ -8,8 +9,7 @@ use std::{
 
 use aya::{
     Ebpf, Pod,
-    maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    maps::{DevMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
 use lb_common::{
@@ -19,8 +19,10 @@ use lb_common::{
 use super::{
     Dataplane,
     attach::{self, Mode},
+    instances::{self, Instances},
     load::{Error, Loader},
     mapped::Mapped,
+    port::{self, Port},
 };
 use crate::{
     model::XdpChoice,
@@ -29,62 +31,52 @@ use crate::{
 
 /// The loaded datapath.
 pub struct Kernel {
-    programs: Programs,
-    ebpf: Ebpf,
+    instances: Instances,
     ports: Mapped,
+    devices: DevMap<MapData>,
+    interfaces: Mapped,
     table: Mapped,
     displacements: Mapped,
     entries: Mapped,
     rings: Mapped,
     reals: Mapped,
     addresses: Mapped,
-    trace: Mapped,
     steered: PerCpuArray<MapData, Counters>,
     outcomes: PerCpuArray<MapData, u64>,
 }
 
-/// The program that is attached and the one that traces.
-struct Programs {
-    balancer: &'static str,
-    tracer: &'static str,
-}
-
-/// Jumbo frames and all.
-const MODERN: Programs = Programs { balancer: "lb", tracer: "trace" };
-/// For kernels before 5.18, which know no frames in several buffers.
-const LINEAR: Programs = Programs { balancer: "lb_linear", tracer: "trace_linear" };
-
 impl Kernel {
-    /// Loads the object and maps its arrays; what is pinned already is taken as it is. `started`
-    /// runs between, while the datapath's log can still be picked up.
+    /// Loads the object and maps its arrays; what is pinned already is taken as it is.
     ///
     /// # Errors
     ///
     /// Where the pin directory, the permissions or the kernel do not serve.
     pub fn load(loader: &Loader) -> Result<Self, Error> {
-        let mut ebpf = loader.load()?;
-        let programs = match load(&mut ebpf, &MODERN) {
-            Ok(()) => MODERN,
-            Err(modern) => {
-                log::info!("{modern}: without jumbo frames then");
-                load(&mut ebpf, &LINEAR)?;
-                LINEAR
-            }
-        };
+        let mut instances = Instances::new(loader)?;
+        let ebpf = instances.first()?;
         Ok(Self {
-            programs,
-            ports: mapped(&mut ebpf, "PORTS")?,
-            table: mapped(&mut ebpf, "TABLE")?,
-            displacements: mapped(&mut ebpf, "DISPLACE")?,
-            entries: mapped(&mut ebpf, "ENTRIES")?,
-            rings: mapped(&mut ebpf, "RINGS")?,
-            reals: mapped(&mut ebpf, "REALS")?,
-            addresses: mapped(&mut ebpf, "ADDRESSES")?,
-            trace: mapped(&mut ebpf, "TRACE")?,
-            steered: per_cpu(&mut ebpf, "STEERED")?,
-            outcomes: per_cpu(&mut ebpf, "OUTCOMES")?,
-            ebpf,
+            ports: mapped(ebpf, "PORTS")?,
+            devices: devices(ebpf)?,
+            interfaces: mapped(ebpf, "INTERFACES")?,
+            table: mapped(ebpf, "TABLE")?,
+            displacements: mapped(ebpf, "DISPLACE")?,
+            entries: mapped(ebpf, "ENTRIES")?,
+            rings: mapped(ebpf, "RINGS")?,
+            reals: mapped(ebpf, "REALS")?,
+            addresses: mapped(ebpf, "ADDRESSES")?,
+            steered: per_cpu(ebpf, "STEERED")?,
+            outcomes: per_cpu(ebpf, "OUTCOMES")?,
+            instances,
         })
+    }
+
+    /// Loads the program for one more interface, at this port.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses it.
+    pub fn prepare(&mut self, port: u8) -> Result<(), Error> {
+        self.instances.load(port)
     }
 
     /// Fails, before anything is changed, if the program could not be attached.
@@ -96,32 +88,95 @@ impl Kernel {
         attach::check(interface, pin_dir).await
     }
 
-    /// Attaches the program, or puts it in the place of the one that the pinned link holds, and
-    /// removes what former configurations have pinned.
+    /// Attaches the programs of these ports to their interfaces, or puts them in the place of those
+    /// that pinned links hold, all in one mode: a native program cannot send through an interface
+    /// that is not native. Removes what former configurations have pinned.
+    ///
+    /// # Errors
+    ///
+    /// Where an interface is missing, busy or unable; then none is attached that was not before.
+    pub async fn attach_all(
+        &mut self,
+        interfaces: &[(u8, &str)],
+        choice: XdpChoice,
+        pin_dir: &Path,
+    ) -> Result<Mode, Error> {
+        let mode = self.instances.attach_all(interfaces, choice, pin_dir).await?;
+        attach::tidy(pin_dir, interfaces.iter().map(|(_, interface)| *interface))?;
+        Ok(mode)
+    }
+
+    /// Attaches the program of a port to its interface.
     ///
     /// # Errors
     ///
     /// Where the interface is missing, busy or unable.
     pub async fn attach(
         &mut self,
+        port: u8,
         interface: &str,
-        choice: XdpChoice,
+        mode: Mode,
         pin_dir: &Path,
-    ) -> Result<Mode, Error> {
-        let program = program(&mut self.ebpf, self.programs.balancer)?;
-        let mode = attach::attach(program, interface, choice, pin_dir).await?;
-        attach::tidy(pin_dir, interface)?;
-        Ok(mode)
+    ) -> Result<(), Error> {
+        self.instances.attach(port, interface, mode, pin_dir).await.map(drop)
     }
 
-    /// Says which MAC address the interface has: only frames to it are balanced.
-    pub fn set_port(&mut self, port: PortWord) {
-        self.ports.store(1, port.0);
+    /// Detaches the program from an interface, and removes the pin. An interface that is gone has
+    /// left one that holds nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the pin cannot be removed.
+    pub fn detach(&self, interface: &str, pin_dir: &Path) -> Result<(), Error> {
+        attach::detach(interface, pin_dir)
     }
 
-    /// The object, for its log.
-    pub fn object(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+    /// What the ports are, as a former daemon has left it.
+    #[must_use]
+    pub fn ports(&self) -> BTreeMap<u8, Port> {
+        let port = |number: u8| {
+            let first = usize::from(number) * port::WORDS;
+            let words = std::array::from_fn(|word| self.interfaces.load(first + word));
+            Some((number, Port::decode(words)?))
+        };
+        (1..limits::PORTS as u8).filter_map(port).collect()
+    }
+
+    /// Leaves to the next daemon what a port is.
+    pub fn set_interface(&mut self, number: u8, port: Option<&Port>) {
+        let words = port.map_or([0; port::WORDS], Port::encode);
+        for (index, word) in (usize::from(number) * port::WORDS..).zip(words) {
+            self.interfaces.store(index, word);
+        }
+    }
+
+    /// Says which MAC address, and which outer tag, frames get that leave by a port; only frames to
+    /// this address are balanced.
+    pub fn set_port(&mut self, number: u8, word: PortWord) {
+        self.ports.store(usize::from(number), word.0);
+    }
+
+    /// Says which interface is at a port, by its index.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be written.
+    pub fn set_device(&mut self, number: u8, interface: Option<u32>) -> Result<(), Error> {
+        let number = u32::from(number);
+        // An index of 0 stands for none, in the kernel, too (`__dev_map_update_elem`).
+        let index = interface.unwrap_or_default();
+        let known = self.devices.get(number, 0).map_or(0, |device| device.if_index);
+        if known == index {
+            return Ok(());
+        }
+        self.devices
+            .set(number, index, None, 0)
+            .map_err(|error| Error::kernel(format!("port {number}"), &error))
+    }
+
+    /// The objects, for their logs.
+    pub fn objects(&mut self) -> impl Iterator<Item = &mut Ebpf> {
+        self.instances.objects()
     }
 
     /// What stands in the tables, as a former daemon has left it.
@@ -202,42 +257,38 @@ impl Kernel {
         Ok(counters.iter().sum())
     }
 
+    /// The MAC address to which a frame must be for a [`trace`](Self::trace): that of the first
+    /// interface that is there.
+    #[must_use]
+    pub fn entrance(&self) -> Option<[u8; 6]> {
+        let word = self.ports.load(usize::from(self.first_open()?));
+        let [mac @ .., _, _] = PortWord(word).mac_bits().to_le_bytes();
+        Some(mac)
+    }
+
+    /// The lowest port with a program whose interface is there.
+    fn first_open(&self) -> Option<u8> {
+        self.instances.ports().find(|number| self.ports.load(usize::from(*number)) != 0)
+    }
+
     /// Runs the trace program on a frame: the tables in force, nothing counted.
     ///
     /// # Errors
     ///
     /// When the kernel cannot run it.
     pub fn trace(&mut self, frame: &[u8]) -> Result<TraceRecord, Error> {
-        self.run(self.programs.tracer, frame)?;
-        let [a, b] = [self.trace.load(0), self.trace.load(1)];
-        Ok(TraceRecord {
-            outcome: a as u32,
-            slot: (a >> 32) as u32,
-            place: b as u32,
-            rule: (b >> 32) as u32,
-        })
+        let port = self.first_open().unwrap_or(instances::FIRST);
+        self.instances.trace(port, frame)
     }
 
-    /// Runs the balancer on a frame as if it had arrived, and counts it: the XDP action, and the
-    /// frame as it is then.
+    /// Runs the balancer on a frame as if it had arrived at port 1, and counts it: the XDP action,
+    /// and the frame as it is then.
     ///
     /// # Errors
     ///
     /// When the kernel cannot run it: it takes frames from 14 bytes on.
     pub fn process(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), Error> {
-        self.run(self.programs.balancer, frame)
-    }
-
-    fn run(&mut self, name: &'static str, frame: &[u8]) -> Result<(u32, Vec<u8>), Error> {
-        let mut output = vec![0; frame.len() + 256];
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(frame);
-        options.data_out = Some(&mut output);
-        let result = program(&mut self.ebpf, name)?
-            .test_run(options)
-            .map_err(|error| Error::kernel(format!("running program \"{name}\""), &error))?;
-        output.truncate(result.data_size_out as usize);
-        Ok((result.return_value, output))
+        self.instances.process(frame)
     }
 
     /// How many instructions the verifier went through for the balancer, where the kernel says so
@@ -247,10 +298,7 @@ impl Kernel {
     ///
     /// When the kernel cannot be asked.
     pub fn verified_instructions(&mut self) -> Result<Option<u32>, Error> {
-        let info = program(&mut self.ebpf, self.programs.balancer)?
-            .info()
-            .map_err(|error| Error::kernel("asking about the program", &error))?;
-        Ok(info.verified_instruction_count())
+        self.instances.verified_instructions()
     }
 
     fn write(&mut self, op: &Op) -> Result<(), Error> {
@@ -347,22 +395,7 @@ fn wait_for_readers() {
     }
 }
 
-fn load(ebpf: &mut Ebpf, programs: &Programs) -> Result<(), Error> {
-    [programs.balancer, programs.tracer].into_iter().try_for_each(|name| {
-        program(ebpf, name)?
-            .load()
-            .map_err(|error| Error::kernel(format!("loading program \"{name}\""), &error))
-    })
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
-    ebpf.program_mut(name)
-        .ok_or_else(|| missing(name))?
-        .try_into()
-        .map_err(|error| Error::kernel(format!("program \"{name}\""), &error))
-}
-
-fn mapped(ebpf: &mut Ebpf, name: &str) -> Result<Mapped, Error> {
+pub(super) fn mapped(ebpf: &mut Ebpf, name: &str) -> Result<Mapped, Error> {
     let Some(Map::Array(map)) = ebpf.map(name) else {
         return Err(missing(name));
     };
@@ -372,12 +405,17 @@ fn mapped(ebpf: &mut Ebpf, name: &str) -> Result<Mapped, Error> {
         .map_err(|error| Error::kernel(format!("mapping {name} into memory"), &error))
 }
 
+fn devices(ebpf: &mut Ebpf) -> Result<DevMap<MapData>, Error> {
+    let map = ebpf.take_map("DEVICES").ok_or_else(|| missing("DEVICES"))?;
+    DevMap::try_from(map).map_err(|error| Error::kernel("map DEVICES", &error))
+}
+
 fn per_cpu<V: Pod>(ebpf: &mut Ebpf, name: &str) -> Result<PerCpuArray<MapData, V>, Error> {
     let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
     PerCpuArray::try_from(map).map_err(|error| Error::kernel(format!("map {name}"), &error))
 }
 
-fn missing(name: &str) -> Error {
+pub(super) fn missing(name: &str) -> Error {
     Error::Kernel { what: "the object".to_owned(), detail: format!("has no \"{name}\"") }
 }
 

@@ -163,18 +163,18 @@ impl Loader {
         pin_dir.join(format!("layout-{LAYOUT}"))
     }
 
-    /// Loads the object.
+    /// Loads the object, for the interface at this port.
     ///
     /// # Errors
     ///
     /// Where the directory, the maps in it, the permissions or the kernel do not serve.
-    pub(super) fn load(&self) -> Result<Ebpf, Error> {
+    pub(super) fn load(&self, port: u8) -> Result<Ebpf, Error> {
         let seed = self.seed.0;
         let log = if self.log { log::Level::Debug as u8 } else { 0 };
         let mut loader = EbpfLoader::new();
         loader
             .override_global("SEED", &seed, true)
-            .override_global("PORT", &1u8, true)
+            .override_global("PORT", &port, true)
             .override_global("AYA_LOG_LEVEL", &log, false);
         let map_dir = self.pin_dir.as_deref().map(prepare).transpose()?;
         for (name, ..) in PINNED {

@@ -4,10 +4,12 @@
 //! this process, for predictions and for tests. Only this module knows `aya`.
 
 mod attach;
+mod instances;
 mod kernel;
 mod load;
 mod mapped;
 mod memory;
+mod port;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +18,7 @@ pub use self::{
     kernel::Kernel,
     load::{Error, Loader, OBJECT},
     memory::Memory,
+    port::Port,
 };
 use crate::plan::Op;
 

@@ -18,8 +18,8 @@ use rtnetlink::{
 };
 
 use super::{
-    Error,
-    wire::{self, Entry, Key, Link, Local},
+    Error, Link,
+    wire::{self, Entry, Key, Local},
 };
 
 /// For the kernel to answer: it takes microseconds, so this only keeps a lost answer from

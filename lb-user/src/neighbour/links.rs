@@ -1,14 +1,8 @@
 //! Interfaces and local addresses as last told.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Event,
-    wire::{Link, Local},
-};
+use super::{Event, Link, wire::Local};
 
 /// What is known of interfaces and local addresses. Every change returns the events that tell of
 /// it; what is known already returns none.
@@ -28,8 +22,7 @@ impl Links {
             return None;
         }
         self.links.insert(index, link.clone());
-        let Link { name, mac, up } = link;
-        Some(Event::Link { index, name, mac, up })
+        Some(Event::Link { index, link })
     }
 
     pub(super) fn remove(&mut self, index: u32) -> Option<Event> {
@@ -48,14 +41,14 @@ impl Links {
     }
 
     pub(super) fn add_local(&mut self, local: Local) -> Option<Event> {
-        let known = self.has(local.address);
+        let known = self.has(local);
         self.locals.insert(local);
-        (!known).then_some(Event::LocalAddress { address: local.address, present: true })
+        (!known).then(|| told(local, true))
     }
 
     pub(super) fn remove_local(&mut self, local: Local) -> Option<Event> {
-        let gone = self.locals.remove(&local) && !self.has(local.address);
-        gone.then_some(Event::LocalAddress { address: local.address, present: false })
+        let gone = self.locals.remove(&local) && !self.has(local);
+        gone.then(|| told(local, false))
     }
 
     /// All local addresses there are.
@@ -67,11 +60,15 @@ impl Links {
         events
     }
 
-    fn has(&self, address: IpAddr) -> bool {
-        let first = Local { address, interface: 0, prefix: 0 };
-        let next = self.locals.range(first..).next();
-        next.is_some_and(|local| local.address == address)
+    /// Whether the address is on the interface, with whatever prefix.
+    fn has(&self, local: Local) -> bool {
+        let next = self.locals.range(Local { prefix: 0, ..local }..).next();
+        next.is_some_and(|next| Local { prefix: local.prefix, ..*next } == local)
     }
+}
+
+fn told(Local { address, interface, .. }: Local, present: bool) -> Event {
+    Event::LocalAddress { interface, address, present }
 }
 
 #[cfg(test)]
@@ -83,17 +80,20 @@ mod tests {
     }
 
     fn link(name: &str) -> Link {
-        Link { name: name.to_owned(), mac: None, up: true }
+        Link { name: name.to_owned(), mac: None, up: true, vlan: None }
     }
 
     #[test]
-    fn an_address_on_two_interfaces_is_gone_with_the_second() {
+    fn an_address_with_two_prefixes_is_gone_with_the_second() {
         let mut links = Links::default();
-        let gone = Event::LocalAddress { address: [10, 0, 0, 1].into(), present: false };
+        let address = [10, 0, 0, 1].into();
+        let gone = |interface| Some(Event::LocalAddress { interface, address, present: false });
         assert!(links.add_local(local([10, 0, 0, 1], 1, 32)).is_some());
-        assert_eq!(links.add_local(local([10, 0, 0, 1], 2, 24)), None);
+        assert_eq!(links.add_local(local([10, 0, 0, 1], 1, 24)), None);
+        assert!(links.add_local(local([10, 0, 0, 1], 2, 24)).is_some());
         assert_eq!(links.remove_local(local([10, 0, 0, 1], 1, 32)), None);
-        assert_eq!(links.remove_local(local([10, 0, 0, 1], 2, 24)), Some(gone));
+        assert_eq!(links.remove_local(local([10, 0, 0, 1], 1, 24)), gone(1));
+        assert_eq!(links.remove_local(local([10, 0, 0, 1], 2, 24)), gone(2));
     }
 
     #[test]
@@ -103,13 +103,12 @@ mod tests {
         links.set(2, link("eth0"));
         let events = links.replace(BTreeMap::from([(1, link("lo")), (3, link("eth0"))]));
         let gone = Event::LinkGone { index: 2, name: "eth0".into() };
-        let come = Event::Link { index: 3, name: "eth0".into(), mac: None, up: true };
+        let come = Event::Link { index: 3, link: link("eth0") };
         assert_eq!(events, [gone, come]);
 
         links.add_local(local([10, 0, 0, 1], 1, 32));
         let events = links.replace_locals(&BTreeSet::from([local([10, 0, 0, 2], 1, 32)]));
-        let told =
-            |last: u8, present| Event::LocalAddress { address: [10, 0, 0, last].into(), present };
+        let told = |last, present| super::told(local([10, 0, 0, last], 1, 32), present);
         assert_eq!(events, [told(2, true), told(1, false)]);
     }
 

@@ -15,7 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::model::Mac;
+use crate::model::{Mac, Tag};
 
 mod kernel;
 mod links;
@@ -45,12 +45,8 @@ pub enum Event {
     Link {
         /// Its index.
         index: u32,
-        /// Its name.
-        name: String,
-        /// Its MAC address if it is an Ethernet.
-        mac: Option<Mac>,
-        /// Whether it is up and has a carrier.
-        up: bool,
+        /// What it is now.
+        link: Link,
     },
     /// An interface is gone.
     LinkGone {
@@ -59,13 +55,39 @@ pub enum Event {
         /// The name that it had.
         name: String,
     },
-    /// An address of this machine came (on its first interface) or went (from its last).
+    /// An address of this machine came to an interface or went from it.
     LocalAddress {
+        /// Which interface.
+        interface: u32,
         /// Which address.
         address: IpAddr,
         /// Whether it is there.
         present: bool,
     },
+    /// All interfaces and addresses that there are have been told.
+    Listed,
+}
+
+/// An interface's properties that matter here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// Its MAC address if it is an Ethernet.
+    pub mac: Option<Mac>,
+    /// Whether it is up and has a carrier.
+    pub up: bool,
+    /// Of which interface it is a VLAN, if it is one.
+    pub vlan: Option<Vlan>,
+}
+
+/// What makes an interface a VLAN of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// The other's index; 0 if it is in another network namespace.
+    pub parent: u32,
+    /// The tag of its frames there.
+    pub tag: Tag,
 }
 
 /// Whether an address has a MAC address.
@@ -134,14 +156,12 @@ impl Watcher {
         Ok(Self { wanted, kernel, task })
     }
 
-    /// Keeps exactly these addresses of an interface resolved, in place of those before.
-    pub fn track(&self, interface: u32, addresses: BTreeSet<IpAddr>) {
-        self.wanted.send_modify(|wanted: &mut BTreeMap<_, _>| {
-            if addresses.is_empty() {
-                wanted.remove(&interface);
-            } else {
-                wanted.insert(interface, addresses);
-            }
+    /// Keeps exactly these addresses resolved, by interface, in place of those before.
+    pub fn track(&self, addresses: BTreeMap<u32, BTreeSet<IpAddr>>) {
+        self.wanted.send_if_modified(|wanted: &mut Wanted| {
+            let differs = *wanted != addresses;
+            *wanted = addresses;
+            differs
         });
     }
 

@@ -51,6 +51,12 @@ impl Namespace {
         self.run(|| ip(arguments));
     }
 
+    /// Whether the kernel does it.
+    pub(crate) fn try_ip(&self, arguments: &str) -> bool {
+        let words = arguments.split_whitespace();
+        self.run(|| Command::new("ip").args(words).output().unwrap().status.success())
+    }
+
     /// Sets a value below `/proc/sys/net`.
     pub(crate) fn sysctl(&self, name: &str, value: &str) {
         self.run(|| std::fs::write(format!("/proc/sys/net/{name}"), value).unwrap());

@@ -8,6 +8,9 @@ use super::{
 /// For what takes milliseconds, or a second at most.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// The loopback interface's index in every network namespace.
+const LOOPBACK: u32 = 1;
+
 const MACHINE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 0, 2));
 
 fn mac(text: &str) -> Mac {
@@ -35,7 +38,7 @@ impl Ears {
     }
 
     fn track(&self, addresses: &[IpAddr]) {
-        self.watcher.track(eth0(), addresses.iter().copied().collect());
+        self.watcher.track([(eth0(), addresses.iter().copied().collect())].into());
     }
 
     async fn next(&mut self) -> Event {
@@ -219,9 +222,7 @@ fn links_are_told_with_their_changes() {
         let mut ears = Ears::new();
         let link = |mac_text: &str, up| Event::Link {
             index: eth0(),
-            name: "eth0".into(),
-            mac: Some(mac(mac_text)),
-            up,
+            link: Link { name: "eth0".into(), mac: Some(mac(mac_text)), up, vlan: None },
         };
         let gone = Event::LinkGone { index: eth0(), name: "eth0".into() };
         ears.hear(&link(BALANCER_MAC, true)).await;
@@ -237,12 +238,57 @@ fn links_are_told_with_their_changes() {
 }
 
 #[test]
+fn everything_that_is_there_at_the_start_is_told_before_the_list_is_said_to_be_complete() {
+    let Cable { balancer, machine: _there } = addressed();
+    balancer.run_async(async || {
+        let mut ears = Ears::new();
+        let mut links = Vec::new();
+        let mut addresses = Vec::new();
+        loop {
+            match ears.next().await {
+                Event::Link { link, .. } => links.push(link.name),
+                Event::LocalAddress { address, .. } => addresses.push(address),
+                Event::Listed => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(links, ["lo", "eth0"]);
+        assert!(addresses.contains(&"10.9.0.1".parse().unwrap()), "{addresses:?}");
+    });
+}
+
+#[test]
+fn a_vlan_is_told_with_its_parent_and_its_tag() {
+    let Cable { balancer, machine: _there } = Cable::new();
+    for (kind, service) in [("802.1Q", false), ("802.1ad", true)] {
+        let add = format!("link add link eth0 name eth0.20 type vlan protocol {kind} id 20");
+        if !balancer.try_ip(&add) {
+            return println!("skipped: this kernel makes no VLAN interfaces");
+        }
+        balancer.run_async(async || {
+            let mut ears = Ears::new();
+            let wanted = Vlan { parent: eth0(), tag: Tag { vlan: 20, service } };
+            let told = loop {
+                match ears.next().await {
+                    Event::Link { link, .. } if link.name == "eth0.20" => break link.vlan,
+                    Event::Listed => panic!("eth0.20 was not told"),
+                    _ => {}
+                }
+            };
+            assert_eq!(told, Some(wanted));
+        });
+        balancer.ip("link del eth0.20");
+    }
+}
+
+#[test]
 fn local_addresses_are_told_as_they_come_and_go() {
     let balancer = Namespace::new();
     balancer.run_async(async || {
         let mut ears = Ears::new();
         for (text, prefix) in [("192.0.2.10", 32), ("2001:db8::10", 128)] {
-            let told = |present| Event::LocalAddress { address: text.parse().unwrap(), present };
+            let address = text.parse().unwrap();
+            let told = |present| Event::LocalAddress { interface: LOOPBACK, address, present };
             balancer.ip(&format!("addr add {text}/{prefix} dev lo"));
             ears.hear(&told(true)).await;
             balancer.ip(&format!("addr del {text}/{prefix} dev lo"));
@@ -266,8 +312,8 @@ fn what_is_lost_while_nobody_listens_is_noticed() {
     let Cable { balancer, machine: _there } = addressed();
     balancer.run_async(async || {
         let mut ears = Ears::new();
-        let local =
-            |present| Event::LocalAddress { address: "192.0.2.10".parse().unwrap(), present };
+        let address = "192.0.2.10".parse().unwrap();
+        let local = |present| Event::LocalAddress { interface: LOOPBACK, address, present };
         ears.track(&[MACHINE]);
         ears.neighbour(MACHINE, machine()).await;
         // The runtime has this one thread, so nothing is read meanwhile.
@@ -279,7 +325,8 @@ fn what_is_lost_while_nobody_listens_is_noticed() {
         ears.neighbour(MACHINE, Resolution::Resolved(mac("02:00:00:00:00:98"))).await;
         drown(&balancer, "link set eth0 address 02:00:00:00:00:97");
         let (name, mac) = ("eth0".into(), Some(mac("02:00:00:00:00:97")));
-        ears.hear(&Event::Link { index: eth0(), name, mac, up: true }).await;
+        let link = Link { name, mac, up: true, vlan: None };
+        ears.hear(&Event::Link { index: eth0(), link }).await;
     });
 }
 
@@ -289,8 +336,8 @@ fn what_is_lost_while_events_are_not_taken_is_noticed() {
     let Cable { balancer, machine: _there } = addressed();
     balancer.run_async(async || {
         let mut ears = Ears::with_room(1);
-        let local =
-            |present| Event::LocalAddress { address: "192.0.2.10".parse().unwrap(), present };
+        let address = "192.0.2.10".parse().unwrap();
+        let local = |present| Event::LocalAddress { interface: LOOPBACK, address, present };
         for _ in 0..3 {
             // The first event waits for room while the second drowning goes on.
             drown(&balancer, "addr add 192.0.2.10/32 dev lo");

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Error, Event,
+    Error, Event, Link,
     kernel::{self, Kernel, Subscription},
     links::Links,
     tracker::{Tracker, Wanted},
@@ -140,8 +140,8 @@ impl Task {
 
     async fn tell(&mut self, events: impl IntoIterator<Item = Event>) -> Result<(), Closed> {
         for event in events {
-            if let Event::Link { index, up: true, .. } = event {
-                self.tracker.push_interface(index, Instant::now());
+            if let Event::Link { index, link: Link { up: true, .. } } = &event {
+                self.tracker.push_interface(*index, Instant::now());
             }
             self.events.send(event).await.map_err(|_| Closed)?;
         }
@@ -167,6 +167,7 @@ impl Task {
         let locals = self.kernel.locals::<BTreeSet<_>>().await?;
         let mut events = self.links.replace(links);
         events.extend(self.links.replace_locals(&locals));
+        events.push(Event::Listed);
         events.extend(self.neighbours().await?);
         Ok(events)
     }

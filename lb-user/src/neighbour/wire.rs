@@ -5,15 +5,17 @@ use std::net::IpAddr;
 use rtnetlink::packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressMessage},
-    link::{LinkAttribute, LinkFlags, LinkMessage},
+    link::{
+        InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
+    },
     neighbour::{
         NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
         NeighbourState,
     },
 };
 
-use super::Resolution;
-use crate::model::Mac;
+use super::{Link, Resolution, Vlan};
+use crate::model::{Mac, Tag};
 
 /// An address on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,14 +100,6 @@ fn hold(message: &NeighbourMessage) -> Hold {
     }
 }
 
-/// An interface's properties that matter here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Link {
-    pub(super) name: String,
-    pub(super) mac: Option<Mac>,
-    pub(super) up: bool,
-}
-
 /// A bridge tells of its ports by link messages too, and a port that leaves it is no interface
 /// that is gone: such messages have a family.
 pub(super) fn link(message: &LinkMessage) -> Option<(u32, Link)> {
@@ -122,7 +116,34 @@ pub(super) fn link(message: &LinkMessage) -> Option<(u32, Link)> {
         }
     }
     let up = message.header.flags.contains(LinkFlags::Up | LinkFlags::Running);
-    Some((message.header.index, Link { name: name?, mac, up }))
+    Some((message.header.index, Link { name: name?, mac, up, vlan: vlan(message) }))
+}
+
+/// Of a VLAN only: to an interface of another kind, `IFLA_LINK` may be a peer.
+fn vlan(message: &LinkMessage) -> Option<Vlan> {
+    let info = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(info) => Some(info),
+        _ => None,
+    })?;
+    if !info.contains(&LinkInfo::Kind(InfoKind::Vlan)) {
+        return None;
+    }
+    let parts = info.iter().find_map(|part| match part {
+        LinkInfo::Data(InfoData::Vlan(parts)) => Some(parts),
+        _ => None,
+    })?;
+    let vlan = parts.iter().find_map(|part| match part {
+        InfoVlan::Id(vlan) => Some(*vlan),
+        _ => None,
+    })?;
+    let service = parts.contains(&InfoVlan::Protocol(VlanProtocol::Ieee8021Ad));
+    let parent = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(parent) => Some(*parent),
+        _ => None,
+    });
+    let elsewhere = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::LinkNetNsId(_));
+    let parent = parent.filter(|_| !message.attributes.iter().any(elsewhere));
+    Some(Vlan { parent: parent.unwrap_or_default(), tag: Tag { vlan, service } })
 }
 
 /// An address of this machine; the same one may stand on several interfaces, and on one of them

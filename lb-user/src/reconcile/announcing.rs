@@ -8,11 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use futures_util::future::join_all;
 use nix::net::if_::if_nametoindex;
 
-use super::{Probed, Reconciler, network::Interface};
+use super::{Probed, Reconciler, interfaces::Place};
 use crate::{
-    announce::{self, Addresses, Conflict, Found, PATIENCE},
+    announce::{self, Addresses, Found, PATIENCE},
     api::{
         request::{Change, Reply},
         types::Done,
@@ -26,7 +27,7 @@ pub struct Announcing {
     addresses: Addresses,
     file: PathBuf,
     /// What was assigned, and to the interface of which name.
-    assigned: BTreeMap<IpAddr, String>,
+    assigned: BTreeSet<(IpAddr, String)>,
     conflicts: BTreeMap<IpAddr, Mac>,
 }
 
@@ -43,14 +44,14 @@ impl Announcing {
     }
 
     /// An address and its interface a line.
-    fn remembered(file: &Path) -> io::Result<BTreeMap<IpAddr, String>> {
+    fn remembered(file: &Path) -> io::Result<BTreeSet<(IpAddr, String)>> {
         let line = |line: &str| {
             let (address, interface) = line.split_once(' ')?;
             Some((address.parse().ok()?, interface.to_owned()))
         };
         match fs::read_to_string(file) {
             Ok(text) => Ok(text.lines().filter_map(line).collect()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
             Err(error) => Err(error),
         }
     }
@@ -58,7 +59,7 @@ impl Announcing {
     fn remember(&self) -> io::Result<()> {
         // `store` replaces files; the first one is empty.
         fs::OpenOptions::new().create(true).append(true).open(&self.file)?;
-        let line = |(address, interface): (&IpAddr, &String)| format!("{address} {interface}\n");
+        let line = |(address, interface): &(IpAddr, String)| format!("{address} {interface}\n");
         let text: String = self.assigned.iter().map(line).collect();
         store::replace(&self.file, &text).map_err(io::Error::other)
     }
@@ -71,34 +72,35 @@ impl Announcing {
 
     /// Assigns an address, remembered first: a crash in between leaves no orphan. One that is there
     /// already is the operator's.
-    async fn assign(&mut self, interface: &Interface, address: IpAddr) -> io::Result<()> {
-        let new = self.assigned.insert(address, interface.name.clone()).is_none();
+    async fn assign(&mut self, place: &Place, address: IpAddr) -> io::Result<()> {
+        let entry = (address, place.name.clone());
+        let new = self.assigned.insert(entry.clone());
         if new {
             self.remember()?;
         }
-        let found = self.addresses.assign(interface.index, address).await;
+        let found = self.addresses.assign(place.index, address).await;
         let found = found.map_err(io::Error::other)?;
         if new && found == Found::Present {
-            self.assigned.remove(&address);
+            self.assigned.remove(&entry);
             self.remember()?;
         }
         Ok(())
     }
 
     /// Removes an address that was assigned, unless its interface took it along.
-    async fn remove(&mut self, address: IpAddr) -> io::Result<()> {
-        let interface = self.assigned.get(&address).map(String::as_str);
-        if let Some(index) = interface.and_then(|name| if_nametoindex(name).ok()) {
-            self.addresses.remove(index, address).await.map_err(io::Error::other)?;
+    async fn remove(&mut self, entry: &(IpAddr, String)) -> io::Result<()> {
+        let (address, interface) = entry;
+        if let Ok(index) = if_nametoindex(interface.as_str()) {
+            self.addresses.remove(index, *address).await.map_err(io::Error::other)?;
         }
-        self.assigned.remove(&address);
+        self.assigned.remove(entry);
         self.remember()
     }
 
     /// Removes everything that was assigned.
     pub(super) async fn remove_all(&mut self) -> io::Result<()> {
-        for address in self.assigned.clone().into_keys() {
-            self.remove(address).await?;
+        for entry in self.assigned.clone() {
+            self.remove(&entry).await?;
         }
         Ok(())
     }
@@ -125,21 +127,8 @@ impl Reconciler {
     pub async fn announce(&mut self) -> bool {
         let wanted = announced(&self.config.model);
         self.announcing.conflicts.retain(|address, _| wanted.contains(address));
-        let here = &self.network.interface.name;
-        let stays = |address, on: &String| wanted.contains(address) && on == here;
-        let assigned = self.announcing.assigned.iter();
-        let given_up: Vec<IpAddr> = assigned
-            .filter(|(address, on)| !stays(address, on))
-            .map(|(address, _)| *address)
-            .collect();
-        for address in given_up {
-            match self.announcing.remove(address).await {
-                Ok(()) => log::info!("{address} is no longer announced here"),
-                Err(error) => log::error!("removing {address}: {error}"),
-            }
-            self.network.local.remove(&address);
-        }
-        let missing: Vec<IpAddr> = wanted.difference(&self.network.local).copied().collect();
+        self.give_up(&wanted).await;
+        let missing = self.missing(&wanted);
         let probing = !missing.is_empty();
         if probing {
             self.probe(missing, None);
@@ -147,49 +136,98 @@ impl Reconciler {
         probing
     }
 
-    /// Announces again what a former daemon has assigned: routers may have forgotten.
+    /// Removes what was assigned and is no longer wanted, or no longer where VIPs are announced.
+    async fn give_up(&mut self, wanted: &BTreeSet<IpAddr>) {
+        let interfaces = &self.network.interfaces;
+        let stays =
+            |(address, on): &&(IpAddr, String)| wanted.contains(address) && interfaces.has(on);
+        let assigned = self.announcing.assigned.iter();
+        let given_up: Vec<_> = assigned.filter(|entry| !stays(entry)).cloned().collect();
+        for entry in given_up {
+            let (address, on) = &entry;
+            match self.announcing.remove(&entry).await {
+                Ok(()) => log::info!("{address} is no longer announced on {on}"),
+                Err(error) => log::error!("removing {address} from {on}: {error}"),
+            }
+            if let Some(index) = self.network.interfaces.index(on) {
+                self.network.note_local(index, *address, false);
+            }
+        }
+    }
+
+    /// Where these addresses should be, and are not.
+    pub(super) fn missing(&self, addresses: &BTreeSet<IpAddr>) -> Vec<(Place, Vec<IpAddr>)> {
+        let missing = |place: Place| {
+            let lacks = |address: &&IpAddr| !self.network.has(place.index, **address);
+            let addresses: Vec<IpAddr> = addresses.iter().filter(lacks).copied().collect();
+            (!addresses.is_empty()).then_some((place, addresses))
+        };
+        self.network.interfaces.places().into_iter().filter_map(missing).collect()
+    }
+
+    /// Announces again where an interface has come up or has another MAC address, and at a start:
+    /// routers may have forgotten.
     pub async fn announce_again(&mut self) {
         let wanted = announced(&self.config.model);
-        let present: Vec<IpAddr> = wanted.intersection(&self.network.local).copied().collect();
-        self.gratuitous(&present).await;
+        let returned = self.network.take_returned();
+        let places = self.network.interfaces.places().into_iter();
+        for place in places.filter(|place| returned.contains(&place.index)) {
+            let is_there = |address: &&IpAddr| self.network.has(place.index, **address);
+            let present: Vec<IpAddr> = wanted.iter().filter(is_there).copied().collect();
+            gratuitous(&place, &present).await;
+        }
     }
 
     /// Looks for somebody who answers for these addresses; the result comes as an event.
-    pub(super) fn probe(&self, addresses: Vec<IpAddr>, change: Option<(Change, Reply<Done>)>) {
-        let (interface, own) = (self.network.interface.index, self.network.interface.mac);
+    pub(super) fn probe(
+        &self,
+        missing: Vec<(Place, Vec<IpAddr>)>,
+        change: Option<(Change, Reply<Done>)>,
+    ) {
         let events = self.events.clone();
         tokio::spawn(async move {
-            let result = match own {
-                Some(own) => announce::probe(interface, own, &addresses, PATIENCE)
-                    .await
-                    .map_err(|error| format!("address probe: {error}")),
-                None => Err("address probe: the interface has no MAC address yet".to_owned()),
-            };
+            let probes = missing.into_iter().map(|(place, addresses)| async move {
+                let result = announce::probe(place.index, place.mac, &addresses, PATIENCE).await;
+                (place, addresses, result)
+            });
+            let mut probed =
+                Probed { asked: Vec::new(), conflicts: Vec::new(), errors: Vec::new(), change };
+            for (place, addresses, result) in join_all(probes).await {
+                match result {
+                    Ok(conflicts) => probed.conflicts.extend(conflicts),
+                    Err(error) => {
+                        probed.errors.push(format!("address probe on {}: {error}", place.name));
+                        continue;
+                    }
+                }
+                probed.asked.push((place, addresses));
+            }
             // Nobody listens any more when the daemon stops.
-            drop(events.send(Probed { addresses, result, change }).await);
+            drop(events.send(probed).await);
         });
     }
 
     /// Assigns what nobody else answers for, and goes on with the change that waited.
-    pub(super) async fn probed(&mut self, probed: Probed) {
-        if let Some((change, reply)) = probed.change {
-            drop(reply.send(self.change_probed(change, probed.addresses, probed.result).await));
+    pub(super) async fn probed(&mut self, mut probed: Probed) {
+        if let Some((change, reply)) = probed.change.take() {
+            drop(reply.send(self.change_probed(change, probed).await));
             return;
         }
-        match probed.result {
-            Ok(conflicts) => {
-                self.note_conflicts(&probed.addresses, &conflicts);
-                self.assign(probed.addresses).await;
-            }
-            Err(error) => log::error!("{error}"),
+        for error in &probed.errors {
+            log::error!("{error}");
         }
+        self.note_conflicts(&probed);
+        self.assign(probed.asked).await;
     }
 
     /// Keeps who answers for these addresses now, and says so once.
-    fn note_conflicts(&mut self, probed: &[IpAddr], conflicts: &[Conflict]) {
+    fn note_conflicts(&mut self, probed: &Probed) {
         let before = self.announcing.conflicts.clone();
-        self.announcing.conflicts.retain(|address, _| !probed.contains(address));
-        for conflict in conflicts {
+        let asked = probed.asked.iter().flat_map(|(_, addresses)| addresses);
+        for address in asked {
+            self.announcing.conflicts.remove(address);
+        }
+        for conflict in &probed.conflicts {
             let address = conflict.address;
             self.announcing.conflicts.insert(address, conflict.mac);
             if before.get(&address) != Some(&conflict.mac) {
@@ -200,31 +238,28 @@ impl Reconciler {
     }
 
     /// Assigns and announces addresses, except those in conflict and those not wanted any more.
-    pub(super) async fn assign(&mut self, addresses: Vec<IpAddr>) {
+    pub(super) async fn assign(&mut self, free: Vec<(Place, Vec<IpAddr>)>) {
         let wanted = announced(&self.config.model);
-        let mut assigned = Vec::new();
-        for address in addresses.into_iter().filter(|address| wanted.contains(address)) {
-            if self.announcing.conflicts.contains_key(&address) {
-                continue;
+        let conflicts = self.announcing.conflicts.clone();
+        let mut assigned: Vec<(Place, Vec<IpAddr>)> = Vec::new();
+        for (place, mut addresses) in free {
+            addresses
+                .retain(|address| wanted.contains(address) && !conflicts.contains_key(address));
+            let mut done = Vec::new();
+            for address in addresses {
+                match self.announcing.assign(&place, address).await {
+                    Ok(()) => done.push(address),
+                    Err(error) => log::error!("assigning {address} to {}: {error}", place.name),
+                }
             }
-            match self.announcing.assign(&self.network.interface, address).await {
-                Ok(()) => assigned.push(address),
-                Err(error) => log::error!("assigning {address}: {error}"),
+            for address in &done {
+                self.network.note_local(place.index, *address, true);
             }
+            assigned.push((place, done));
         }
-        self.network.local.extend(&assigned);
         self.reconcile();
-        self.gratuitous(&assigned).await;
-    }
-
-    async fn gratuitous(&self, addresses: &[IpAddr]) {
-        let Some(own) = self.network.interface.mac.filter(|_| !addresses.is_empty()) else {
-            return;
-        };
-        let interface = self.network.interface.index;
-        match announce::gratuitous(interface, own, addresses).await {
-            Ok(()) => log::info!("announced {addresses:?} at {own}"),
-            Err(error) => log::error!("announcing {addresses:?}: {error}"),
+        for (place, addresses) in assigned {
+            gratuitous(&place, &addresses).await;
         }
     }
 
@@ -232,7 +267,7 @@ impl Reconciler {
     pub(super) fn name_of(&self, mac: Mac) -> String {
         let reals = self.config.model.vips.iter().flat_map(|vip| &vip.reals);
         match reals
-            .map(|real| (real, self.reach(real).mac()))
+            .map(|real| (real, self.network.reach(real).mac()))
             .find(|(_, known)| *known == Some(mac))
         {
             // Linux answers for an address of IPv6 on that interface only which has it, unlike ARP.
@@ -245,5 +280,16 @@ impl Reconciler {
             ),
             None => mac.to_string(),
         }
+    }
+}
+
+async fn gratuitous(place: &Place, addresses: &[IpAddr]) {
+    if addresses.is_empty() {
+        return;
+    }
+    let Place { index, name, mac } = place;
+    match announce::gratuitous(*index, *mac, addresses).await {
+        Ok(()) => log::info!("announced {addresses:?} on {name} at {mac}"),
+        Err(error) => log::error!("gratuitous ARP for {addresses:?} on {name}: {error}"),
     }
 }

@@ -1,11 +1,10 @@
 //! Changes to the configuration: checked and planned in full before the file is written, and
 //! loaded only once it is.
 
-use std::{collections::BTreeSet, fs, net::IpAddr};
+use std::{fs, net::IpAddr};
 
-use super::{Reconciler, announcing::announced};
+use super::{Probed, Reconciler, announcing::announced, interfaces::Place};
 use crate::{
-    announce::Conflict,
     api::{
         request::{Change, Refusal, Reply},
         types::Done,
@@ -25,7 +24,7 @@ impl Reconciler {
     /// was found to answer for them.
     pub(super) async fn change(&mut self, change: Change, reply: Reply<Done>) {
         let prepared = self.prepare(&change);
-        let fresh = prepared.as_ref().map(|(edited, _)| self.fresh_addresses(&edited.model));
+        let fresh = prepared.as_ref().map(|(edited, _)| self.fresh_places(&edited.model));
         match fresh {
             Ok(fresh) if !fresh.is_empty() => self.probe(fresh, Some((change, reply))),
             _ => {
@@ -45,10 +44,12 @@ impl Reconciler {
     pub(super) async fn change_probed(
         &mut self,
         change: Change,
-        addresses: Vec<IpAddr>,
-        result: Result<Vec<Conflict>, String>,
+        probed: Probed,
     ) -> Result<Done, Refusal> {
-        if let Some(conflict) = result.map_err(Refusal::failed)?.first() {
+        if let Some(error) = probed.errors.into_iter().next() {
+            return Err(Refusal::failed(error));
+        }
+        if let Some(conflict) = probed.conflicts.first() {
             let name = self.name_of(conflict.mac);
             return Err(Refusal::conflict(format!(
                 "{}: {name} answers for this address already; remove it there, or use another",
@@ -57,16 +58,15 @@ impl Reconciler {
         }
         let (edited, plan) = self.prepare(&change)?;
         let done = self.commit(&change, edited, plan).await?;
-        self.assign(addresses).await;
+        self.assign(probed.asked).await;
         self.announce().await;
         Ok(done)
     }
 
-    /// The addresses that a model would have announced and that are not assigned yet.
-    fn fresh_addresses(&self, model: &Model) -> Vec<IpAddr> {
+    /// The addresses that only this model would have announced, and where they are to be assigned.
+    fn fresh_places(&self, model: &Model) -> Vec<(Place, Vec<IpAddr>)> {
         let before = announced(&self.config.model);
-        let known: BTreeSet<IpAddr> = before.union(&self.network.local).copied().collect();
-        announced(model).difference(&known).copied().collect()
+        self.missing(&announced(model).difference(&before).copied().collect())
     }
 
     /// The file as it would be, and the plan that would be carried out. Changes nothing.
@@ -154,7 +154,7 @@ impl Reconciler {
             .remove_all()
             .await
             .map_err(|error| Refusal::failed(format!("removing addresses: {error}")))?;
-        let message = format!("detached from {}; lbd stops", self.network.interface.name);
+        let message = format!("detached from {}; lbd stops", node.interfaces.join(", "));
         log::info!("{message}");
         Ok(Done { message })
     }

@@ -2,8 +2,11 @@
 //! here, becomes a desired state, and the planner's difference is written to the datapath.
 
 mod announcing;
+mod attaching;
 mod change;
+mod interfaces;
 mod network;
+mod ports;
 mod status;
 mod trace;
 
@@ -15,13 +18,14 @@ use std::{
 };
 
 use jiff::Timestamp;
-use lb_common::{PortWord, RealWord};
+use lb_common::RealWord;
 use tokio::sync::mpsc;
 
 pub use self::{
     announcing::{Announcing, remove_remembered},
     network::Network,
 };
+use self::{attaching::Attachments, interfaces::Place, ports::Ports};
 use crate::{
     announce::Conflict,
     api::{
@@ -29,15 +33,12 @@ use crate::{
         types::Done,
     },
     config,
-    dataplane::{self, Dataplane as _, Kernel, Mode},
+    dataplane::{self, Dataplane as _, Kernel, Port},
     health::{self, Health, Reach, Verdict},
     model::{HashSeed, Mac, Model, Real, RealState, Vip},
     neighbour::{self, Watcher},
     plan::{self, Desired, DesiredReal, DesiredVip, Plan, PlanError, State},
 };
-
-/// The number of the one interface in the datapath's words.
-const PORT: u8 = 1;
 
 /// Something happened.
 pub enum Event {
@@ -55,12 +56,14 @@ pub enum Event {
 
 /// The result of an address probe, and what waits for it.
 pub struct Probed {
-    /// The addresses that were probed for.
-    pub addresses: Vec<IpAddr>,
-    /// Those that somebody answers for, or why that could not be found out.
-    pub result: Result<Vec<Conflict>, String>,
+    /// The addresses that were probed for, and where.
+    asked: Vec<(Place, Vec<IpAddr>)>,
+    /// Those that somebody answers for.
+    conflicts: Vec<Conflict>,
+    /// Why that could not be found out elsewhere.
+    errors: Vec<String>,
     /// The change that brings these addresses, and where its answer goes.
-    pub change: Option<(Change, Reply<Done>)>,
+    change: Option<(Change, Reply<Done>)>,
 }
 
 /// Whether the daemon goes on.
@@ -87,7 +90,8 @@ pub struct Reconciler {
     config: Configuration,
     seed: HashSeed,
     kernel: Kernel,
-    mode: Option<Mode>,
+    attachments: Attachments,
+    ports: Ports,
     state: State,
     network: Network,
     watcher: Watcher,
@@ -103,7 +107,12 @@ struct Known {
 }
 
 impl Reconciler {
-    /// The owner of what `kernel` holds: a former daemon's tables are taken over as they are.
+    /// The owner of what `kernel` holds: a former daemon's tables are taken over as they are. A
+    /// program is loaded for each configured interface, be it there or not.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses the program.
     pub fn new(
         config: Configuration,
         seed: HashSeed,
@@ -112,13 +121,15 @@ impl Reconciler {
         watcher: Watcher,
         announcing: Announcing,
         events: mpsc::Sender<Probed>,
-    ) -> Self {
+    ) -> Result<Self, dataplane::Error> {
         let state = kernel.state();
+        let ports = Ports::new(kernel.ports(), network.interfaces.configured());
         let mut reconciler = Self {
             config,
             seed,
             kernel,
-            mode: None,
+            attachments: Attachments::default(),
+            ports,
             state,
             network,
             watcher,
@@ -127,7 +138,16 @@ impl Reconciler {
             events,
         };
         reconciler.inherit();
-        reconciler
+        for name in reconciler.network.interfaces.configured() {
+            let number = reconciler.ports.number(&Port::of(name));
+            reconciler.kernel.prepare(number.unwrap_or_default())?;
+        }
+        Ok(reconciler)
+    }
+
+    /// The datapath.
+    pub fn kernel(&mut self) -> &mut Kernel {
+        &mut self.kernel
     }
 
     /// Reals that own slots of a former daemon's rings are believed to be there until the kernel
@@ -142,44 +162,24 @@ impl Reconciler {
         }
     }
 
-    /// Asks the kernel to resolve all reals, and to tell of them.
+    /// Asks the kernel for the ways to all reals and to resolve them, and to tell of them.
     pub async fn track(&mut self) {
-        let addresses: BTreeSet<IpAddr> = self
-            .config
-            .model
-            .vips
-            .iter()
-            .flat_map(|vip| {
-                let resolved = vip.reals.iter().filter(|real| real.mac.is_none());
-                resolved.map(|real| real.address).chain(vip.sorry)
-            })
-            .collect();
-        self.network.find_routes(&self.watcher, &addresses).await;
-        self.watcher.track(self.network.interface.index, self.network.on_link(&addresses));
+        let reals = self.reals();
+        let all: BTreeSet<IpAddr> = reals.iter().map(|real| real.address).collect();
+        let resolved = reals.iter().filter(|real| real.mac.is_none());
+        let resolved: BTreeSet<IpAddr> = resolved.map(|real| real.address).collect();
+        self.network.find_routes(&self.watcher, &all).await;
+        self.watcher.track(self.network.on_link(&resolved));
     }
 
-    /// Whether the kernel has spoken about the interface and every real that may become usable.
+    /// Whether the kernel has spoken about every real that may become usable.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let vips = &self.config.model.vips;
-        self.network.interface.mac.is_some()
-            && vips.iter().flat_map(|vip| &vip.reals).all(|real| {
-                real.state != RealState::Active
-                    || !matches!(self.reach(real), Reach::Unresolved | Reach::Inherited(_))
-            })
-    }
-
-    /// Attaches the program, or replaces the running one.
-    ///
-    /// # Errors
-    ///
-    /// Where the interface is busy or unable.
-    pub async fn attach(&mut self) -> Result<Mode, dataplane::Error> {
-        let node = &self.config.model.node;
-        let interface = self.network.interface.name.clone();
-        let mode = self.kernel.attach(&interface, node.xdp, &node.pin_dir).await?;
-        self.mode = Some(mode);
-        Ok(mode)
+        vips.iter().flat_map(|vip| &vip.reals).all(|real| {
+            real.state != RealState::Active
+                || !matches!(self.network.reach(real), Reach::Unresolved | Reach::Inherited(_))
+        })
     }
 
     /// Takes in what happened in the network, without acting on it yet.
@@ -196,11 +196,11 @@ impl Reconciler {
     /// Acts on an event.
     pub async fn handle(&mut self, event: Event) -> Next {
         match event {
-            Event::Network => self.reconcile(),
+            Event::Network => self.follow_network().await,
             Event::Request(request) => return self.answer(request).await,
             Event::Probed(probed) => self.probed(probed).await,
             Event::Resync => {
-                self.network.forget_routes();
+                self.follow_interfaces().await;
                 self.track().await;
                 self.resync();
                 self.announce().await;
@@ -208,6 +208,21 @@ impl Reconciler {
             Event::Reload => self.reload().await,
         }
         Next::Continue
+    }
+
+    /// Acts on what was learnt. Where interfaces or addresses have changed, routes may have, too.
+    async fn follow_network(&mut self) {
+        let moved = self.network.take_moved();
+        if moved {
+            self.write_ports();
+            self.follow_interfaces().await;
+            self.track().await;
+        }
+        self.reconcile();
+        if moved {
+            self.announce().await;
+            self.announce_again().await;
+        }
     }
 
     async fn answer(&mut self, request: Request) -> Next {
@@ -232,15 +247,14 @@ impl Reconciler {
     /// Brings the datapath to what configuration and network ask for now.
     pub fn reconcile(&mut self) {
         self.network.end_doubts(Instant::now());
-        self.kernel.set_port(
-            self.network.interface.mac.map_or(PortWord::default(), |mac| PortWord::new(mac.0)),
-        );
+        self.write_ports();
         self.judge();
         match self.plan(&self.config.model, &self.state) {
             // Logged where it failed; the next resync tries again.
             Ok(plan) => drop(self.apply(plan)),
             Err(error) => log::error!("{error}"),
         }
+        self.release_ports();
     }
 
     /// Reads back what stands in the tables and repairs what differs.
@@ -274,21 +288,13 @@ impl Reconciler {
     }
 
     fn desired(&self, vip: &Vip) -> DesiredVip {
-        let local = self.network.local.contains(&vip.address);
+        let local = self.network.is_local(vip.address);
         DesiredVip::new(vip, local, |address, weight| {
             let real = find_real(vip, address);
-            let reach = self.reach(&real);
-            DesiredReal {
-                address,
-                weight,
-                word: reach.mac().map_or(RealWord::NONE, |mac| RealWord::new(mac.0, PORT)),
-                usable: health::judge(&real, reach, vip.check.as_ref()).usable,
-            }
+            let (reach, word) = self.reach(&real);
+            let usable = health::judge(&real, reach, vip.check.as_ref()).usable;
+            DesiredReal { address, weight, word, usable }
         })
-    }
-
-    fn reach(&self, real: &Real) -> Reach {
-        real.mac.map_or_else(|| self.network.reach(real.address), Reach::Static)
     }
 
     /// Notes since when each real is as it is, and says what has changed.
@@ -297,7 +303,7 @@ impl Reconciler {
         let mut known = BTreeMap::new();
         for vip in &self.config.model.vips {
             for real in &vip.reals {
-                let verdict = health::judge(real, self.reach(real), vip.check.as_ref());
+                let verdict = health::judge(real, self.reach(real).0, vip.check.as_ref());
                 let key = (vip.name.clone(), real.address);
                 let before = self.known.remove(&key);
                 let same = before.filter(|before| before.verdict == verdict);
@@ -315,7 +321,7 @@ impl Reconciler {
 /// The real with this address, be it of the pool or the sorry server.
 fn find_real(vip: &Vip, address: IpAddr) -> Real {
     let found = vip.reals.iter().find(|real| real.address == address);
-    found.cloned().unwrap_or(Real { address, weight: 1, state: RealState::Active, mac: None })
+    found.cloned().unwrap_or_else(|| Real::plain(address))
 }
 
 fn report(vip: &Vip, real: &Real, verdict: &Verdict) {

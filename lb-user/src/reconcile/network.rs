@@ -1,105 +1,255 @@
-//! What is known of the network: the interface, the machine's own addresses, the way to each real.
+//! What is known of the network: the interfaces, the machine's own addresses, the way to each real.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     net::IpAddr,
     time::{Duration, Instant},
 };
 
+use super::interfaces::{Interfaces, Way};
 use crate::{
     health::Reach,
-    model::Mac,
-    neighbour::{Event, Resolution, Watcher},
+    model::{Mac, Real},
+    neighbour::{Event, Link, Resolution, Route, Watcher},
 };
-
-/// The interface that the datapath is attached to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
-    /// Its index.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// Its MAC address, once known.
-    pub mac: Option<Mac>,
-}
 
 /// How long a real that answered before may fail to answer: `ip neigh flush`, or a switch that
 /// restarts, must not take a living server out. The watcher asks again at once.
 const DOUBT: Duration = Duration::from_secs(1);
 
+/// What the routing table says of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    /// It is on this interface's network.
+    Direct { interface: u32, device: String },
+    /// It is behind a gateway on this interface's network.
+    Behind { interface: u32, gateway: IpAddr },
+    /// Nothing leads there.
+    Nothing { reason: String },
+}
+
 /// The facts, as told by the kernel.
 pub struct Network {
-    /// Where the datapath is attached.
-    pub interface: Interface,
-    /// The addresses assigned to this machine.
-    pub local: BTreeSet<IpAddr>,
-    reach: BTreeMap<IpAddr, Reach>,
-    /// Reals that have just failed to answer, and until when that is overlooked.
-    doubts: BTreeMap<IpAddr, Instant>,
+    /// The interfaces, configured and others.
+    pub(super) interfaces: Interfaces,
+    /// The addresses assigned to this machine, and where.
+    local: BTreeSet<(IpAddr, u32)>,
+    routes: BTreeMap<IpAddr, Found>,
+    /// The MAC addresses that a former daemon knew.
+    inherited: BTreeMap<IpAddr, Mac>,
+    /// What neighbours have answered, and where.
+    neighbours: BTreeMap<(u32, IpAddr), Reach>,
+    /// Those that have just failed to answer, and until when that is overlooked.
+    doubts: BTreeMap<(u32, IpAddr), Instant>,
+    moved: bool,
+    returned: BTreeSet<u32>,
+    listed: bool,
 }
 
 impl Network {
-    /// Nothing is known but the interface.
+    /// Nothing is known but which interfaces are configured.
     #[must_use]
-    pub fn new(index: u32, name: &str) -> Self {
-        let interface = Interface { index, name: name.to_owned(), mac: None };
-        Self { interface, local: BTreeSet::new(), reach: BTreeMap::new(), doubts: BTreeMap::new() }
+    pub fn new(configured: &[String]) -> Self {
+        Self {
+            interfaces: Interfaces::new(configured),
+            local: BTreeSet::new(),
+            routes: BTreeMap::new(),
+            inherited: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            doubts: BTreeMap::new(),
+            moved: false,
+            returned: BTreeSet::new(),
+            listed: false,
+        }
+    }
+
+    /// The configured interfaces that are there.
+    pub fn present(&self) -> impl Iterator<Item = &String> {
+        self.interfaces.configured().iter().filter(|name| self.interfaces.find(name).is_some())
+    }
+
+    /// The configured interfaces that are not there.
+    pub fn missing(&self) -> impl Iterator<Item = &String> {
+        self.interfaces.configured().iter().filter(|name| self.interfaces.find(name).is_none())
+    }
+
+    /// Whether the kernel has told of all interfaces and addresses.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.listed
+    }
+
+    /// Fails if a configured interface is a VLAN.
+    ///
+    /// # Errors
+    ///
+    /// Says what to write instead.
+    pub fn refuse_vlans(&self) -> Result<(), String> {
+        self.interfaces.refuse_vlans()
+    }
+
+    /// Whether the address is assigned to this machine.
+    pub(super) fn is_local(&self, address: IpAddr) -> bool {
+        self.local.range((address, 0)..=(address, u32::MAX)).next().is_some()
+    }
+
+    /// Whether the address is assigned to the interface.
+    pub(super) fn has(&self, interface: u32, address: IpAddr) -> bool {
+        self.local.contains(&(address, interface))
+    }
+
+    /// Notes what the kernel will only tell in a moment.
+    pub(super) fn note_local(&mut self, interface: u32, address: IpAddr, present: bool) {
+        match present {
+            true => self.local.insert((address, interface)),
+            false => self.local.remove(&(address, interface)),
+        };
+    }
+
+    /// Whether interfaces or addresses have changed since this was asked last: routes may have,
+    /// too.
+    pub(super) fn take_moved(&mut self) -> bool {
+        mem::take(&mut self.moved)
+    }
+
+    /// The interfaces that have come up, or have another MAC address, since this was asked last.
+    pub(super) fn take_returned(&mut self) -> BTreeSet<u32> {
+        mem::take(&mut self.returned)
+    }
+
+    /// The way to a real: the one that the routing table says, and if that says none, to one whose
+    /// MAC address is configured the only one that there can be. Else, how it stands.
+    pub(super) fn way(&self, real: &Real) -> Result<Way, Reach> {
+        let Real { address, mac, .. } = *real;
+        let way = match (self.routes.get(&address), mac) {
+            (Some(Found::Direct { interface, device }), _) => match self.interfaces.get(*interface)
+            {
+                Some(_) => self.interfaces.way(*interface),
+                None => Err(format!("interface {device} is missing")),
+            },
+            (Some(Found::Behind { interface, .. }), Some(_)) => {
+                self.interfaces.way(*interface).or_else(|_| self.interfaces.only())
+            }
+            (Some(Found::Nothing { .. }) | None, Some(_)) => self.interfaces.only(),
+            (Some(Found::Behind { gateway, .. }), None) => match self.lacking() {
+                Some(lacking) => Err(format!("no route to it: {lacking}")),
+                None => return Err(Reach::Behind(*gateway)),
+            },
+            (Some(Found::Nothing { reason }), None) => {
+                Err(format!("no route to it: {}", self.lacking().as_ref().unwrap_or(reason)))
+            }
+            (None, None) => return Err(self.former(address)),
+        };
+        match way.map_err(Reach::Cut)? {
+            Way { down: Some(name), .. } => Err(Reach::Cut(format!("interface {name} is down"))),
+            way => Ok(way),
+        }
+    }
+
+    /// A configured interface that is down or missing: routes through it are gone, too.
+    fn lacking(&self) -> Option<String> {
+        let interfaces = self.interfaces.configured().iter();
+        interfaces
+            .map(|name| (name, self.interfaces.state(name)))
+            .find(|(_, state)| *state != "up")
+            .map(|(name, state)| format!("interface {name} is {state}"))
+    }
+
+    /// The name of the interface on whose network the real is, be that up or not.
+    pub(super) fn device(&self, real: &Real) -> Option<String> {
+        match (self.way(real), self.routes.get(&real.address)) {
+            (Ok(way), _) => Some(way.device),
+            (Err(_), Some(Found::Direct { device, .. })) => Some(device.clone()),
+            (Err(_), _) => None,
+        }
     }
 
     /// How this real is reached.
     #[must_use]
-    pub fn reach(&self, address: IpAddr) -> Reach {
-        self.reach.get(&address).copied().unwrap_or(Reach::Unresolved)
+    pub fn reach(&self, real: &Real) -> Reach {
+        match self.way(real) {
+            Ok(way) => {
+                real.mac.map_or_else(|| self.neighbour(way.index, real.address), Reach::Static)
+            }
+            Err(reach) => reach,
+        }
+    }
+
+    fn neighbour(&self, interface: u32, address: IpAddr) -> Reach {
+        let known = self.neighbours.get(&(interface, address));
+        known.cloned().unwrap_or_else(|| self.former(address))
+    }
+
+    fn former(&self, address: IpAddr) -> Reach {
+        self.inherited.get(&address).map_or(Reach::Unresolved, |mac| Reach::Inherited(*mac))
     }
 
     /// Believes a former daemon that the real has this MAC address.
     pub(super) fn inherit(&mut self, address: IpAddr, mac: Mac) {
-        self.reach.insert(address, Reach::Inherited(mac));
+        self.inherited.insert(address, mac);
     }
 
     /// Takes in an event.
-    pub(super) fn learn(&mut self, event: Event, now: Instant) {
+    pub fn learn(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Neighbour { interface, address, state } if interface == self.interface.index => {
-                self.resolve(address, state, now);
+            Event::Neighbour { interface, address, state } => {
+                self.resolve(interface, address, state, now);
             }
-            Event::Link { index, mac, up, .. } if index == self.interface.index => {
-                if mac.is_some() && self.interface.mac != mac {
-                    log::info!("{}: MAC address {mac:?}, link up: {up}", self.interface.name);
-                    self.interface.mac = mac;
+            Event::Link { index, link } => self.set_link(index, link),
+            Event::LinkGone { index, name } => {
+                if self.interfaces.way(index).is_ok() {
+                    log::warn!("interface {name} is gone");
                 }
+                self.interfaces.remove(index);
+                self.local.retain(|(_, interface)| *interface != index);
+                self.neighbours.retain(|(interface, _), _| *interface != index);
+                self.doubts.retain(|(interface, _), _| *interface != index);
+                self.moved = true;
             }
-            Event::LinkGone { index, name } if index == self.interface.index => {
-                log::error!(
-                    "interface {name} is gone: nothing is forwarded; restart lbd once it is back"
-                );
+            Event::LocalAddress { interface, address, present } => {
+                self.note_local(interface, address, present);
+                self.moved = true;
             }
-            Event::LocalAddress { address, present: true } => {
-                self.local.insert(address);
-            }
-            Event::LocalAddress { address, present: false } => {
-                self.local.remove(&address);
-            }
-            Event::Neighbour { .. } | Event::Link { .. } | Event::LinkGone { .. } => {}
+            Event::Listed => self.listed = true,
         }
     }
 
-    fn resolve(&mut self, address: IpAddr, state: Resolution, now: Instant) {
-        let before = self.reach(address);
+    fn set_link(&mut self, index: u32, link: Link) {
+        let Link { mac, up, .. } = link;
+        let before = self.interfaces.set(index, link);
+        let same = |before: &Link| (before.mac, before.up) == (mac, up);
+        if !before.as_ref().is_some_and(same) {
+            if let Ok(way) = self.interfaces.way(index) {
+                let state = if up { "up" } else { "down" };
+                let mac = mac.map_or_else(|| "none".to_owned(), |mac| mac.to_string());
+                log::info!("interface {} is {state}, MAC address {mac}", way.device);
+            }
+            if up {
+                self.returned.insert(index);
+            }
+        }
+        self.moved = true;
+    }
+
+    fn resolve(&mut self, interface: u32, address: IpAddr, state: Resolution, now: Instant) {
+        let key = (interface, address);
+        let before = self.neighbour(interface, address);
         let after = match (state, before) {
             (Resolution::Resolved(mac), _) => {
-                self.doubts.remove(&address);
+                self.doubts.remove(&key);
                 Reach::Resolved(mac)
             }
-            (Resolution::Failed, Reach::Resolved(_) | Reach::Inherited(_)) => {
-                self.doubts.entry(address).or_insert(now + DOUBT);
+            (Resolution::Failed, before @ (Reach::Resolved(_) | Reach::Inherited(_))) => {
+                self.doubts.entry(key).or_insert(now + DOUBT);
                 before
             }
-            (Resolution::Failed, _) => Reach::Silent(before.mac()),
+            (Resolution::Failed, before) => Reach::Silent(before.mac()),
             // The kernel asks again, which says nothing yet.
-            (Resolution::Pending, _) => before,
+            (Resolution::Pending, before) => before,
         };
-        self.reach.insert(address, after);
+        self.neighbours.insert(key, after);
+        self.inherited.remove(&address);
     }
 
     /// When the next doubt becomes certainty.
@@ -109,61 +259,118 @@ impl Network {
 
     /// Gives up those that have not answered in time.
     pub(super) fn end_doubts(&mut self, now: Instant) {
-        let reach = &mut self.reach;
-        self.doubts.retain(|address, until| {
+        let neighbours = &mut self.neighbours;
+        self.doubts.retain(|key, until| {
             if *until > now {
                 return true;
             }
-            if let Some(reach) = reach.get_mut(address) {
+            if let Some(reach) = neighbours.get_mut(key) {
                 *reach = Reach::Silent(reach.mac());
             }
             false
         });
     }
 
-    /// Finds out which of the reals are on the interface's network, for those that have not been
-    /// asked about.
+    /// Finds out by which interface each of the reals is reached.
     pub(super) async fn find_routes(&mut self, watcher: &Watcher, addresses: &BTreeSet<IpAddr>) {
         for address in addresses {
-            let unasked = match self.reach.get(address) {
-                None => Reach::Unresolved,
-                Some(inherited @ Reach::Inherited(_)) => *inherited,
-                Some(_) => continue,
-            };
-            let reach = match watcher.route(*address).await {
-                Ok(route) if route.interface != self.interface.index => Reach::NoRoute,
-                Ok(route) => route.gateway.map_or(unasked, Reach::Behind),
-                Err(_) => Reach::NoRoute,
-            };
-            self.reach.insert(*address, reach);
+            let answer = watcher.route(*address).await;
+            self.set_route(*address, answer.map_err(|error| error.to_string()));
         }
-        self.reach.retain(|address, _| addresses.contains(address));
-        self.doubts.retain(|address, _| addresses.contains(address));
+        self.routes.retain(|address, _| addresses.contains(address));
+        self.inherited.retain(|address, _| addresses.contains(address));
+        self.neighbours.retain(|(_, address), _| addresses.contains(address));
+        self.doubts.retain(|(_, address), _| addresses.contains(address));
     }
 
-    /// Asks again about reals without a direct way.
-    pub(super) fn forget_routes(&mut self) {
-        self.reach.retain(|_, reach| !matches!(reach, Reach::Behind(_) | Reach::NoRoute));
+    /// A route that has vanished with its interface is remembered: the real is still there, and
+    /// nowhere else.
+    fn set_route(&mut self, address: IpAddr, answer: Result<Route, String>) {
+        let found = match answer {
+            Ok(Route { interface, gateway: Some(gateway) }) => Found::Behind { interface, gateway },
+            Ok(Route { interface, gateway: None }) => {
+                let link = self.interfaces.get(interface);
+                let device = link.map_or_else(String::new, |link| link.name.clone());
+                Found::Direct { interface, device }
+            }
+            Err(reason) => Found::Nothing { reason },
+        };
+        let before = self.routes.get(&address);
+        let is_lost = |before: &Found| match (before, &found) {
+            (_, Found::Direct { .. }) => false,
+            (Found::Direct { interface, .. }, _) => {
+                self.interfaces.way(*interface).is_ok_and(|way| way.down.is_some())
+                    || self.interfaces.get(*interface).is_none()
+            }
+            _ => false,
+        };
+        if !before.is_some_and(is_lost) {
+            self.routes.insert(address, found);
+        }
     }
 
-    /// Those of the addresses that can be resolved.
-    pub(super) fn on_link(&self, addresses: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
-        let is_on_link =
-            |address: &IpAddr| !matches!(self.reach(*address), Reach::Behind(_) | Reach::NoRoute);
-        addresses.iter().copied().filter(is_on_link).collect()
+    /// Where those of the addresses that can be resolved are to be asked for.
+    pub(super) fn on_link(&self, addresses: &BTreeSet<IpAddr>) -> BTreeMap<u32, BTreeSet<IpAddr>> {
+        let mut tracked: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
+        for address in addresses {
+            if let Some(Found::Direct { interface, .. }) = self.routes.get(address)
+                && self.interfaces.way(*interface).is_ok()
+            {
+                tracked.entry(*interface).or_default().insert(*address);
+            }
+        }
+        tracked
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::RealState;
 
     const REAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 11]);
+    const OTHER: Mac = Mac([2, 0, 0, 0, 0, 12]);
+
+    fn real(mac: Option<Mac>) -> Real {
+        Real { address: REAL, weight: 1, state: RealState::Active, mac }
+    }
+
+    fn link(index: u32, name: &str, up: bool) -> Event {
+        let mac = Some(Mac([2, 0, 0, 0, 0, index as u8]));
+        Event::Link { index, link: Link { name: name.to_owned(), mac, up, vlan: None } }
+    }
+
+    fn direct(interface: u32) -> Result<Route, String> {
+        Ok(Route { interface, gateway: None })
+    }
+
+    fn behind(interface: u32) -> Result<Route, String> {
+        Ok(Route { interface, gateway: Some([10, 9, 9, 9].into()) })
+    }
+
+    /// Two configured interfaces, a third, and a real on the first one's network.
+    fn network() -> Network {
+        let mut network = Network::new(&["eth0".to_owned(), "eth1".to_owned()]);
+        for (index, name) in [(2, "eth0"), (3, "eth1"), (7, "eth7")] {
+            network.learn(link(index, name, true), Instant::now());
+        }
+        network.set_route(REAL, direct(2));
+        network
+    }
+
+    fn answer(network: &mut Network, interface: u32, mac: Mac) {
+        let state = Resolution::Resolved(mac);
+        network.learn(Event::Neighbour { interface, address: REAL, state }, Instant::now());
+    }
+
+    fn cut(reason: &str) -> Reach {
+        Reach::Cut(reason.to_owned())
+    }
 
     /// How the real is reached after these answers, one a second.
     fn after(states: &[Resolution]) -> Reach {
-        let mut network = Network::new(2, "eth0");
+        let mut network = network();
         let mut now = Instant::now();
         network.inherit(REAL, MAC);
         for state in states {
@@ -171,7 +378,7 @@ mod tests {
             network.learn(Event::Neighbour { interface: 2, address: REAL, state: *state }, now);
             now += DOUBT;
         }
-        network.reach(REAL)
+        network.reach(&real(None))
     }
 
     #[test]
@@ -187,18 +394,100 @@ mod tests {
     #[test]
     fn asking_again_changes_nothing_until_there_is_an_answer() {
         assert_eq!(after(&[Resolution::Pending]), Reach::Inherited(MAC));
-        let other = Mac([2, 0, 0, 0, 0, 12]);
-        let resolved = Resolution::Resolved(other);
-        assert_eq!(after(&[Resolution::Pending, resolved]), Reach::Resolved(other));
-        assert_eq!(after(&[resolved, Resolution::Pending]), Reach::Resolved(other));
+        let resolved = Resolution::Resolved(OTHER);
+        assert_eq!(after(&[Resolution::Pending, resolved]), Reach::Resolved(OTHER));
+        assert_eq!(after(&[resolved, Resolution::Pending]), Reach::Resolved(OTHER));
     }
 
     #[test]
-    fn neighbours_on_other_interfaces_are_not_ours() {
-        let mut network = Network::new(2, "eth0");
+    fn an_answer_counts_on_the_interface_that_routing_names() {
+        let mut network = network();
+        answer(&mut network, 3, OTHER);
+        assert_eq!(network.reach(&real(None)), Reach::Unresolved);
+        answer(&mut network, 2, MAC);
+        assert_eq!(network.reach(&real(None)), Reach::Resolved(MAC));
+        network.set_route(REAL, direct(3));
+        assert_eq!(network.reach(&real(None)), Reach::Resolved(OTHER));
+        assert_eq!(network.way(&real(None)).map(|way| way.device), Ok("eth1".to_owned()));
+        assert_eq!(network.on_link(&[REAL].into()), [(3, [REAL].into())].into());
+    }
+
+    #[test]
+    fn an_interface_that_is_not_configured_leads_nowhere() {
+        let mut network = network();
+        network.set_route(REAL, direct(7));
+        let reason = "reached through \"eth7\", which is not in [node] interfaces";
+        assert_eq!(network.reach(&real(None)), cut(reason));
+        assert_eq!(network.on_link(&[REAL].into()), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_real_goes_down_with_its_interface_and_comes_back_with_it() {
+        let mut network = network();
+        answer(&mut network, 2, MAC);
+        network.learn(link(2, "eth0", false), Instant::now());
+        assert_eq!(network.reach(&real(None)), cut("interface eth0 is down"));
+        // The kernel drops the routes of an interface that the operator puts down.
+        network.set_route(REAL, behind(7));
+        assert_eq!(network.reach(&real(None)), cut("interface eth0 is down"));
+        assert_eq!(network.device(&real(None)), Some("eth0".to_owned()));
+        network.learn(link(2, "eth0", true), Instant::now());
+        assert_eq!(network.reach(&real(None)), Reach::Resolved(MAC));
+    }
+
+    #[test]
+    fn a_real_whose_interface_is_gone_waits_for_the_one_that_takes_its_place() {
+        let mut network = network();
+        answer(&mut network, 2, MAC);
+        network.learn(Event::LinkGone { index: 2, name: "eth0".into() }, Instant::now());
+        network.set_route(REAL, Err("Network is unreachable".to_owned()));
+        assert_eq!(network.reach(&real(None)), cut("interface eth0 is missing"));
+        network.learn(link(12, "eth0", true), Instant::now());
+        network.set_route(REAL, direct(12));
+        assert_eq!(network.reach(&real(None)), Reach::Unresolved);
+        answer(&mut network, 12, OTHER);
+        assert_eq!(network.reach(&real(None)), Reach::Resolved(OTHER));
+    }
+
+    #[test]
+    fn a_route_that_was_never_there_is_missed_with_the_interface_that_may_have_it() {
+        let mut network = network();
+        network.set_route(REAL, behind(7));
+        assert_eq!(network.reach(&real(None)), Reach::Behind([10, 9, 9, 9].into()));
+        network.learn(Event::LinkGone { index: 3, name: "eth1".into() }, Instant::now());
+        assert_eq!(network.reach(&real(None)), cut("no route to it: interface eth1 is missing"));
+    }
+
+    #[test]
+    fn a_static_mac_address_needs_a_way_but_no_route_where_there_is_only_one() {
+        let mut network = network();
+        assert_eq!(network.reach(&real(Some(MAC))), Reach::Static(MAC));
+        network.set_route(REAL, behind(3));
+        assert_eq!(network.way(&real(Some(MAC))).map(|way| way.device), Ok("eth1".to_owned()));
+        network.set_route(REAL, Err("Network is unreachable".to_owned()));
+        assert!(matches!(network.reach(&real(Some(MAC))), Reach::Cut(_)));
+
+        let mut single = Network::new(&["eth0".to_owned()]);
+        single.learn(link(2, "eth0", true), Instant::now());
+        single.set_route(REAL, Err("Network is unreachable".to_owned()));
+        assert_eq!(single.reach(&real(Some(MAC))), Reach::Static(MAC));
+        single.set_route(REAL, behind(7));
+        assert_eq!(single.reach(&real(Some(MAC))), Reach::Static(MAC));
+    }
+
+    #[test]
+    fn what_happened_is_told_once() {
+        let mut network = network();
+        let mut news = |event: Option<Event>| {
+            event.into_iter().for_each(|event| network.learn(event, Instant::now()));
+            (network.take_moved(), Vec::from_iter(network.take_returned()))
+        };
+        assert_eq!(news(None), (true, vec![2, 3, 7]));
+        assert_eq!(news(None), (false, vec![]));
+        assert_eq!(news(Some(link(2, "eth0", false))), (true, vec![]));
+        assert_eq!(news(Some(link(2, "eth0", true))), (true, vec![2]));
         let state = Resolution::Resolved(MAC);
-        let event = Event::Neighbour { interface: 3, address: REAL, state };
-        network.learn(event, Instant::now());
-        assert_eq!(network.reach(REAL), Reach::Unresolved);
+        let answer = Event::Neighbour { interface: 2, address: REAL, state };
+        assert_eq!(news(Some(answer)), (false, vec![]));
     }
 }

@@ -32,16 +32,27 @@ impl Reconciler {
     }
 
     fn node_status(&self) -> NodeStatus {
-        let interface = &self.network.interface;
+        let interfaces = self.network.interfaces.configured().iter();
         NodeStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             seed_id: self.seed.id(),
             daemon: "running".to_owned(),
-            interfaces: vec![InterfaceStatus {
-                name: interface.name.clone(),
-                xdp: self.mode.map_or("detached", |mode| mode.label()).to_owned(),
-                mac: interface.mac.map(|mac| mac.to_string()),
-            }],
+            interfaces: interfaces.map(|name| self.interface_status(name)).collect(),
+        }
+    }
+
+    fn interface_status(&self, name: &str) -> InterfaceStatus {
+        let found = self.network.interfaces.find(name);
+        let xdp = match (found, self.mode_on(name)) {
+            (None, _) => "missing",
+            (Some(_), None) => "detached",
+            (Some(_), Some(mode)) => mode.label(),
+        };
+        InterfaceStatus {
+            name: name.to_owned(),
+            xdp: xdp.to_owned(),
+            mac: found.and_then(|(_, link)| link.mac).map(|mac| mac.to_string()),
+            state: self.network.interfaces.state(name).to_owned(),
         }
     }
 
@@ -73,7 +84,7 @@ impl Reconciler {
             reason,
             announce: vip.announce.to_string(),
             hash: vip.hash.to_string(),
-            announced: vip.announce == Announce::Arp && self.network.local.contains(&vip.address),
+            announced: vip.announce == Announce::Arp && self.network.is_local(vip.address),
             ring: block.ring_len(),
             tracked_slots: block.slots.iter().filter(|slot| slot.previous().is_some()).count()
                 as u32,
@@ -100,8 +111,9 @@ impl Reconciler {
         let owned = occupant.map_or(0, |occupant| block.owned(occupant.member));
         Ok(RealStatus {
             address: real.address,
-            mac: self.reach(real).mac().map(|mac| mac.to_string()),
-            interface: self.reach(real).mac().map(|_| self.network.interface.name.clone()),
+            mac: self.network.reach(real).mac().map(|mac| mac.to_string()),
+            interface: self.network.device(real),
+            vlan: self.network.way(real).ok().and_then(|way| way.vlan),
             state: real.state.to_string(),
             health: known.map_or("down", |known| known.verdict.health.label()).to_owned(),
             reason: known.map_or_else(String::new, |known| known.verdict.reason.clone()),
@@ -116,10 +128,13 @@ impl Reconciler {
 
     /// The VIP's state, and why it is so.
     fn vip_state(&self, vip: &Vip, reals: &[RealStatus]) -> (&'static str, String) {
-        let conflict = self
-            .announcing
-            .conflict(vip.address)
-            .map(|mac| format!("not announced: {mac} answers for {} already", vip.address));
+        let nowhere = !self.network.is_local(vip.address);
+        let conflict = self.announcing.conflict(vip.address).map(|mac| match nowhere {
+            true => format!("not announced: {mac} answers for {} already", vip.address),
+            false => {
+                format!("not announced on all interfaces: {mac} answers for {} on one", vip.address)
+            }
+        });
         let active =
             |real: &&RealStatus| real.state == RealState::Active.to_string() && real.weight > 0;
         let wanted = reals.iter().filter(active).count();
@@ -135,7 +150,8 @@ impl Reconciler {
             _ => ("up", String::new()),
         };
         match conflict {
-            Some(conflict) => ("down", conflict),
+            Some(conflict) if nowhere || state == "down" => ("down", conflict),
+            Some(conflict) => ("degraded", conflict),
             None => (state, reason),
         }
     }

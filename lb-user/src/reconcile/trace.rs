@@ -8,7 +8,7 @@ use std::{
 
 use lb_common::{Action, Outcome, RealWord, layout::Rule};
 
-use super::{PORT, Reconciler};
+use super::Reconciler;
 use crate::{
     api::{
         request::Refusal,
@@ -41,8 +41,8 @@ impl Reconciler {
     pub(super) fn trace(&mut self, query: &TraceQuery) -> Result<Trace, Refusal> {
         let probe = Probe::parse(query)?;
         let down = parse_down(query.down.as_deref())?;
-        let own = self.network.interface.mac.ok_or_else(|| {
-            Refusal::failed(format!("{} has no MAC address yet", self.network.interface.name))
+        let own = self.kernel.entrance().map(Mac).ok_or_else(|| {
+            Refusal::failed("none of [node] interfaces is there: no packet comes in".to_owned())
         })?;
         if down.is_empty() && query.config.is_none() {
             let record = self
@@ -80,6 +80,9 @@ impl Reconciler {
         let plan = plan::plan(&State::default(), &desired)
             .map_err(|error| Refusal::conflict(error.to_string()))?;
         let mut memory = Memory::new(own.0, seed);
+        for (number, port) in self.ports.iter().filter(|(number, _)| *number != 1) {
+            memory.set_port(number, self.port_word(port));
+        }
         match memory.apply(&plan.ops) {
             Ok(()) => {}
             Err(never) => match never {},
@@ -115,13 +118,23 @@ impl Reconciler {
             vip.ring_len = self.state.block(&vip.name).map_or(vip.ring_len, Block::ring_len);
             for real in vip.reals.iter_mut().chain(&mut vip.sorry) {
                 if other_config && real.word == RealWord::NONE {
-                    real.word = RealWord::new(UNKNOWN_MAC, PORT);
+                    real.word = RealWord::new(UNKNOWN_MAC, 1);
                     real.usable = true;
                 }
                 real.usable &= !down.contains(&real.address);
             }
         }
         Ok(vips)
+    }
+
+    /// The interface by which a real is reached; the only one, if there is one, for a real that the
+    /// kernel was never asked about.
+    fn interface_to(&self, address: IpAddr) -> Option<String> {
+        let known = self.reals().into_iter().find(|real| real.address == address);
+        match self.network.interfaces.configured() {
+            [only] if known.is_none() => Some(only.clone()),
+            _ => known.and_then(|real| self.network.device(&real)),
+        }
     }
 
     fn explain(&self, state: &State, found: &Found, predicted: bool) -> Trace {
@@ -149,7 +162,7 @@ impl Reconciler {
             mac: word
                 .filter(|word| word.mac() != UNKNOWN_MAC)
                 .map(|word| Mac(word.mac()).to_string()),
-            interface: forwarded.then(|| self.network.interface.name.clone()),
+            interface: real.and_then(|real| self.interface_to(real)),
             by: found.rule.map(|rule| if sorry { "sorry" } else { rule.label() }.to_owned()),
             predicted,
         }

@@ -3,7 +3,7 @@
 use comfy_table::CellAlignment::{Left, Right};
 use jiff::Timestamp;
 use lb_common::Outcome;
-use lb_user::api::types::{NodeStatus, Status, VipStatus};
+use lb_user::api::types::{InterfaceStatus, NodeStatus, Status, VipStatus};
 
 use crate::{
     Session,
@@ -46,8 +46,10 @@ pub fn text(status: &Status, now: Timestamp) -> String {
 }
 
 fn node(node: &NodeStatus) -> String {
-    let interfaces =
-        node.interfaces.iter().map(|interface| format!("{} ({})", interface.name, interface.xdp));
+    let interfaces = node.interfaces.iter().map(|InterfaceStatus { name, xdp, state, .. }| {
+        let down = if state == "down" { ", down" } else { "" };
+        format!("{name} ({xdp}{down})")
+    });
     let interfaces = interfaces.collect::<Vec<_>>().join(", ");
     let interfaces = if interfaces.is_empty() { "no interface" } else { &interfaces };
     format!("lbd {} {}, seed {}\nXDP on {interfaces}\n", node.version, node.daemon, node.seed_id)

@@ -391,8 +391,8 @@ fn a_reader_that_has_read_enough_is_no_error_and_a_full_disk_is_one() {
 /// A node with a VIP that has lost a real and a VIP without a pool.
 const STATUS: &str = r#"{
     "node": {"version": "0.1.0", "seed_id": "5f3a9c01", "daemon": "running", "interfaces": [
-        {"name": "eth0", "xdp": "native", "mac": "02:00:00:00:00:01"},
-        {"name": "eth1", "xdp": "generic", "mac": null}]},
+        {"name": "eth0", "xdp": "native", "state": "up", "mac": "02:00:00:00:00:01"},
+        {"name": "eth1", "xdp": "generic", "state": "down", "mac": null}]},
     "vips": [
         {"name": "web", "address": "192.0.2.10", "ports": ["tcp/80", "tcp/443"], "state": "degraded",
          "reason": "1 of 2 reals is down", "announce": "arp", "hash": "flow", "announced": true,
@@ -420,7 +420,7 @@ fn the_status_fits_a_terminal_and_says_why() {
     let (status, now) = fixed();
     let expected = "\
 lbd 0.1.0 running, seed 5f3a9c01
-XDP on eth0 (native), eth1 (generic)
+XDP on eth0 (native), eth1 (generic, down)
 
 VIP web  192.0.2.10  tcp/80 tcp/443  degraded: 1 of 2 reals is down
   REAL       STATE   HEALTH  FOR  WEIGHT   SHARE  FLOWS  REASON

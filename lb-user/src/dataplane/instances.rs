@@ -1,0 +1,212 @@
+//! The loaded programs: an instance of the object for each interface, which knows its port as a
+//! constant, all on the same maps.
+
+use std::{collections::BTreeMap, path::Path};
+
+use aya::{
+    Ebpf,
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use lb_common::TraceRecord;
+
+use super::{
+    attach::{self, Mode},
+    kernel::{mapped, missing},
+    load::{Error, Loader},
+    mapped::Mapped,
+};
+use crate::model::XdpChoice;
+
+/// The port of the instance that there always is.
+pub(super) const FIRST: u8 = 1;
+
+/// The program that is attached and the one that traces.
+struct Programs {
+    balancer: &'static str,
+    tracer: &'static str,
+}
+
+/// Jumbo frames and all.
+const MODERN: Programs = Programs { balancer: "lb", tracer: "trace" };
+/// For kernels before 5.18, which know no frames in several buffers.
+const LINEAR: Programs = Programs { balancer: "lb_linear", tracer: "trace_linear" };
+
+/// All instances, by port.
+pub(super) struct Instances {
+    loader: Loader,
+    programs: Programs,
+    loaded: BTreeMap<u8, Instance>,
+}
+
+struct Instance {
+    object: Ebpf,
+    record: Mapped,
+}
+
+impl Instances {
+    /// Loads the first, and finds out by it which programs the kernel takes.
+    pub(super) fn new(loader: &Loader) -> Result<Self, Error> {
+        let mut object = loader.load(FIRST)?;
+        let programs = match load(&mut object, &MODERN) {
+            Ok(()) => MODERN,
+            Err(modern) => {
+                log::info!("{modern}: without jumbo frames then");
+                load(&mut object, &LINEAR)?;
+                LINEAR
+            }
+        };
+        let instance = Instance { record: mapped(&mut object, "TRACE")?, object };
+        let loaded = BTreeMap::from([(FIRST, instance)]);
+        Ok(Self { loader: loader.clone(), programs, loaded })
+    }
+
+    /// Loads one for this port, unless there is one.
+    pub(super) fn load(&mut self, port: u8) -> Result<(), Error> {
+        if !self.loaded.contains_key(&port) {
+            let mut object = self.loader.load(port)?;
+            load(&mut object, &self.programs)?;
+            let instance = Instance { record: mapped(&mut object, "TRACE")?, object };
+            self.loaded.insert(port, instance);
+        }
+        Ok(())
+    }
+
+    pub(super) fn ports(&self) -> impl Iterator<Item = u8> {
+        self.loaded.keys().copied()
+    }
+
+    pub(super) fn objects(&mut self) -> impl Iterator<Item = &mut Ebpf> {
+        self.loaded.values_mut().map(|instance| &mut instance.object)
+    }
+
+    /// The first one's object.
+    pub(super) fn first(&mut self) -> Result<&mut Ebpf, Error> {
+        Ok(&mut self.get(FIRST)?.object)
+    }
+
+    fn get(&mut self, port: u8) -> Result<&mut Instance, Error> {
+        let none = || Error::Kernel {
+            what: format!("port {port}"),
+            detail: "no program is loaded for it".to_owned(),
+        };
+        self.loaded.get_mut(&port).ok_or_else(none)
+    }
+
+    /// Attaches the instances to their interfaces, all in one mode. Whatever a pinned link holds in
+    /// generic mode decides for all where the choice is left to us: no restart changes the mode.
+    pub(super) async fn attach_all(
+        &mut self,
+        interfaces: &[(u8, &str)],
+        choice: XdpChoice,
+        pin_dir: &Path,
+    ) -> Result<Mode, Error> {
+        let mut mode = if choice == XdpChoice::Generic { Mode::Generic } else { Mode::Native };
+        for (_, interface) in interfaces.iter().filter(|_| choice == XdpChoice::Auto) {
+            if attach::current(interface, pin_dir).await? == Some(Mode::Generic) {
+                mode = Mode::Generic;
+            }
+        }
+        match self.attach_each(interfaces, mode, pin_dir).await {
+            Err(Error::NoNative { interface, source }) if choice == XdpChoice::Auto => {
+                let all = if interfaces.len() > 1 { "all interfaces " } else { "" };
+                log::warn!("{interface}: no native XDP ({source}): {all}generic, which is slower");
+                self.attach_each(interfaces, Mode::Generic, pin_dir).await?;
+                Ok(Mode::Generic)
+            }
+            result => result.map(|()| mode),
+        }
+    }
+
+    /// Attaches all, or none that was not attached before.
+    async fn attach_each(
+        &mut self,
+        interfaces: &[(u8, &str)],
+        mode: Mode,
+        pin_dir: &Path,
+    ) -> Result<(), Error> {
+        let mut anew = Vec::new();
+        for (port, interface) in interfaces {
+            match self.attach(*port, interface, mode, pin_dir).await {
+                Ok(true) => anew.push(interface),
+                Ok(false) => {}
+                Err(error) => {
+                    for interface in anew {
+                        attach::detach(interface, pin_dir)?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches one; returns whether nothing of ours was attached there before.
+    pub(super) async fn attach(
+        &mut self,
+        port: u8,
+        interface: &str,
+        mode: Mode,
+        pin_dir: &Path,
+    ) -> Result<bool, Error> {
+        let balancer = self.programs.balancer;
+        let program = program(&mut self.get(port)?.object, balancer)?;
+        attach::attach(program, interface, mode, pin_dir).await
+    }
+
+    /// Runs the tracer of this port's instance, and reads what it found.
+    pub(super) fn trace(&mut self, port: u8, frame: &[u8]) -> Result<TraceRecord, Error> {
+        let tracer = self.programs.tracer;
+        let instance = self.get(port)?;
+        run(&mut instance.object, tracer, frame)?;
+        let [a, b] = [instance.record.load(0), instance.record.load(1)];
+        Ok(TraceRecord {
+            outcome: a as u32,
+            slot: (a >> 32) as u32,
+            place: b as u32,
+            rule: (b >> 32) as u32,
+        })
+    }
+
+    /// Runs the first instance's balancer: the XDP action, and the frame as it is then.
+    pub(super) fn process(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), Error> {
+        let balancer = self.programs.balancer;
+        run(self.first()?, balancer, frame)
+    }
+
+    /// How many instructions the verifier went through for the balancer.
+    pub(super) fn verified_instructions(&mut self) -> Result<Option<u32>, Error> {
+        let balancer = self.programs.balancer;
+        let info = program(self.first()?, balancer)?
+            .info()
+            .map_err(|error| Error::kernel("asking about the program", &error))?;
+        Ok(info.verified_instruction_count())
+    }
+}
+
+fn run(object: &mut Ebpf, name: &'static str, frame: &[u8]) -> Result<(u32, Vec<u8>), Error> {
+    let mut output = vec![0; frame.len() + 256];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(frame);
+    options.data_out = Some(&mut output);
+    let result = program(object, name)?
+        .test_run(options)
+        .map_err(|error| Error::kernel(format!("running program \"{name}\""), &error))?;
+    output.truncate(result.data_size_out as usize);
+    Ok((result.return_value, output))
+}
+
+fn load(object: &mut Ebpf, programs: &Programs) -> Result<(), Error> {
+    [programs.balancer, programs.tracer].into_iter().try_for_each(|name| {
+        program(object, name)?
+            .load()
+            .map_err(|error| Error::kernel(format!("loading program \"{name}\""), &error))
+    })
+}
+
+fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
+    object
+        .program_mut(name)
+        .ok_or_else(|| missing(name))?
+        .try_into()
+        .map_err(|error| Error::kernel(format!("program \"{name}\""), &error))
+}

@@ -1,0 +1,165 @@
+//! The datapath's hold on the interfaces: where the program is attached, and what each port is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::{PortWord, RealWord};
+
+use super::{Reconciler, interfaces::Way, ports::Ports};
+use crate::{
+    dataplane::{Error, Mode, Port},
+    health::Reach,
+    model::{Real, Tag, Vip, XdpChoice},
+    plan::Block,
+};
+
+/// Where and how the program is attached.
+#[derive(Debug, Default)]
+pub(super) struct Attachments {
+    /// By the interface's name: its index, and how.
+    held: BTreeMap<String, (u32, Mode)>,
+    /// How all were attached at the start: a native program can send only through interfaces
+    /// whose driver can.
+    mode: Option<Mode>,
+}
+
+impl Reconciler {
+    /// How the program is attached to an interface, if it is.
+    pub(super) fn mode_on(&self, interface: &str) -> Option<Mode> {
+        self.attachments.held.get(interface).map(|(_, mode)| *mode)
+    }
+
+    /// Attaches the program to every configured interface that is there, or replaces the running
+    /// ones.
+    ///
+    /// # Errors
+    ///
+    /// Where an interface is busy or unable.
+    pub async fn attach(&mut self) -> Result<(), Error> {
+        let node = &self.config.model.node;
+        let interfaces = &self.network.interfaces;
+        let there = |name: &String| Some((name.clone(), interfaces.find(name)?.0));
+        let there: Vec<(String, u32)> = node.interfaces.iter().filter_map(there).collect();
+        let number = |name: &str| self.ports.number(&Port::of(name)).unwrap_or_default();
+        let wanted: Vec<(u8, &str)> =
+            there.iter().map(|(name, _)| (number(name), name.as_str())).collect();
+        let mode = self.kernel.attach_all(&wanted, node.xdp, &node.pin_dir).await?;
+        self.attachments.mode = Some(mode);
+        for (name, index) in there {
+            log::info!("{name}: XDP attached, {}", mode.label());
+            self.attachments.held.insert(name, (index, mode));
+        }
+        Ok(())
+    }
+
+    /// Attaches the program to interfaces that have come, and gives up those that are gone. One
+    /// that was made anew is both.
+    pub(super) async fn follow_interfaces(&mut self) {
+        for name in self.network.interfaces.configured().to_vec() {
+            let now = self.network.interfaces.find(&name).map(|(index, _)| index);
+            let before = self.attachments.held.get(&name).map(|(index, _)| *index);
+            if before.is_some() && before != now {
+                self.attachments.held.remove(&name);
+                if let Err(error) = self.kernel.detach(&name, &self.config.model.node.pin_dir) {
+                    log::error!("{name}: {error}");
+                }
+            }
+            if let Some(index) = now.filter(|_| before != now) {
+                match self.attach_late(&name).await {
+                    Ok(mode) => {
+                        log::info!("{name}: XDP attached, {}", mode.label());
+                        self.attachments.held.insert(name, (index, mode));
+                    }
+                    Err(error) => log::error!("{error}"),
+                }
+            }
+        }
+    }
+
+    /// Attaches as the others are. To attach those anew as this one can would let frames to VIPs
+    /// pass by the program for a moment, which would end connections: so, unlike at a start, an
+    /// interface without native XDP is generic beside native ones.
+    async fn attach_late(&mut self, name: &str) -> Result<Mode, Error> {
+        let number = self.ports.number(&Port::of(name)).unwrap_or_default();
+        let node = &self.config.model.node;
+        let mode = self.attachments.mode.unwrap_or(Mode::Native);
+        match self.kernel.attach(number, name, mode, &node.pin_dir).await {
+            Err(Error::NoNative { source, .. }) if node.xdp == XdpChoice::Auto => {
+                log::warn!(
+                    "{name}: no native XDP ({source}): generic, beside others that are native: what \
+                     arrives there for reals behind {name} may be lost; a restart of lbd makes all generic"
+                );
+                self.kernel.attach(number, name, Mode::Generic, &node.pin_dir).await?;
+                Ok(Mode::Generic)
+            }
+            result => result.map(|()| mode),
+        }
+    }
+
+    /// Writes what each port is now: its interface's MAC address and index, if it is there.
+    pub(super) fn write_ports(&mut self) {
+        for real in self.reals() {
+            if let Ok(way) = self.network.way(&real) {
+                self.ports.claim(&way.port);
+            }
+        }
+        for (number, port) in self.ports.iter() {
+            let index = self.network.interfaces.find(&port.interface).map(|(index, _)| index);
+            let word = self.port_word(port);
+            self.kernel.set_interface(number, Some(port));
+            if let Err(error) = self.kernel.set_device(number, index) {
+                log::error!("{}: {error}", port.interface);
+            }
+            self.kernel.set_port(number, word);
+        }
+    }
+
+    /// Nobody's as long as the interface is not there.
+    pub(super) fn port_word(&self, port: &Port) -> PortWord {
+        let found = self.network.interfaces.find(&port.interface);
+        let Some(mac) = found.and_then(|(_, link)| link.mac) else {
+            return PortWord::default();
+        };
+        let word = PortWord::new(mac.0);
+        port.outer.map_or(word, |Tag { vlan, service }| word.in_outer_vlan(vlan, service))
+    }
+
+    /// Gives up the ports that nothing names any more: neither a way nor a word that was written.
+    pub(super) fn release_ports(&mut self) {
+        let ways = self.reals().into_iter().filter_map(|real| self.network.way(&real).ok());
+        let mut named: BTreeSet<u8> = ways.filter_map(|way| self.ports.number(&way.port)).collect();
+        let words = self.state.blocks.iter().flat_map(|block: &Block| block.members.values());
+        named.extend(words.map(|occupant| occupant.word.port()));
+        for number in self.ports.release(&named, self.network.interfaces.configured()) {
+            self.kernel.set_port(number, PortWord::default());
+            self.kernel.set_interface(number, None);
+            if let Err(error) = self.kernel.set_device(number, None) {
+                log::error!("{error}");
+            }
+        }
+    }
+
+    /// All reals and sorry servers, also those that are in several pools.
+    pub(super) fn reals(&self) -> Vec<Real> {
+        let pool =
+            |vip: &Vip| vip.reals.iter().cloned().chain(vip.sorry.map(Real::plain)).collect();
+        self.config.model.vips.iter().flat_map(|vip| -> Vec<Real> { pool(vip) }).collect()
+    }
+
+    /// How a real is reached, and the word that leads there: nobody's as long as nothing does.
+    pub(super) fn reach(&self, real: &Real) -> (Reach, RealWord) {
+        let (reach, way) = (self.network.reach(real), self.network.way(real));
+        let (Some(mac), Ok(way)) = (reach.mac(), way) else {
+            let believed = matches!(reach, Reach::Inherited(_));
+            return (if believed { Reach::Unresolved } else { reach }, RealWord::NONE);
+        };
+        match word(&self.ports, &way, mac.0) {
+            Some(word) => (reach, word),
+            None => (Reach::Cut(Ports::exhausted(&way)), RealWord::NONE),
+        }
+    }
+}
+
+fn word(ports: &Ports, way: &Way, mac: [u8; 6]) -> Option<RealWord> {
+    let word = RealWord::new(mac, ports.number(&way.port)?);
+    Some(way.vlan.map_or(word, |vlan| word.in_vlan(vlan)))
+}
