@@ -21,8 +21,8 @@ const DOUBT: Duration = Duration::from_secs(1);
 /// What the routing table says of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
-    /// It is on this interface's network.
-    Direct { interface: u32, device: String },
+    /// It is on this interface's network, to which the datapath can send or cannot.
+    Direct { interface: u32, device: String, ours: bool },
     /// It is behind a gateway on this interface's network.
     Behind { interface: u32, gateway: IpAddr },
     /// Nothing leads there.
@@ -123,11 +123,7 @@ impl Network {
     pub(super) fn way(&self, real: &Real) -> Result<Way, Reach> {
         let Real { address, mac, .. } = *real;
         let way = match (self.routes.get(&address), mac) {
-            (Some(Found::Direct { interface, device }), _) => match self.interfaces.get(*interface)
-            {
-                Some(_) => self.interfaces.way(*interface),
-                None => Err(format!("interface {device} is missing")),
-            },
+            (Some(Found::Direct { interface, device, .. }), _) => self.direct(*interface, device),
             (Some(Found::Behind { interface, .. }), Some(_)) => {
                 self.interfaces.way(*interface).or_else(|_| self.interfaces.only())
             }
@@ -144,6 +140,15 @@ impl Network {
         match way.map_err(Reach::Cut)? {
             Way { down: Some(name), .. } => Err(Reach::Cut(format!("interface {name} is down"))),
             way => Ok(way),
+        }
+    }
+
+    /// The way through an interface; one that is gone may have come again without its routes.
+    fn direct(&self, interface: u32, device: &str) -> Result<Way, String> {
+        match (self.interfaces.get(interface), self.interfaces.index(device)) {
+            (Some(_), _) => self.interfaces.way(interface),
+            (None, Some(_)) => Err(format!("interface {device} is down")),
+            (None, None) => Err(format!("interface {device} is missing")),
         }
     }
 
@@ -291,20 +296,19 @@ impl Network {
             Ok(Route { interface, gateway: None }) => {
                 let link = self.interfaces.get(interface);
                 let device = link.map_or_else(String::new, |link| link.name.clone());
-                Found::Direct { interface, device }
+                let ours = self.interfaces.way(interface).is_ok();
+                Found::Direct { interface, device, ours }
             }
             Err(reason) => Found::Nothing { reason },
         };
-        let before = self.routes.get(&address);
         let is_lost = |before: &Found| match (before, &found) {
-            (_, Found::Direct { .. }) => false,
-            (Found::Direct { interface, .. }, _) => {
-                self.interfaces.way(*interface).is_ok_and(|way| way.down.is_some())
-                    || self.interfaces.get(*interface).is_none()
-            }
+            (
+                Found::Direct { interface, device, ours: true },
+                Found::Behind { .. } | Found::Nothing { .. },
+            ) => !self.interfaces.is_up(*interface, device),
             _ => false,
         };
-        if !before.is_some_and(is_lost) {
+        if !self.routes.get(&address).is_some_and(is_lost) {
             self.routes.insert(address, found);
         }
     }
@@ -442,7 +446,12 @@ mod tests {
         network.learn(Event::LinkGone { index: 2, name: "eth0".into() }, Instant::now());
         network.set_route(REAL, Err("Network is unreachable".to_owned()));
         assert_eq!(network.reach(&real(None)), cut("interface eth0 is missing"));
+        network.learn(link(12, "eth0", false), Instant::now());
+        network.set_route(REAL, behind(7));
+        assert_eq!(network.reach(&real(None)), cut("interface eth0 is down"));
         network.learn(link(12, "eth0", true), Instant::now());
+        network.set_route(REAL, behind(7));
+        assert_eq!(network.reach(&real(None)), Reach::Behind([10, 9, 9, 9].into()));
         network.set_route(REAL, direct(12));
         assert_eq!(network.reach(&real(None)), Reach::Unresolved);
         answer(&mut network, 12, OTHER);
