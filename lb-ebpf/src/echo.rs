@@ -31,7 +31,7 @@ pub fn answer<A: Ping>(frame: &mut impl Frame, tables: &impl Tables, link: &Link
     if !tables.may_echo() {
         return Outcome::EchoLimited;
     }
-    match turn::<A>(&mut frame.packet(), link.ip) {
+    match turn::<A>(&mut frame.packet(), link.ip()) {
         Ok(()) => Outcome::EchoAnswered,
         Err(outcome) => outcome,
     }

@@ -30,11 +30,13 @@ pub fn rewrite(
     if real.mac_bits() == link.source {
         return Err(Outcome::Bounced);
     }
-    let port = tables.port(real.port());
-    if real.port() != tables.port_number() {
+    let port = if real.port() == tables.port_number() {
+        PortWord(link.own)
+    } else {
         frame.redirect(real.port())?;
-    }
-    if link.ip != Link::UNTAGGED || real.vlan() != 0 || port.outer_vlan() != 0 {
+        tables.port(real.port())
+    };
+    if link.tags != 0 || real.vlan() != 0 || port.outer_vlan() != 0 {
         tag(frame, link, port, real)?;
     }
     let mut packet = frame.packet();
@@ -46,13 +48,12 @@ pub fn rewrite(
 
 /// Gives the frame the tags of the way to the real: none, one or two, whatever it had. The priorities
 /// that it had stay.
-#[inline(always)]
+#[inline(never)]
 fn tag(frame: &mut impl Frame, link: &Link, port: PortWord, real: RealWord) -> Result<(), Outcome> {
     let (outer, inner) = (port.outer_vlan(), real.vlan());
-    let ip =
-        Link::UNTAGGED + size_of::<Tag>() * (usize::from(outer != 0) + usize::from(inner != 0));
-    if ip != link.ip {
-        frame.move_start(link.ip as i32 - ip as i32)?;
+    let more = i32::from(outer != 0) + i32::from(inner != 0) - link.tags as i32;
+    if more != 0 {
+        frame.move_start(-more * size_of::<Tag>() as i32)?;
     }
     let control = |old: u16, vlan: u16| (old & !VLAN_MASK | vlan).to_be_bytes();
     let kind = if port.is_service_tag() { SERVICE_TAG } else { CUSTOMER_TAG };
@@ -65,11 +66,11 @@ fn tag(frame: &mut impl Frame, link: &Link, port: PortWord, real: RealWord) -> R
         (_, _) => (kind, CUSTOMER_TAG.to_ne_bytes()),
     };
     packet.header_mut::<Ethernet>(0)?.ether_type = first.to_ne_bytes();
-    let mut at = Link::UNTAGGED;
+    let mut at = Link::behind(0);
     if outer != 0 {
         let tag = Tag { control: control(link.outer, outer), next: behind_outer };
         *packet.header_mut(at)? = tag;
-        at = Link::TAGGED;
+        at = Link::behind(1);
     }
     if inner != 0 {
         *packet.header_mut(at)? = Tag { control: control(link.inner, inner), next: network };

@@ -57,6 +57,12 @@ static FRAGMENTS: LruHashMap<FragmentKey, FragmentOwner> =
 #[map]
 static ECHO: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(1, 0);
 
+/// Where values pass through that the verifier shall not know.
+#[map]
+static SCRATCH: PerCpuArray<[u64; SCRATCH_WORDS]> = PerCpuArray::with_max_entries(1, 0);
+
+const SCRATCH_WORDS: usize = 16;
+
 /// Set by the loader; constants for the verifier.
 #[unsafe(no_mangle)]
 static SEED: Seed = Seed([0; 2]);
@@ -195,6 +201,17 @@ impl Tables for Maps {
         let owner = FragmentOwner { since: now(), place, reserved: 0 };
         // A map that is full forgets the oldest; where even that fails, the others are dropped.
         let _ = FRAGMENTS.insert(key, owner, 0);
+    }
+
+    #[inline(always)]
+    fn opaque<T: Copy>(&self, value: T) -> Result<T, Outcome> {
+        const { assert!(size_of::<T>() <= SCRATCH_WORDS * 8 && align_of::<T>() <= 8) };
+        let scratch = || SCRATCH.get_ptr_mut(0).map(|words| words.cast::<T>());
+        // SAFETY: large and aligned enough by the assertion; this CPU's value, and nothing else on
+        // this CPU writes to it while the program runs.
+        unsafe { scratch().ok_or(Outcome::Malformed)?.write(value) };
+        // SAFETY: what was written just now. (Looked up anew, so that the compiler does not know.)
+        Ok(unsafe { scratch().ok_or(Outcome::Malformed)?.read() })
     }
 
     #[inline(always)]

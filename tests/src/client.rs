@@ -30,10 +30,11 @@ impl Client {
         &self.netns
     }
 
-    /// Runs curl, quiet but for errors, and with a deadline.
+    /// Runs curl, quiet but for errors, and with a deadline. Brackets in the URL are those of IPv6
+    /// addresses.
     pub fn curl(&self, url: &str, arguments: &[&str]) -> Result<Output> {
         let mut command = self.netns.command("curl");
-        command.args(["-sS", "--max-time", "30"]).args(arguments).arg(url);
+        command.args(["-sSg", "--max-time", "30"]).args(arguments).arg(url);
         Output::of(&mut command)
     }
 

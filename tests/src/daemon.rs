@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 
 use crate::{
+    balancer::Balancer,
     bin,
     lab::Lab,
     netns::Netns,
@@ -33,18 +34,18 @@ pub struct Daemon {
 
 impl Daemon {
     /// Writes the configuration, starts the daemon and waits until it says that it is ready.
-    pub(crate) fn start(lab: &Lab, config: &str) -> Result<Self> {
-        let file = lab.dir().join("lb.toml");
+    pub(crate) fn start(balancer: &Balancer, config: &str) -> Result<Self> {
+        let file = balancer.dir().join("lb.toml");
         fs::write(&file, config)?;
-        Self::start_with(lab, &file)
+        Self::start_with(balancer, &file)
     }
 
     /// Starts the daemon with this file, as the balancer sees it, and waits until it is ready.
-    pub(crate) fn start_with(lab: &Lab, config: &Path) -> Result<Self> {
-        let netns = lab.balancer().clone();
-        let process = launch(&netns, lab.dir(), config)?;
-        let (dir, config) = (lab.dir().to_owned(), config.to_owned());
-        Ok(Self { process, netns, dir, config, socket: lab.socket() })
+    pub(crate) fn start_with(balancer: &Balancer, config: &Path) -> Result<Self> {
+        let netns = balancer.netns().clone();
+        let process = launch(&netns, balancer.dir(), config)?;
+        let (dir, config) = (balancer.dir().to_owned(), config.to_owned());
+        Ok(Self { process, netns, dir, config, socket: balancer.socket() })
     }
 
     /// Its configuration file.
@@ -58,7 +59,7 @@ impl Daemon {
         &mut self.process
     }
 
-    /// What all daemons of this lab logged so far.
+    /// What all daemons of this balancer logged so far.
     pub fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(log(&self.dir))?)
     }

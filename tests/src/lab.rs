@@ -2,13 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
+    access::AccessPort,
+    address,
+    balancer::Balancer,
     client::Client,
     daemon::Daemon,
     netns::Netns,
@@ -17,34 +21,55 @@ use crate::{
     process::Output,
     real::Real,
     site::{BPF, Site},
-    topology::{self, SWITCH},
+    topology::{self, SECOND_SWITCH, SWITCH},
     xdp::{self, Verdict},
 };
+
+/// The longest packet of a lab, when nothing else is said.
+const MTU: u32 = 1500;
+/// Up to this MTU a frame fits into a page, with all that the kernel puts around it.
+const MTU_OF_ONE_PAGE: u32 = 3000;
 
 /// What may be different from lab to lab.
 #[derive(Clone, Copy, Debug)]
 pub struct LabOptions {
-    /// How many real servers there are: 10.0.0.11, 10.0.0.12 and so on.
+    /// How many real servers there are on the LAN: 10.0.0.11, 10.0.0.12 and so on.
     pub reals: u8,
+    /// How many more there are on a second LAN, which the balancers reach by `eth1`: 10.0.1.21,
+    /// 10.0.1.22 and so on. Zero: there is no second LAN.
+    pub second_lan_reals: u8,
+    /// How many balancers there are: 10.0.0.2, 10.0.0.3 and so on.
+    pub balancers: u8,
+    /// The longest packet on all links.
+    pub mtu: u32,
+}
+
+impl LabOptions {
+    /// Nothing extraordinary, with so many real servers.
+    #[must_use]
+    pub const fn reals(reals: u8) -> Self {
+        Self { reals, second_lan_reals: 0, balancers: 1, mtu: MTU }
+    }
 }
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self { reals: 3 }
+        Self::reals(3)
     }
 }
 
-/// A client, a router, a switch, a balancer and real servers, wired up. Nothing of it is left after
+/// A client, a router, switches, balancers and real servers, wired up. Nothing of it is left after
 /// drop.
 #[derive(Debug)]
 pub struct Lab {
     client: Client,
     router: Netns,
     switch: Netns,
-    balancer: Netns,
+    second_switch: Option<Netns>,
+    balancers: Vec<Balancer>,
     reals: Vec<Real>,
-    /// Keeps the passing program at the switch's port towards the balancer.
-    pass: OwnedFd,
+    /// Keep the passing programs at the switches' ports towards the balancers.
+    passes: Vec<OwnedFd>,
     site: Site,
 }
 
@@ -59,9 +84,14 @@ impl Lab {
     ///
     /// [`UdpEcho`]: crate::UdpEcho
     pub fn persist(place: &Persist, options: LabOptions) -> Result<Self> {
+        ensure!(options.balancers == 1, "a lab that stays has one balancer");
         let site = Site::public(place)?;
         let lab = Self::build(site, options).and_then(|lab| {
-            xdp::pin(&lab.pass, &place.dir.join(BPF).join("lab_pass"))?;
+            for (number, pass) in lab.passes.iter().enumerate() {
+                let name =
+                    if number == 0 { "lab_pass".into() } else { format!("lab_pass{number}") };
+                xdp::pin(pass, &place.dir.join(BPF).join(name))?;
+            }
             Ok(lab)
         });
         if lab.is_err() {
@@ -77,25 +107,67 @@ impl Lab {
     }
 
     fn build(site: Site, options: LabOptions) -> Result<Self> {
-        let nodes = topology::nodes(options.reals);
-        let mut spaces = BTreeMap::from([(SWITCH.to_owned(), site.netns(SWITCH)?)]);
-        for name in nodes.iter().map(|node| &node.name) {
-            let netns =
-                if name == "balancer" { site.netns_with_bpf(name)? } else { site.netns(name)? };
-            spaces.insert(name.clone(), netns);
+        ensure!(options.balancers > 0, "a lab has a balancer");
+        let balancers: Vec<_> = (1..=options.balancers)
+            .map(|number| Self::place(&site, number))
+            .collect::<Result<_>>()?;
+        let mut spaces: BTreeMap<_, _> = balancers
+            .iter()
+            .map(|balancer| (balancer.netns().name().to_owned(), balancer.netns().clone()))
+            .collect();
+        let nodes = topology::nodes(&options);
+        let switches = topology::switches(&options).iter().copied();
+        for name in switches.chain(nodes.iter().map(|node| &*node.name)) {
+            if !spaces.contains_key(name) {
+                spaces.insert(name.to_owned(), site.netns(name)?);
+            }
         }
-        topology::lay(&nodes, &spaces)?;
+        topology::lay(&options, &nodes, &spaces)?;
+
         let space = |name: &str| spaces.get(name).cloned().context("a node has no namespace");
-        let real = |number| Real::new(number, space(&topology::real_name(number))?, site.dir());
+        let reals = (1..).zip(topology::reals(&options)).map(|(number, address)| {
+            Real::new(address, space(&topology::real_name(number))?, site.dir())
+        });
+        let pass =
+            if options.mtu > MTU_OF_ONE_PAGE { xdp::attach_for_long_frames } else { xdp::attach };
+        let passes = topology::balancer_ports(&options)
+            .map(|(switch, port)| pass(&space(switch)?, &port, Verdict::Pass));
         Ok(Self {
             client: Client::new(space("client")?),
             router: space("router")?,
             switch: space(SWITCH)?,
-            balancer: space("balancer")?,
-            reals: (1..=options.reals).map(real).collect::<Result<_>>()?,
-            pass: xdp::attach(&space(SWITCH)?, "balancer", Verdict::Pass)?,
+            second_switch: spaces.get(SECOND_SWITCH).cloned(),
+            balancers,
+            reals: reals.collect::<Result<_>>()?,
+            passes: passes.collect::<Result<_>>()?,
             site,
         })
+    }
+
+    /// The place for a balancer. The first one's directory is the lab's.
+    fn place(site: &Site, number: u8) -> Result<Balancer> {
+        let name = topology::balancer_name(number);
+        let mut dir = site.dir().to_owned();
+        if number > 1 {
+            dir.push(&name);
+            fs::create_dir(&dir)?;
+        }
+        let netns = site.netns_with_bpf(&name, &dir)?;
+        Ok(Balancer::new(address::balancer(number), netns, dir))
+    }
+
+    /// Whether this kernel has VLAN devices: by making one, in a namespace that is gone afterwards.
+    pub fn has_vlan_devices() -> Result<bool> {
+        let netns = Netns::anonymous("probe", None)?;
+        netns.ip("link add name near type veth peer name far")?;
+        Ok(netns.ip("link add link near name tagged type vlan id 2").is_ok())
+    }
+
+    /// Whether this kernel has what access ports are made of: by making one, in a namespace that is
+    /// gone afterwards.
+    pub fn has_access_ports() -> Result<bool> {
+        let netns = Netns::anonymous("probe", None)?;
+        Ok(AccessPort::new(&Port::new(&netns, "lo"), 2).is_ok())
     }
 
     /// The client.
@@ -116,13 +188,26 @@ impl Lab {
         &self.switch
     }
 
-    /// The balancer; its interface is `eth0`. Runs in here see the BPF file system.
+    /// The second LAN's switch, if there is a second LAN; its ports are called like the first's.
     #[must_use]
-    pub fn balancer(&self) -> &Netns {
-        &self.balancer
+    pub fn second_switch(&self) -> Option<&Netns> {
+        self.second_switch.as_ref()
     }
 
-    /// The real servers.
+    /// The first balancer; its interface is `eth0`, and `eth1` on the second LAN. Runs in here see
+    /// the BPF file system.
+    #[must_use]
+    pub fn balancer(&self) -> &Netns {
+        self.balancers[0].netns()
+    }
+
+    /// All balancers.
+    #[must_use]
+    pub fn balancers(&self) -> &[Balancer] {
+        &self.balancers
+    }
+
+    /// The real servers, those of the second LAN last.
     #[must_use]
     pub fn reals(&self) -> &[Real] {
         &self.reals
@@ -139,7 +224,7 @@ impl Lab {
 
     /// Runs the closure in a thread in the balancer, where the BPF file system is seen.
     pub fn in_balancer<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        self.balancer.run(work)
+        self.balancer().run(work)
     }
 
     /// The switch's port towards the balancer: where to see what enters (outgoing, from here) and
@@ -149,10 +234,42 @@ impl Lab {
         Port::new(&self.switch, "balancer")
     }
 
-    /// The switch's port towards a real server.
+    /// The switch's port towards any balancer.
+    #[must_use]
+    pub fn port_of(&self, balancer: &Balancer) -> Port {
+        Port::new(&self.switch, balancer.netns().name())
+    }
+
+    /// The second switch's port towards a balancer's `eth1`, if there is a second LAN.
+    #[must_use]
+    pub fn second_port_of(&self, balancer: &Balancer) -> Option<Port> {
+        Some(Port::new(self.second_switch.as_ref()?, balancer.netns().name()))
+    }
+
+    /// The switch's port towards a real server, of whichever LAN it is on.
     #[must_use]
     pub fn real_port(&self, real: &Real) -> Port {
-        Port::new(&self.switch, real.name())
+        let far = !address::on_lan(real.address());
+        let switch = self.second_switch.as_ref().filter(|_| far).unwrap_or(&self.switch);
+        Port::new(switch, real.name())
+    }
+
+    /// The switch's port towards the router.
+    #[must_use]
+    pub fn router_port(&self) -> Port {
+        Port::new(&self.switch, "router")
+    }
+
+    /// Makes a port of a switch an access port of this VLAN for as long as the result is held. Wants
+    /// kernel 6.6, but no VLAN devices.
+    pub fn access_port(&self, port: &Port, vlan: u16) -> Result<AccessPort> {
+        AccessPort::new(port, vlan)
+    }
+
+    /// Has the switch forget where everybody is, and not learn it again: from now on every frame
+    /// goes to every port.
+    pub fn flood(&self) -> Result<()> {
+        self.switch.ip("link set br0 type bridge ageing_time 0 fdb_flush").map(drop)
     }
 
     /// The router's interface on the LAN: where to send frames as if they came from clients.
@@ -170,38 +287,33 @@ impl Lab {
     /// Where the daemon pins, on a BPF file system which only the balancer sees.
     #[must_use]
     pub fn pin_dir(&self) -> PathBuf {
-        self.dir().join(BPF).join("lb")
+        self.balancers[0].pin_dir()
     }
 
     /// The daemon's control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.dir().join("lbd.sock")
+        self.balancers[0].socket()
     }
 
     /// A configuration with these VIPs (`[[vip]]` and below) for a daemon in this lab.
     #[must_use]
     pub fn config(&self, vips: &str) -> String {
-        format!(
-            "[node]\ninterfaces = [\"eth0\"]\nsocket = {:?}\nstate_dir = {:?}\npin_dir = {:?}\n\n{vips}",
-            self.socket(),
-            self.dir().join("state"),
-            self.pin_dir(),
-        )
+        self.balancers[0].config(vips)
     }
 
     /// Starts `lbd` in the balancer with this configuration and waits until it is ready.
     pub fn daemon(&self, config: &str) -> Result<Daemon> {
-        Daemon::start(self, config)
+        self.balancers[0].daemon(config)
     }
 
     /// Starts `lbd` in the balancer with this file and waits until it is ready.
     pub fn daemon_with(&self, file: &Path) -> Result<Daemon> {
-        Daemon::start_with(self, file)
+        self.balancers[0].daemon_with(file)
     }
 
     /// Runs `lbctl` in the balancer, whether a daemon is running or not.
     pub fn lbctl(&self, words: &[&str]) -> Result<Output> {
-        crate::daemon::lbctl(&self.balancer, &self.socket(), words)
+        self.balancers[0].lbctl(words)
     }
 }

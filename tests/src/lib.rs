@@ -1,11 +1,11 @@
-//! The lab: a client, a router, a switch, a balancer and real servers, each in a network namespace
+//! The lab: a client, a router, switches, balancers and real servers, each in a network namespace
 //! of its own, with real programs in them.
 //!
 //! ```no_run
 //! use tests::{Lab, LabOptions, address};
 //!
 //! fn main() -> anyhow::Result<()> {
-//!     let lab = Lab::new(LabOptions { reals: 2 })?;
+//!     let lab = Lab::new(LabOptions::reals(2))?;
 //!     let vip = address::vip(10);
 //!     for real in lab.reals() {
 //!         real.set_up_dsr(vip)?;
@@ -27,13 +27,19 @@
 //! }
 //! ```
 //!
+//! Everybody in it has an IPv4 and an IPv6 address ([`address`]). What else a lab may have is in
+//! [`LabOptions`]: long frames, a second LAN, more balancers.
+//!
 //! Everything is a guard. What a guard cannot undo, because the test was killed, the kernel undoes:
 //! namespaces are anonymous and live as long as their file descriptors, programs are killed when
 //! the test process dies ([`process`]), and the directories of dead processes are swept by the next
 //! lab. A lab wants root.
 
+pub mod access;
 pub mod address;
+pub mod balancer;
 pub mod bin;
+mod bpf;
 pub mod capture;
 pub mod client;
 pub mod counters;
@@ -52,10 +58,13 @@ pub mod real;
 mod site;
 mod topology;
 pub mod udp_echo;
+pub mod verifier;
 pub mod wait;
 pub mod world;
 pub mod xdp;
 
+pub use access::AccessPort;
+pub use balancer::Balancer;
 pub use capture::{Capture, Captured};
 pub use client::Client;
 pub use counters::Counters;

@@ -17,7 +17,7 @@ pub struct Rack {
     pub daemon: Daemon,
     /// One nginx for each real, in their order.
     pub nginx: Vec<Nginx>,
-    /// One echo for each real, in their order.
+    /// One echo for each real, in their order; in a rack of both families two.
     pub echoes: Vec<UdpEcho>,
     /// The machines.
     pub lab: Lab,
@@ -42,13 +42,34 @@ impl Rack {
         SocketAddr::new(Self::vip(), 53)
     }
 
+    /// The IPv6 VIP of a rack of both families: 2001:db8:2::10, tcp/80 and udp/53.
+    #[must_use]
+    pub fn vip6() -> IpAddr {
+        address::vip6(10)
+    }
+
+    /// Where the pages are, by IPv6.
+    #[must_use]
+    pub fn web6() -> SocketAddr {
+        SocketAddr::new(Self::vip6(), 80)
+    }
+
+    /// Where the echo is, by IPv6.
+    #[must_use]
+    pub fn echo6() -> SocketAddr {
+        SocketAddr::new(Self::vip6(), 53)
+    }
+
     /// The VIP "web" over all reals of the lab, in the words of the file.
     #[must_use]
     pub fn vips(reals: u8) -> String {
-        let head =
-            "[[vip]]\nname = \"web\"\naddress = \"192.0.2.10\"\nports = [\"tcp/80\", \"udp/53\"]\n";
-        let real = |number| format!("\n[[vip.real]]\naddress = \"{}\"\n", address::real(number));
-        (1..=reals).map(real).fold(head.to_owned(), |text, real| text + &real)
+        text("web", Self::vip(), (1..=reals).map(address::real))
+    }
+
+    /// The VIP "web6" over the IPv6 addresses of all reals of the lab, in the words of the file.
+    #[must_use]
+    pub fn vips6(reals: u8) -> String {
+        text("web6", Self::vip6(), (1..=reals).map(address::real6))
     }
 
     /// A rack whose VIP has this many reals, all of them usable.
@@ -60,24 +81,54 @@ impl Rack {
         Ok(rack)
     }
 
+    /// A rack with the VIPs "web" and "web6", each of which has all of this many reals, all of them
+    /// usable.
+    pub fn dual(reals: u8) -> Result<Self> {
+        let (lab, nginx, echoes) = Self::servers_at(reals, &[Self::vip(), Self::vip6()])?;
+        let vips = Self::vips(reals) + "\n" + &Self::vips6(reals);
+        let daemon = lab.daemon(&lab.config(&vips))?;
+        let rack = Self { daemon, nginx, echoes, lab };
+        rack.usable_of("web", usize::from(reals))?;
+        rack.usable_of("web6", usize::from(reals))?;
+        Ok(rack)
+    }
+
     /// The machines and their servers, and no daemon.
     pub fn servers(reals: u8) -> Result<(Lab, Vec<Nginx>, Vec<UdpEcho>)> {
-        let lab = Lab::new(LabOptions { reals })?;
-        let vip = Self::vip();
+        Self::servers_at(reals, &[Self::vip()])
+    }
+
+    /// The machines and their servers at these VIPs, and no daemon. Each nginx serves its real's own
+    /// addresses, too; the echoes are one for each real and VIP, in this order.
+    pub fn servers_at(reals: u8, vips: &[IpAddr]) -> Result<(Lab, Vec<Nginx>, Vec<UdpEcho>)> {
+        let lab = Lab::new(LabOptions::reals(reals))?;
         let (mut nginx, mut echoes) = (Vec::new(), Vec::new());
         for real in lab.reals() {
-            real.set_up_dsr(vip)?;
-            nginx.push(real.nginx(&[vip, real.address()])?);
-            echoes.push(real.udp_echo(vip, 53)?);
+            vips.iter().try_for_each(|vip| real.set_up_dsr(*vip))?;
+            nginx.push(real.nginx(&[vips, &[real.address(), real.address6()]].concat())?);
+            for vip in vips {
+                echoes.push(real.udp_echo(*vip, 53)?);
+            }
         }
         Ok((lab, nginx, echoes))
     }
 
-    /// Waits until this many reals of the VIP "web" own slots.
+    /// Waits until this many reals of the first VIP own slots.
     pub fn usable(&self, reals: usize) -> Result<()> {
+        self.wait_for_reals(reals, |_| true)
+    }
+
+    /// Waits until this many reals of the VIP with this name own slots.
+    pub fn usable_of(&self, name: &str, reals: usize) -> Result<()> {
+        self.wait_for_reals(reals, |vip| vip["name"] == name)
+    }
+
+    fn wait_for_reals(&self, reals: usize, is_it: impl Fn(&Value) -> bool) -> Result<()> {
         wait::until(&format!("{reals} usable reals"), wait::PATIENCE, || {
             let status = self.status()?;
-            let shares = status["vips"][0]["reals"].as_array().context("reals")?.iter();
+            let vips = status["vips"].as_array().context("vips")?;
+            let vip = vips.iter().find(|vip| is_it(vip)).context("no such VIP")?;
+            let shares = vip["reals"].as_array().context("reals")?.iter();
             let usable = shares.filter(|real| real["share"].as_f64() > Some(0.0)).count();
             Ok((usable == reals).then_some(()))
         })
@@ -93,12 +144,53 @@ impl Rack {
         self.daemon.lbctl(words)?.success()
     }
 
-    /// How many of this many connections each real answered.
+    /// How many of this many connections to "web" each real answered.
     pub fn answers(&self, connections: usize) -> Result<BTreeMap<String, usize>> {
+        self.answers_at(Self::web(), connections)
+    }
+
+    /// How many of this many connections to a place each real answered.
+    pub fn answers_at(
+        &self,
+        place: SocketAddr,
+        connections: usize,
+    ) -> Result<BTreeMap<String, usize>> {
         let mut answers = BTreeMap::new();
         for _ in 0..connections {
-            *answers.entry(self.lab.client().who_answers(Self::web())?).or_default() += 1;
+            *answers.entry(self.lab.client().who_answers(place)?).or_default() += 1;
         }
         Ok(answers)
+    }
+}
+
+/// A VIP in the words of the file.
+fn text(name: &str, address: IpAddr, reals: impl Iterator<Item = IpAddr>) -> String {
+    let head = format!(
+        "[[vip]]\nname = \"{name}\"\naddress = \"{address}\"\nports = [\"tcp/80\", \"udp/53\"]\n"
+    );
+    reals.fold(head, |text, real| text + &format!("\n[[vip.real]]\naddress = \"{real}\"\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_vip_is_told_with_the_reals_of_its_family() {
+        assert_eq!(
+            Rack::vips6(2),
+            r#"[[vip]]
+name = "web6"
+address = "2001:db8:2::10"
+ports = ["tcp/80", "udp/53"]
+
+[[vip.real]]
+address = "2001:db8:a::11"
+
+[[vip.real]]
+address = "2001:db8:a::12"
+"#
+        );
+        assert!(Rack::vips(1).ends_with("[[vip.real]]\naddress = \"10.0.0.11\"\n"));
     }
 }

@@ -9,9 +9,9 @@ use std::{
 use anyhow::Result;
 use lb_user::model::Mac;
 
-use crate::{address, netns::Netns, nginx::Nginx, topology, udp_echo::UdpEcho};
+use crate::{address, netns::Netns, nginx::Nginx, udp_echo::UdpEcho};
 
-/// A real server: a node on the LAN with its default route at the router.
+/// A real server: a node on a LAN with its default routes at the router.
 #[derive(Debug)]
 pub struct Real {
     netns: Netns,
@@ -20,10 +20,10 @@ pub struct Real {
 }
 
 impl Real {
-    pub(crate) fn new(number: u8, netns: Netns, lab: &Path) -> Result<Self> {
-        let dir = lab.join(topology::real_name(number));
+    pub(crate) fn new(address: IpAddr, netns: Netns, lab: &Path) -> Result<Self> {
+        let dir = lab.join(netns.name());
         fs::create_dir(&dir)?;
-        Ok(Self { netns, address: address::real(number), dir })
+        Ok(Self { netns, address, dir })
     }
 
     /// Its name, by which its programs answer.
@@ -44,6 +44,12 @@ impl Real {
         self.address
     }
 
+    /// Its real IPv6 address.
+    #[must_use]
+    pub fn address6(&self) -> IpAddr {
+        address::beside(self.address)
+    }
+
     /// The address of its network card.
     #[must_use]
     pub fn mac(&self) -> Mac {
@@ -55,7 +61,13 @@ impl Real {
     /// The parameters come first: a server that owns the VIP for a moment without them answers the
     /// router's ARP request and takes all of the VIP's traffic. They are set on the interface too
     /// since the kernel takes the maximum of `all` and the *receiving* interface.
+    ///
+    /// IPv6 needs none of them: Linux answers a neighbour solicitation only for an address of the
+    /// interface on which it arrived.
     pub fn set_up_dsr(&self, vip: IpAddr) -> Result<()> {
+        if vip.is_ipv6() {
+            return self.add_vip(vip);
+        }
         self.netns.sysctl(&[
             ("ipv4/conf/all/rp_filter", "0"),
             ("ipv4/conf/eth0/rp_filter", "0"),
@@ -69,8 +81,8 @@ impl Real {
 
     /// Adds the VIP to `lo` and nothing else, as an operator who forgot the rest.
     pub fn add_vip(&self, vip: IpAddr) -> Result<()> {
-        let whole = if vip.is_ipv4() { 32 } else { 128 };
-        self.netns.ip(&format!("addr add {vip}/{whole} dev lo")).map(drop)
+        let whole = if vip.is_ipv4() { "32" } else { "128 nodad" };
+        self.netns.ip(&format!("addr add dev lo {vip}/{whole}")).map(drop)
     }
 
     /// Takes the VIP away.

@@ -30,50 +30,30 @@ const PREFIX: &str = "lb-lab-";
 #[derive(Debug)]
 pub(crate) enum Site {
     /// Gone with this process.
-    Private { dir: TempDir, mount: OwnedFd },
+    Private(TempDir),
     /// Staying until it is torn down.
     Public(Persist),
 }
 
 impl Site {
-    /// An own directory, which has the BPF file system mounted where only the balancer sees it: in
-    /// a mount namespace that exists as long as its file descriptor, and the pins with it.
+    /// An own directory.
     pub(crate) fn private() -> Result<Self> {
         sweep();
-        let dir =
-            tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", process::id())).tempdir()?;
-        let bpf = dir.path().join(BPF);
-        fs::create_dir(&bpf)?;
-        let mount = netns::in_thread(|| {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            mount::<str, _, str, str>(
-                None,
-                "/",
-                None,
-                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-                None,
-            )?;
-            mount_bpf(&bpf)?;
-            Ok(File::open("/proc/thread-self/ns/mnt")?.into())
-        })
-        .context("cannot make a mount namespace (root is needed)")?;
-        Ok(Self::Private { dir, mount })
+        let prefix = format!("{PREFIX}{}-", process::id());
+        Ok(Self::Private(tempfile::Builder::new().prefix(&prefix).tempdir()?))
     }
 
     /// The place for a lab that stays, which must not exist yet.
     pub(crate) fn public(place: &Persist) -> Result<Self> {
         let exists = || format!("cannot make {}; is the lab up already?", place.dir.display());
         fs::create_dir(&place.dir).with_context(exists)?;
-        let bpf = place.dir.join(BPF);
-        fs::create_dir(&bpf)?;
-        mount_bpf(&bpf)?;
         Ok(Self::Public(place.clone()))
     }
 
     /// The lab's directory.
     pub(crate) fn dir(&self) -> &Path {
         match self {
-            Self::Private { dir, .. } => dir.path(),
+            Self::Private(dir) => dir.path(),
             Self::Public(place) => &place.dir,
         }
     }
@@ -81,7 +61,7 @@ impl Site {
     /// A new network namespace.
     pub(crate) fn netns(&self, name: &str) -> Result<Netns> {
         match self {
-            Self::Private { .. } => Netns::anonymous(name, None),
+            Self::Private(_) => Netns::anonymous(name, None),
             Self::Public(place) => {
                 let full = place.netns(name);
                 Output::of(Command::new("ip").args(["netns", "add", &full]))?.success()?;
@@ -91,13 +71,32 @@ impl Site {
         }
     }
 
-    /// A new network namespace in which the BPF file system is seen.
-    pub(crate) fn netns_with_bpf(&self, name: &str) -> Result<Netns> {
+    /// A new network namespace in which a BPF file system is seen in this directory.
+    ///
+    /// Of a private site it is seen nowhere else: it is mounted in a mount namespace that exists as
+    /// long as its file descriptor, and the pins with it.
+    pub(crate) fn netns_with_bpf(&self, name: &str, dir: &Path) -> Result<Netns> {
+        let bpf = dir.join(BPF);
+        fs::create_dir(&bpf)?;
         match self {
-            Self::Private { mount, .. } => Netns::anonymous(name, Some(mount.try_clone()?)),
-            Self::Public(_) => self.netns(name),
+            Self::Private(_) => Netns::anonymous(name, Some(mount_namespace(&bpf)?)),
+            Self::Public(_) => {
+                mount_bpf(&bpf)?;
+                self.netns(name)
+            }
         }
     }
+}
+
+/// A mount namespace that differs from this one by a BPF file system.
+fn mount_namespace(bpf: &Path) -> Result<OwnedFd> {
+    netns::in_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount::<str, _, str, str>(None, "/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None)?;
+        mount_bpf(bpf)?;
+        Ok(File::open("/proc/thread-self/ns/mnt")?.into())
+    })
+    .context("cannot make a mount namespace (root is needed)")
 }
 
 fn mount_bpf(at: &Path) -> Result<()> {

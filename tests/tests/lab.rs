@@ -11,25 +11,29 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use lb_user::model::Mac;
 use tests::{
-    Lab, LabOptions, Netns, Persist, address,
+    Lab, LabOptions, Netns, Output, Persist, Port, address,
     packet::{Link, SYN},
     wait,
     xdp::{self, Verdict},
 };
 
 const VIP: IpAddr = address::vip(10);
+const VIP6: IpAddr = address::vip6(10);
 
 fn lab(reals: u8) -> Lab {
-    Lab::new(LabOptions { reals }).expect("a lab")
+    Lab::new(LabOptions::reals(reals)).expect("a lab")
 }
 
 #[test]
 fn the_client_reaches_the_router_and_every_real() -> Result<()> {
     let lab = lab(3);
-    for address in [address::ROUTER_WAN, address::BALANCER]
+    let all = [address::ROUTER_WAN, address::ROUTER_LAN, address::BALANCER];
+    for address in all
         .into_iter()
-        .chain(lab.reals().iter().map(|r| r.address()))
+        .chain(lab.reals().iter().map(|real| real.address()))
+        .flat_map(|address| [address, address::beside(address)])
     {
         let to = SocketAddr::new(address, 9);
         let error = lab.client().connect(to).expect_err("nobody listens");
@@ -41,11 +45,13 @@ fn the_client_reaches_the_router_and_every_real() -> Result<()> {
 #[test]
 fn only_the_router_forwards() -> Result<()> {
     let lab = lab(1);
-    let forwards =
-        |netns: &Netns| netns.run(|| Ok(fs::read_to_string("/proc/sys/net/ipv4/ip_forward")?));
-    assert_eq!(forwards(lab.router())?, "1\n");
-    for netns in [lab.client().netns(), lab.balancer(), lab.switch(), lab.real(1).netns()] {
-        assert_eq!(forwards(netns)?, "0\n", "{}", netns.name());
+    for parameter in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        let file = format!("/proc/sys/net/{parameter}");
+        let forwards = |netns: &Netns| netns.run(|| Ok(fs::read_to_string(&file)?));
+        assert_eq!(forwards(lab.router())?, "1\n");
+        for netns in [lab.client().netns(), lab.balancer(), lab.switch(), lab.real(1).netns()] {
+            assert_eq!(forwards(netns)?, "0\n", "{}", netns.name());
+        }
     }
     Ok(())
 }
@@ -83,12 +89,47 @@ fn a_real_with_nothing_but_the_vip_answers_for_it() -> Result<()> {
     Ok(())
 }
 
-/// Sends everything for the VIP to this real, as a balancer would, but by the router's neighbour
+/// The same by neighbour solicitations.
+fn answers_for_vip6(lab: &Lab) -> Result<bool> {
+    let mut answers =
+        lab.real_port(lab.real(1)).capture("ip6[40] = 136 and ether src 02:00:00:00:00:0b")?;
+    let own = lab.real(1).address6();
+    for address in [VIP6, own] {
+        lab.router().run(|| Ok(UdpSocket::bind("[::]:0")?.send_to(b"?", (address, 9))?))?;
+    }
+    // The target's address stands at byte 62 of the frame.
+    let target = |frame: &[u8]| frame[62..78].try_into().map(|bytes: [u8; 16]| bytes.into());
+    wait::until("the real's answer for itself", wait::PATIENCE, || {
+        let frames = answers.frames()?.iter();
+        let targets: Vec<IpAddr> =
+            frames.map(|frame| target(&frame.bytes)).collect::<Result<_, _>>()?;
+        Ok(targets.contains(&own).then(|| targets.contains(&VIP6)))
+    })
+}
+
+#[test]
+fn a_real_with_the_vip_on_lo_does_not_answer_for_it_by_ipv6() -> Result<()> {
+    let lab = lab(1);
+    lab.real(1).set_up_dsr(VIP6)?;
+    assert!(!answers_for_vip6(&lab)?);
+    Ok(())
+}
+
+#[test]
+fn a_real_with_the_vip_on_its_interface_answers_for_it_by_ipv6() -> Result<()> {
+    let lab = lab(1);
+    lab.real(1).netns().ip(&format!("addr add {VIP6}/128 dev eth0 nodad"))?;
+    assert!(answers_for_vip6(&lab)?);
+    Ok(())
+}
+
+/// Sends everything for the VIPs to this real, as a balancer would, but by the router's neighbour
 /// table.
 fn steer(lab: &Lab, real: usize) -> Result<()> {
-    lab.router()
-        .ip(&format!("neigh replace {VIP} lladdr {} dev lan", lab.real(real).mac()))
-        .map(drop)
+    [VIP, VIP6].iter().try_for_each(|vip| {
+        let mac = lab.real(real).mac();
+        lab.router().ip(&format!("neigh replace {vip} lladdr {mac} dev lan")).map(drop)
+    })
 }
 
 #[test]
@@ -105,6 +146,29 @@ fn nginx_serves_the_vip_and_says_which_real_it_is() -> Result<()> {
     assert_eq!(lab.client().who_answers(SocketAddr::new(VIP, 80))?, "real2");
     let log = nginx.access_log()?;
     assert!(log.contains(&r#"198.51.100.2 192.0.2.10 200 "GET / HTTP/1.1""#.to_owned()), "{log:?}");
+    Ok(())
+}
+
+#[test]
+fn programs_on_a_real_serve_both_families() -> Result<()> {
+    let lab = lab(2);
+    let real = lab.real(2);
+    real.set_up_dsr(VIP)?;
+    real.set_up_dsr(VIP6)?;
+    let nginx = real.nginx(&[VIP, VIP6, real.address6()])?;
+    let echo = real.udp_echo(VIP6, 53)?;
+    steer(&lab, 2)?;
+
+    let client = lab.client();
+    assert_eq!(client.curl("http://[2001:db8:a::12]/healthz", &[])?.success()?.stdout, "ok\n");
+    assert_eq!(client.curl(&format!("http://[{VIP6}]/"), &[])?.success()?.stdout, "real2\n");
+    assert_eq!(client.who_answers(SocketAddr::new(VIP6, 80))?, "real2");
+    assert_eq!(client.who_answers(SocketAddr::new(VIP, 80))?, "real2");
+    assert_eq!(client.udp_exchange(SocketAddr::new(VIP6, 53), b"hello")?, b"real2 hello");
+    assert_eq!(echo.received(), 1);
+    let log = nginx.access_log()?;
+    let line = r#"2001:db8:1::2 2001:db8:2::10 200 "GET / HTTP/1.1""#.to_owned();
+    assert!(log.contains(&line), "{log:?}");
     Ok(())
 }
 
@@ -181,6 +245,171 @@ fn frames_that_native_xdp_sends_back_arrive_at_the_switch() -> Result<()> {
     lab.router_lan().send(&[&frame])?;
     assert_eq!(back.wait_for(1)?[0].bytes, frame);
     drop(reflector);
+    Ok(())
+}
+
+/// Sends one echo request of so many bytes, which nobody may fragment.
+fn ping(from: &Netns, to: IpAddr, bytes: u32) -> Result<Output> {
+    let mut command = from.command("ping");
+    command.args(["-c1", "-W2", "-Mdo", "-s", &bytes.to_string(), &to.to_string()]);
+    Output::of(&mut command)
+}
+
+#[test]
+fn long_packets_pass_where_the_mtu_says_so() -> Result<()> {
+    let lab = Lab::new(LabOptions { mtu: 9000, ..LabOptions::reals(1) })?;
+    let plain = xdp::attach(lab.balancer(), "eth0", Verdict::Pass);
+    assert!(plain.is_err(), "for frames of more than a page there must be fragments");
+    let _pass = xdp::attach_for_long_frames(lab.balancer(), "eth0", Verdict::Pass)?;
+    for to in [lab.real(1).address(), address::BALANCER] {
+        ping(lab.client().netns(), to, 9000 - 20 - 8)?.success()?;
+        ping(lab.client().netns(), address::beside(to), 9000 - 40 - 8)?.success()?;
+        assert_ne!(ping(lab.client().netns(), to, 9000)?.code, 0);
+    }
+    let _nginx = lab.real(1).nginx(&[lab.real(1).address6()])?;
+    let mut long = lab.real_port(lab.real(1)).capture("inbound and greater 8000")?;
+    let arguments = ["-o", "/dev/null", "-w", "%{size_download}"];
+    let size = lab.client().curl("http://[2001:db8:a::11]/large", &arguments)?.success()?.stdout;
+    assert_eq!(size, tests::nginx::LARGE.to_string());
+    assert!(long.count()? > 1000);
+    Ok(())
+}
+
+#[test]
+fn the_balancer_reaches_the_second_lan_by_its_second_interface() -> Result<()> {
+    let lab = Lab::new(LabOptions { second_lan_reals: 1, ..LabOptions::reals(1) })?;
+    let far = lab.real(2);
+    assert_eq!((far.name(), far.address()), ("real2", address::far_real(1)));
+    let _nginx = far.nginx(&[far.address(), far.address6()])?;
+    for address in [far.address(), far.address6()] {
+        assert_eq!(lab.client().who_answers(SocketAddr::new(address, 80))?, "real2");
+        let mut seen = lab.real_port(far).capture("outbound and ether src 02:00:00:00:03:02")?;
+        ping(lab.balancer(), address, 8)?.success()?;
+        assert!(seen.count()? > 0);
+    }
+    Ok(())
+}
+
+#[test]
+fn frames_that_native_xdp_redirects_arrive_at_the_second_switch() -> Result<()> {
+    let lab = Lab::new(LabOptions { second_lan_reals: 1, ..LabOptions::reals(0) })?;
+    let far = lab.real(1);
+    let echo = far.udp_echo(far.address6(), 53)?;
+    let _redirect = xdp::attach_redirect(lab.balancer(), "eth0", "eth1")?;
+    let port = lab.second_port_of(&lab.balancers()[0]).context("a second LAN")?;
+    let mut redirected = port.capture("inbound and udp")?;
+    let mut answers = Port::new(lab.router(), "lan2").capture("inbound and udp port 53")?;
+    let frame = frame6(address::mac(address::ROUTER_LAN), far.mac(), far.address6());
+    // The bridge of the LAN does not know who that is, and asks all.
+    lab.router_lan().send(&[&frame])?;
+    assert_eq!(redirected.wait_for(1)?[0].bytes, frame);
+    answers.wait_for(1)?;
+    assert_eq!(echo.received(), 1);
+    Ok(())
+}
+
+/// A datagram from the client to port 53 of this address.
+fn frame6(source: Mac, destination: Mac, to: IpAddr) -> Vec<u8> {
+    let (IpAddr::V6(client), IpAddr::V6(to)) = (address::CLIENT6, to) else {
+        unreachable!("both are of IPv6");
+    };
+    Link::new(source, destination).ipv6(client, to).udp(4444, 53).payload(b"hello").build()
+}
+
+#[test]
+fn access_ports_separate_vlans_and_the_balancer_sees_their_tags() -> Result<()> {
+    let lab = lab(3);
+    let reals = lab.reals();
+    let member = |real: usize, vlan| lab.access_port(&lab.real_port(lab.real(real)), vlan);
+    if !Lab::has_access_ports()? {
+        let error = member(1, 100).expect_err("no tcx");
+        assert!(format!("{error:#}").contains("kernel 6.6"), "{error:#}");
+        return Ok(());
+    }
+    let _members = [member(1, 100)?, member(2, 100)?, member(3, 200)?];
+    let balancer = lab.balancer_port();
+    let mut asked = balancer.capture("outbound and vlan 100 and arp")?;
+    for to in [reals[1].address(), reals[1].address6()] {
+        ping(reals[0].netns(), to, 8)?.success()?;
+    }
+    for to in [reals[2].address(), reals[2].address6(), address::ROUTER_LAN] {
+        assert_ne!(ping(reals[0].netns(), to, 8)?.code, 0, "{to}");
+    }
+    assert_eq!(asked.wait_for(1)?[0].bytes[12..18], [0x81, 0, 0, 100, 8, 6]);
+
+    // XDP sees nothing but the bytes of a frame: a tag that it sends back was among them.
+    let _reflector = xdp::attach(lab.balancer(), "eth0", Verdict::Send)?;
+    let mut back = balancer.capture("inbound and vlan 200 and ip6")?;
+    let frame = frame6(reals[2].mac(), address::mac(address::BALANCER), VIP6);
+    Port::new(reals[2].netns(), "eth0").send(&[&frame])?;
+    let tagged = [&frame[..12], &[0x81, 0, 0, 200], &frame[12..]].concat();
+    assert_eq!(back.wait_for(1)?[0].bytes, tagged);
+    Ok(())
+}
+
+#[test]
+fn whether_there_are_vlan_devices_is_known() -> Result<()> {
+    let lab = lab(0);
+    let made = lab.balancer().ip("link add link eth0 name eth0.100 type vlan id 100").is_ok();
+    assert_eq!(Lab::has_vlan_devices()?, made);
+    Ok(())
+}
+
+#[test]
+fn a_flooding_switch_shows_every_frame_to_both_balancers() -> Result<()> {
+    let lab = Lab::new(LabOptions { balancers: 2, ..LabOptions::reals(1) })?;
+    let [one, other] = lab.balancers() else { panic!("two balancers") };
+    // After this the switch knows where both are.
+    ping(one.netns(), other.address(), 8)?.success()?;
+    ping(one.netns(), address::beside(other.address()), 8)?.success()?;
+    let source = address::mac(address::ROUTER_LAN);
+    let frames = [one, other].map(|balancer| frame6(source, balancer.mac(), VIP6));
+
+    let mut seen = lab.port_of(other).capture("outbound and udp port 53")?;
+    lab.router_lan().send(&frames)?;
+    assert_eq!(seen.wait_for(1)?[0].bytes, frames[1]);
+    assert_eq!(seen.count()?, 1);
+
+    lab.flood()?;
+    let mut both = [one, other].map(|to| lab.port_of(to).capture("outbound and udp port 53"));
+    lab.router_lan().send(&frames)?;
+    for seen in &mut both {
+        let seen = seen.as_mut().map_err(|error| anyhow::anyhow!("{error:#}"))?.wait_for(2)?;
+        assert_eq!(
+            seen.iter().map(|frame| &frame.bytes).collect::<Vec<_>>(),
+            [&frames[0], &frames[1]]
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn each_of_two_balancers_has_programs_and_pins_of_its_own() -> Result<()> {
+    let lab = Lab::new(LabOptions { balancers: 2, ..LabOptions::reals(0) })?;
+    let [one, other] = lab.balancers() else { panic!("two balancers") };
+    let pin = other.dir().join("bpf/send");
+    let link = xdp::attach(other.netns(), "eth0", Verdict::Send)?;
+    other.netns().run(|| xdp::pin(&link, &pin))?;
+    assert!(other.netns().run(|| Ok(pin.exists()))?);
+    assert!(!one.netns().run(|| Ok(pin.exists()))?);
+    assert!(one.socket() != other.socket() && one.pin_dir() != other.pin_dir());
+
+    let mut back = lab.port_of(other).capture("inbound and udp")?;
+    let frame = frame6(address::mac(address::ROUTER_LAN), other.mac(), VIP6);
+    lab.router_lan().send(&[&frame])?;
+    assert_eq!(back.wait_for(1)?[0].bytes, frame);
+    Ok(())
+}
+
+#[test]
+fn two_daemons_run_beside_each_other() -> Result<()> {
+    let lab = Lab::new(LabOptions { balancers: 2, ..LabOptions::reals(1) })?;
+    let [one, other] = lab.balancers() else { panic!("two balancers") };
+    let daemons = [one.daemon(&one.config(""))?, other.daemon(&other.config(""))?];
+    for daemon in &daemons {
+        assert_eq!(daemon.lbctl(&["status"])?.code, 0);
+    }
+    assert!(one.dir().join("lbd.log").exists() && other.dir().join("lbd.log").exists());
     Ok(())
 }
 
@@ -310,7 +539,7 @@ fn a_lab_that_stays_is_reached_by_name_until_it_is_torn_down() -> Result<()> {
     let id = std::process::id();
     let place = Persist { prefix: format!("lbtest{id}"), dir: format!("/run/lb-test-{id}").into() };
     let torn_down = TearDown(place.clone());
-    let lab = Lab::persist(&place, LabOptions { reals: 1 })?;
+    let lab = Lab::persist(&place, LabOptions::reals(1))?;
     let mut nginx = lab.real(1).nginx(&[lab.real(1).address()])?;
     let server = format!("/proc/{}/exe", nginx.process().id());
     drop((nginx, lab));

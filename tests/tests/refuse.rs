@@ -36,7 +36,7 @@ fn says(text: &str, parts: &[&str]) {
 
 #[test]
 fn an_interface_that_does_not_exist_is_named() -> Result<()> {
-    let lab = Lab::new(LabOptions { reals: 1 })?;
+    let lab = Lab::new(LabOptions::reals(1))?;
     let config = lab.config(&Rack::vips(1)).replace("eth0", "eth7");
     says(&refused(&lab, &config)?, &["interface \"eth7\" does not exist", "`ip link`"]);
     untouched(&lab)
@@ -44,7 +44,7 @@ fn an_interface_that_does_not_exist_is_named() -> Result<()> {
 
 #[test]
 fn another_program_on_the_interface_is_named() -> Result<()> {
-    let lab = Lab::new(LabOptions { reals: 1 })?;
+    let lab = Lab::new(LabOptions::reals(1))?;
     let _other = xdp::attach(lab.balancer(), "eth0", xdp::Verdict::Pass)?;
     let text = refused(&lab, &lab.config(&Rack::vips(1)))?;
     says(&text, &["interface \"eth0\" is busy: XDP program", "(id ", "xdp off"]);
@@ -53,7 +53,7 @@ fn another_program_on_the_interface_is_named() -> Result<()> {
 
 #[test]
 fn a_pin_directory_that_is_not_on_bpffs_is_refused() -> Result<()> {
-    let lab = Lab::new(LabOptions { reals: 1 })?;
+    let lab = Lab::new(LabOptions::reals(1))?;
     let elsewhere = lab.dir().join("elsewhere");
     let config = lab
         .config(&Rack::vips(1))
@@ -75,7 +75,7 @@ fn a_second_daemon_is_refused_and_the_first_one_goes_on() -> Result<()> {
 #[test]
 fn without_privileges_the_daemon_says_what_it_needs() -> Result<()> {
     use std::os::unix::process::CommandExt as _;
-    let lab = Lab::new(LabOptions { reals: 1 })?;
+    let lab = Lab::new(LabOptions::reals(1))?;
     let file = lab.dir().join("lb.toml");
     fs::write(&file, lab.config(&Rack::vips(1)))?;
     fs::create_dir(lab.dir().join("state"))?;
@@ -95,7 +95,7 @@ fn without_privileges_the_daemon_says_what_it_needs() -> Result<()> {
 
 #[test]
 fn a_socket_path_that_is_a_file_is_left_alone() -> Result<()> {
-    let lab = Lab::new(LabOptions { reals: 1 })?;
+    let lab = Lab::new(LabOptions::reals(1))?;
     fs::write(lab.socket(), "precious")?;
     says(&refused(&lab, &lab.config(&Rack::vips(1)))?, &["is not a socket"]);
     assert_eq!(fs::read_to_string(lab.socket())?, "precious");
@@ -104,7 +104,7 @@ fn a_socket_path_that_is_a_file_is_left_alone() -> Result<()> {
 
 #[test]
 fn a_wrong_file_is_refused_with_every_place_and_reason() -> Result<()> {
-    let lab = Lab::new(LabOptions { reals: 1 })?;
+    let lab = Lab::new(LabOptions::reals(1))?;
     let config = lab.config(&Rack::vips(1)) + "weight = 300\nport = 8080\n";
     let text = refused(&lab, &config)?;
     says(&text, &["refused.toml:14:10: ", "0 to 256", "refused.toml:15:1: ", "port"]);

@@ -1,4 +1,4 @@
-//! The project's automation: `cargo xtask setup | build | test | lint | fuzz | demo`.
+//! The project's automation: `cargo xtask setup | build | test | lint | asan | fuzz | demo`.
 //!
 //! It imports no product crate, so that it works while they do not compile.
 
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod asan;
 mod build;
 mod command;
 mod demo;
@@ -30,6 +31,7 @@ enum Task {
     Build(build::Options),
     Test(test::Options),
     Lint(lint::Options),
+    Asan(asan::Options),
     Fuzz(fuzz::Options),
     Demo(demo::Options),
 }
@@ -47,6 +49,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Build(options) => build::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Lint(options) => lint::run(&options),
+        Task::Asan(options) => asan::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Demo(options) => demo::run(&options),
     }

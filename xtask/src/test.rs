@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    process::{ExitCode, ExitStatus, Stdio},
+    process::{Command, ExitCode, ExitStatus, Stdio},
     time::Instant,
 };
 
@@ -18,7 +18,8 @@ use crate::{
 #[derive(clap::Args)]
 pub struct Options {
     /// Under this kernel of Debian's, in QEMU, the tests of the loaded object and in network
-    /// namespaces; 6.1,6.12 for several. ARGS are for their programs then, such as a test's NAME.
+    /// namespaces; 6.1,6.12 for several. ARGS are for their programs then: names of programs, such as `golden`, and what
+    /// each takes, such as a test's NAME.
     #[arg(long, value_name = "VERSION", value_delimiter = ',')]
     kernel: Vec<Wanted>,
     /// For `cargo test`, such as `-p tests NAME -- --nocapture`.
@@ -36,23 +37,29 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     // The tests start these, which cargo does not build for another package's tests.
     command::run(command::cargo().args(["build", "--package=lb-user", "--bins"]))?;
     let mut cargo = command::cargo();
-    cargo.args(arguments(&options.args)).stdout(Stdio::piped());
+    cargo.args(arguments(&options.args));
     if let Some(runner) = command::root_runner()? {
         eprintln!("the tests make network namespaces, as root: sudo may ask for your password");
         // Now, not in the middle of the tests' output.
         command::run(&mut command::as_root("true")?)?;
         cargo.env(command::runner_variable(&host), runner);
     }
-    command::say(&cargo);
-    let mut child = cargo.spawn().context("running cargo")?;
+    let (tally, status) = tallied(&mut cargo)?;
+    tally.report(status, begin);
+    Ok(command::exit_code(status))
+}
+
+/// Runs cargo, passes on what it prints, and adds up what the test programs say of themselves.
+pub fn tallied(cargo: &mut Command) -> Result<(Tally, ExitStatus)> {
+    command::say(cargo);
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("running cargo")?;
     let mut tally = Tally::default();
     let output = child.stdout.take().context("cargo's output is piped")?;
     for line in BufReader::new(output).split(b'\n') {
         tally.pass_on(&line.context("reading cargo's output")?);
     }
     let status = child.wait().context("waiting for cargo")?;
-    tally.report(status, begin);
-    Ok(command::exit_code(status))
+    Ok((tally, status))
 }
 
 /// Runs the tests under one kernel after the other, whatever fails on the way.
@@ -96,9 +103,10 @@ fn arguments(args: &[String]) -> Vec<String> {
 
 /// What the test programs say of themselves, added up.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
+pub struct Tally {
     programs: u32,
-    passed: u32,
+    /// How many tests passed.
+    pub passed: u32,
     failed: u32,
     ignored: u32,
     failures: Vec<String>,

@@ -6,7 +6,11 @@ use network_types::{
     ip::{IpProto, Ipv4Hdr},
 };
 
-use super::{Datagram, Family, Transport, quoted_transport, transport};
+use super::{
+    Datagram, Family, Transport,
+    link::{self, Link},
+    quoted_transport, transport,
+};
 use crate::packet::{Packet, word16, word32};
 
 /// The bits of a fragment field that are set in fragments only: "more fragments", and the offset
@@ -19,7 +23,24 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 /// Unreachable, time exceeded and parameter problem (RFC 792).
 const ICMP_ERRORS: [u8; 3] = [3, 11, 12];
 
+/// Version 4 and a header of five words: no options.
+const PLAIN: u8 = 0x45;
+
 impl Family for V4 {
+    #[inline(always)]
+    fn plain(packet: &Packet, link: &Link) -> Option<Datagram<Self>> {
+        if !link::is_ipv4(link) {
+            return None;
+        }
+        let ip: &Ipv4Hdr = packet.header(Link::UNTAGGED).ok()?;
+        if ip.vihl != PLAIN || u16::from_be_bytes(ip.frags) & FRAGMENT != 0 {
+            return None;
+        }
+        let length = usize::from(u16::from_be_bytes(ip.tot_len)).checked_sub(Ipv4Hdr::LEN)?;
+        let (source, destination) = (V4(word32(&ip.src_addr)), V4(word32(&ip.dst_addr)));
+        super::plain(packet, source, destination, ip.proto, Ipv4Hdr::LEN, length)
+    }
+
     #[inline(always)]
     fn datagram(packet: &Packet, at: usize) -> Result<Datagram<Self>, Outcome> {
         let ip: &Ipv4Hdr = packet.header(at)?;
@@ -50,7 +71,7 @@ impl Family for V4 {
             destination,
             protocol: ip.proto,
             transport,
-            identification: u32::from(word16(&ip.id)),
+            identification: if fragment == 0 { 0 } else { u32::from(word16(&ip.id)) },
             is_first: fragment != 0 && fragment & FRAGMENT_OFFSET == 0,
             end,
         })

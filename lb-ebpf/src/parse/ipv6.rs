@@ -6,7 +6,11 @@ use network_types::{
     ip::{IpProto, Ipv6Hdr},
 };
 
-use super::{Datagram, Family, Transport, quoted_transport, transport};
+use super::{
+    Datagram, Family, Transport,
+    link::{self, Link},
+    quoted_transport, transport,
+};
 use crate::packet::{Extension, Packet, word32, words64};
 
 /// The bits of a fragment header's offset field that are the offset.
@@ -34,6 +38,20 @@ struct Upper {
 }
 
 impl Family for V6 {
+    #[inline(always)]
+    fn plain(packet: &Packet, link: &Link) -> Option<Datagram<Self>> {
+        if !link::is_ipv6(link) {
+            return None;
+        }
+        let ip: &Ipv6Hdr = packet.header(Link::UNTAGGED).ok()?;
+        if ip.vcf[0] >> 4 != 6 {
+            return None;
+        }
+        let length = usize::from(u16::from_be_bytes(ip.payload_len));
+        let (source, destination) = (V6(words64(&ip.src_addr)), V6(words64(&ip.dst_addr)));
+        super::plain(packet, source, destination, ip.next_hdr, Ipv6Hdr::LEN, length)
+    }
+
     #[inline(always)]
     fn datagram(packet: &Packet, at: usize) -> Result<Datagram<Self>, Outcome> {
         let ip: &Ipv6Hdr = packet.header(at)?;

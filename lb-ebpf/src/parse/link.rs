@@ -3,17 +3,22 @@
 use lb_common::Outcome;
 use network_types::eth::EtherType;
 
-use crate::packet::{Ethernet, Packet, Tag, mac_bits, word16};
+use crate::{
+    packet::{Ethernet, Packet, Tag, mac_bits, word16},
+    tables::Tables,
+};
 
 /// What comes before the IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
+    /// The MAC address of the interface that the frame came in by.
+    pub own: u64,
     /// The MAC address that the frame comes from.
     pub source: u64,
     /// What follows, an `EtherType` in wire order.
     pub ether_type: u16,
-    /// Where it follows: where the IP header is.
-    pub ip: usize,
+    /// How many tags there are: none, one or two.
+    pub tags: usize,
     /// The control field of the outer one of two tags, as a number; 0 without.
     pub outer: u16,
     /// The control field of the only or inner tag, as a number; 0 without.
@@ -23,10 +28,20 @@ pub struct Link {
 impl Link {
     /// Where the IP header is in a frame without tags.
     pub const UNTAGGED: usize = size_of::<Ethernet>();
-    /// Where it is behind one tag.
-    pub const TAGGED: usize = Self::UNTAGGED + size_of::<Tag>();
-    /// Where it is behind two.
-    pub const TAGGED_TWICE: usize = Self::TAGGED + size_of::<Tag>();
+
+    /// Where the IP header is. (The mask tells the verifier what it has forgotten.)
+    #[inline(always)]
+    #[must_use]
+    pub const fn ip(&self) -> usize {
+        Self::behind(self.tags & 3)
+    }
+
+    /// Where the IP header is behind so many tags.
+    #[inline(always)]
+    #[must_use]
+    pub const fn behind(tags: usize) -> usize {
+        Self::UNTAGGED + tags * size_of::<Tag>()
+    }
 }
 
 /// The tag of a customer (IEEE 802.1Q, 9.5), in wire order.
@@ -35,14 +50,14 @@ pub(crate) const CUSTOMER_TAG: u16 = u16::to_be(0x8100);
 /// The tag of a provider (IEEE 802.1ad), in wire order.
 pub(crate) const SERVICE_TAG: u16 = u16::to_be(0x88a8);
 
-/// Reads a frame that is addressed to the interface with the MAC address `own`, through up to two
-/// tags. A third one is what follows, and no IP.
+/// Reads the Ethernet header of a frame that is addressed to the interface it came in by.
 ///
 /// # Errors
 ///
 /// The outcome that the frame has without further ado.
 #[inline(always)]
-pub fn read(packet: &Packet, own: u64) -> Result<Link, Outcome> {
+pub fn read(packet: &Packet, tables: &impl Tables) -> Result<Link, Outcome> {
+    let own = tables.port(tables.port_number()).mac_bits();
     let ethernet: &Ethernet = packet.header(0)?;
     // A flooded frame for somebody else must not be forwarded a second time.
     if mac_bits(&ethernet.destination) != own {
@@ -50,25 +65,35 @@ pub fn read(packet: &Packet, own: u64) -> Result<Link, Outcome> {
     }
     let source = mac_bits(&ethernet.source);
     let ether_type = word16(&ethernet.ether_type);
-    if !is_tag(ether_type) {
-        return Ok(Link { source, ether_type, ip: Link::UNTAGGED, outer: 0, inner: 0 });
+    Ok(Link { own, source, ether_type, tags: 0, outer: 0, inner: 0 })
+}
+
+/// Reads up to two tags behind the Ethernet header. A third one is what follows, and no IP.
+///
+/// # Errors
+///
+/// [`Outcome::Truncated`] where the frame ends within a tag.
+#[inline(always)]
+pub fn read_tags(packet: &Packet, link: &Link) -> Result<Link, Outcome> {
+    if !is_tag(link.ether_type) {
+        return Ok(*link);
     }
-    let (first, ether_type) = behind(packet, Link::UNTAGGED)?;
+    let (first, ether_type) = tag(packet, Link::behind(0))?;
     if !is_tag(ether_type) {
-        return Ok(Link { source, ether_type, ip: Link::TAGGED, outer: 0, inner: first });
+        return Ok(Link { ether_type, tags: 1, inner: first, ..*link });
     }
-    let (second, ether_type) = behind(packet, Link::TAGGED)?;
-    Ok(Link { source, ether_type, ip: Link::TAGGED_TWICE, outer: first, inner: second })
+    let (second, ether_type) = tag(packet, Link::behind(1))?;
+    Ok(Link { ether_type, tags: 2, outer: first, inner: second, ..*link })
 }
 
 #[inline(always)]
-fn is_tag(ether_type: u16) -> bool {
+const fn is_tag(ether_type: u16) -> bool {
     ether_type == CUSTOMER_TAG || ether_type == SERVICE_TAG
 }
 
 /// The control field of the tag at `offset`, and the type of what follows it.
 #[inline(always)]
-fn behind(packet: &Packet, offset: usize) -> Result<(u16, u16), Outcome> {
+fn tag(packet: &Packet, offset: usize) -> Result<(u16, u16), Outcome> {
     let tag: &Tag = packet.header(offset)?;
     Ok((u16::from_be_bytes(tag.control), word16(&tag.next)))
 }

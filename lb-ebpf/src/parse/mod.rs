@@ -7,6 +7,7 @@ pub mod link;
 use lb_common::{Address, Outcome};
 use network_types::{ip::IpProto, tcp::TcpHdr, udp::UdpHdr};
 
+use self::link::Link;
 use crate::packet::{Packet, PortPair, word16};
 
 /// A datagram on its way somewhere, or the flow that an ICMP error is about.
@@ -60,12 +61,40 @@ pub struct Ports {
 
 /// An address family that can be read.
 pub trait Family: Address {
+    /// Reads what most frames carry: untagged, in one buffer, a whole TCP segment or UDP datagram in an
+    /// IP header without options. `None` if anything is special; [`Family::datagram`] reads that, and
+    /// would read the same here.
+    fn plain(packet: &Packet, link: &Link) -> Option<Datagram<Self>>;
+
     /// Reads the packet whose IP header is at `ip`, which is not more than 22.
     ///
     /// # Errors
     ///
     /// The outcome that the frame has without further ado.
     fn datagram(packet: &Packet, ip: usize) -> Result<Datagram<Self>, Outcome>;
+}
+
+/// What [`Family::plain`] finds between two addresses, given the IP header's size and the length that it
+/// tells of all that follows it.
+#[inline(always)]
+fn plain<A>(
+    packet: &Packet,
+    source: A,
+    destination: A,
+    protocol: u8,
+    header: usize,
+    length: usize,
+) -> Option<Datagram<A>> {
+    let offset = Link::UNTAGGED + header;
+    let end = offset + length;
+    if end as u64 > packet.len() {
+        return None;
+    }
+    let transport @ Transport::Ports(_) = transport(packet, protocol, offset, length) else {
+        return None;
+    };
+    let (identification, is_first) = (0, false);
+    Some(Datagram { source, destination, protocol, transport, identification, is_first, end })
 }
 
 /// Reads the transport header at `offset`, of which the IP header says that `length` bytes are

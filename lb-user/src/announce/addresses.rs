@@ -4,7 +4,7 @@ use std::{future::Future, io, net::IpAddr, time::Duration};
 
 use rtnetlink::{
     AddressMessageBuilder, Handle,
-    packet_route::address::{AddressHeaderFlags, AddressMessage},
+    packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo},
 };
 
 /// For the kernel to answer: it takes microseconds, so this only keeps a lost answer from
@@ -63,6 +63,9 @@ impl Addresses {
         let mut add = self.0.address().add(interface, address, length(address));
         // The daemon has probed for it; until the kernel had, it would not answer for it.
         add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        if address.is_ipv6() {
+            add.message_mut().attributes.push(AddressAttribute::CacheInfo(not_as_source()));
+        }
         match answer(add.execute()).await {
             Ok(()) => Ok(Found::Absent),
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(Found::Present),
@@ -82,6 +85,19 @@ impl Addresses {
             Err(source) => Err(Error::Refused { address, interface, source }),
         }
     }
+}
+
+/// Valid for ever, and deprecated: answered for, but not chosen as a source (RFC 6724, rule 3).
+///
+/// The kernel prefers the longest common prefix, counted up to the address's own length, so towards
+/// neighbours a VIP/128 would win against the machine's own address/64. The real servers have the
+/// VIP themselves and would answer to it at home: health checks, and all else that this machine
+/// begins with them, would get no answer. An IPv4 route names its source, so a VIP/32 is in nobody's
+/// way.
+fn not_as_source() -> CacheInfo {
+    let mut lifetimes = CacheInfo::default();
+    (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, u32::MAX);
+    lifetimes
 }
 
 fn length(address: IpAddr) -> u8 {

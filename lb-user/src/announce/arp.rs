@@ -8,7 +8,7 @@ use crate::model::Mac;
 const ETHERNET: usize = 14;
 
 /// A frame: Ethernet header and ARP packet. Padding may follow on the wire.
-pub(super) const FRAME: usize = ETHERNET + 28;
+const FRAME: usize = ETHERNET + 28;
 
 pub(super) const ETHERTYPE: u16 = 0x0806;
 
@@ -18,24 +18,42 @@ const PREAMBLE: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const BROADCAST: [u8; 6] = [0xff; 6];
 const NO_MAC: Mac = Mac([0; 6]);
 
+/// The frame that asks who has the address.
+pub(super) fn question(own: Mac, address: Ipv4Addr) -> Vec<u8> {
+    Packet::probe(own, address).broadcast().into()
+}
+
+/// The frames that tell everyone who has the address.
+pub(super) fn announcements(own: Mac, address: Ipv4Addr) -> Vec<Vec<u8>> {
+    // The request is the announcement of RFC 5227, section 3; some devices heed replies only.
+    [Operation::Request, Operation::Reply]
+        .map(|operation| Packet::announcement(operation, own, address).broadcast().into())
+        .into()
+}
+
+/// What the sender of a frame from the wire claims.
+pub(super) fn claim(frame: &[u8]) -> Option<Conflict> {
+    Packet::parse(frame)?.claim()
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
+enum Operation {
     Request = 1,
     Reply = 2,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Packet {
-    pub(super) operation: Operation,
-    pub(super) sender_mac: Mac,
-    pub(super) sender: Ipv4Addr,
-    pub(super) target_mac: Mac,
-    pub(super) target: Ipv4Addr,
+struct Packet {
+    operation: Operation,
+    sender_mac: Mac,
+    sender: Ipv4Addr,
+    target_mac: Mac,
+    target: Ipv4Addr,
 }
 
 impl Packet {
     /// A question that changes no cache, as it names no sender.
-    pub(super) fn probe(own: Mac, address: Ipv4Addr) -> Self {
+    fn probe(own: Mac, address: Ipv4Addr) -> Self {
         Self {
             operation: Operation::Request,
             sender_mac: own,
@@ -45,7 +63,7 @@ impl Packet {
         }
     }
 
-    pub(super) fn announcement(operation: Operation, own: Mac, address: Ipv4Addr) -> Self {
+    fn announcement(operation: Operation, own: Mac, address: Ipv4Addr) -> Self {
         let target_mac = match operation {
             Operation::Request => NO_MAC,
             Operation::Reply => own,
@@ -54,17 +72,17 @@ impl Packet {
     }
 
     /// What the sender claims: the address that it has, or the one that it is probing for.
-    pub(super) fn claim(&self) -> Option<Conflict> {
+    fn claim(&self) -> Option<Conflict> {
         let address = match (self.operation, self.sender) {
             (Operation::Request, Ipv4Addr::UNSPECIFIED) => self.target,
             (Operation::Reply, Ipv4Addr::UNSPECIFIED) => return None,
             (_, sender) => sender,
         };
-        Some(Conflict { address, mac: self.sender_mac })
+        Some(Conflict { address: address.into(), mac: self.sender_mac })
     }
 
     /// The frame that tells it to everyone.
-    pub(super) fn broadcast(&self) -> [u8; FRAME] {
+    fn broadcast(&self) -> [u8; FRAME] {
         let parts: [&[u8]; 9] = [
             &BROADCAST,
             &self.sender_mac.0,
@@ -84,7 +102,7 @@ impl Packet {
     }
 
     /// The packet in a frame from the wire, where anything may stand.
-    pub(super) fn parse(frame: &[u8]) -> Option<Self> {
+    fn parse(frame: &[u8]) -> Option<Self> {
         let (header, rest) = frame.split_first_chunk::<ETHERNET>()?;
         let (preamble, rest) = rest.split_first_chunk::<6>()?;
         let (operation, rest) = rest.split_first_chunk::<2>()?;
@@ -147,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_sender_claims_its_address_and_a_probe_the_one_that_it_asks_for() {
-        let claims = Some(Conflict { address: VIP, mac: OWN });
+        let claims = Some(Conflict { address: VIP.into(), mac: OWN });
         assert_eq!(Packet::probe(OWN, VIP).claim(), claims);
         assert_eq!(Packet::announcement(Operation::Request, OWN, VIP).claim(), claims);
         assert_eq!(Packet::announcement(Operation::Reply, OWN, VIP).claim(), claims);

@@ -1,19 +1,25 @@
 //! How routers find a VIP: its address on an interface, which the kernel then answers for, and
 //! frames that tell neighbours before they ask.
 //!
-//! IPv4 by ARP. What IPv6 has in its place (duplicate address detection, unsolicited neighbour
-//! advertisements) belongs beside `arp`, with the same three operations.
+//! IPv4 by ARP, IPv6 by Neighbour Discovery: `arp` and `nd` have the same three operations, which
+//! are a question, an announcement and what a frame claims.
 
 mod addresses;
 mod arp;
+mod nd;
 mod socket;
 
-use std::{collections::BTreeSet, io, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    time::Duration,
+};
 
+use futures_util::future::try_join;
 use tokio::time::{sleep, timeout};
 
 pub use addresses::{Addresses, Error, Found};
-use arp::{Operation, Packet};
 use socket::Socket;
 
 use crate::model::Mac;
@@ -24,43 +30,108 @@ pub const PATIENCE: Duration = Duration::from_millis(250);
 const PROBES: usize = 2;
 const BETWEEN_PROBES: Duration = Duration::from_millis(100);
 
+/// The longest packet that every IPv6 link carries, behind an Ethernet header. What has to be heard
+/// is far shorter.
+const LONGEST: usize = 14 + 1280;
+
 /// Another machine that uses an address, or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
     /// Which address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The machine's MAC address, by its own account.
     pub mac: Mac,
 }
 
+/// What a family's addresses are asked for and announced by.
+#[derive(Clone, Copy, Debug)]
+enum Protocol {
+    Arp,
+    Nd,
+}
+
+impl Protocol {
+    fn open(self, interface: u32) -> io::Result<Socket> {
+        match self {
+            Self::Arp => Socket::open(interface, arp::ETHERTYPE, &[]),
+            Self::Nd => Socket::open(interface, nd::ETHERTYPE, &nd::FILTER),
+        }
+    }
+
+    fn claim(self, frame: &[u8]) -> Option<Conflict> {
+        match self {
+            Self::Arp => arp::claim(frame),
+            Self::Nd => nd::claim(frame),
+        }
+    }
+}
+
+fn question(own: Mac, address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => arp::question(own, address),
+        IpAddr::V6(address) => nd::question(own, address),
+    }
+}
+
+fn announcements(own: Mac, address: IpAddr) -> Vec<Vec<u8>> {
+    match address {
+        IpAddr::V4(address) => arp::announcements(own, address),
+        IpAddr::V6(address) => vec![nd::announcement(own, address)],
+    }
+}
+
+/// The addresses by what they are asked for with.
+fn by_protocol(addresses: &[IpAddr]) -> [(Protocol, BTreeSet<IpAddr>); 2] {
+    let (v4, v6) = addresses.iter().partition(|address| address.is_ipv4());
+    [(Protocol::Arp, v4), (Protocol::Nd, v6)]
+}
+
 /// Asks whether another machine uses any of the addresses, all at once, and returns after
-/// `patience` who does (RFC 5227, section 2.1.1, in less time than its 3 to 7 seconds: a VIP that
-/// moves must not wait that long). No cache of any machine changes by it.
+/// `patience` who does, one for each address (RFC 5227, section 2.1.1, and RFC 4862, section 5.4, in
+/// less time than their 3 to 7 seconds and 1 second: a VIP that moves must not wait that long). No
+/// cache of any machine changes by it.
 ///
 /// # Errors
 /// If frames cannot be sent or received on the interface.
 pub async fn probe(
     interface: u32,
     own: Mac,
-    addresses: &[Ipv4Addr],
+    addresses: &[IpAddr],
     patience: Duration,
 ) -> io::Result<Vec<Conflict>> {
-    let socket = Socket::open(interface)?;
-    let addresses: BTreeSet<_> = addresses.iter().copied().collect();
-    let mut conflicts = BTreeSet::new();
-    let ask = ask(&socket, own, &addresses);
-    let listen = listen(&socket, own, &addresses, &mut conflicts);
-    // Both end by an error only; that the time is up is how it ends well.
-    if let Ok(Err(error)) = timeout(patience, futures_util::future::try_join(ask, listen)).await {
-        return Err(error);
-    }
-    Ok(conflicts.into_iter().collect())
+    let [v4, v6] = by_protocol(addresses)
+        .map(|(protocol, addresses)| heard(protocol, interface, own, addresses, patience));
+    let (v4, v6) = try_join(v4, v6).await?;
+    Ok(v4.into_iter().chain(v6).map(|(address, mac)| Conflict { address, mac }).collect())
 }
 
-async fn ask(socket: &Socket, own: Mac, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
+/// Who has answered for each of the addresses first.
+async fn heard(
+    protocol: Protocol,
+    interface: u32,
+    own: Mac,
+    addresses: BTreeSet<IpAddr>,
+    patience: Duration,
+) -> io::Result<BTreeMap<IpAddr, Mac>> {
+    let mut heard = BTreeMap::new();
+    if addresses.is_empty() {
+        return Ok(heard);
+    }
+    let socket = protocol.open(interface)?;
+    let _membership = nd::join(interface, &addresses)?;
+    let ask = ask(&socket, own, &addresses);
+    let listen = listen(protocol, &socket, own, &addresses, &mut heard);
+    // Both end by an error only; that the time is up is how it ends well.
+    if let Ok(Err(error)) = timeout(patience, try_join(ask, listen)).await {
+        return Err(error);
+    }
+    Ok(heard)
+}
+
+async fn ask(socket: &Socket, own: Mac, addresses: &BTreeSet<IpAddr>) -> io::Result<()> {
     for _ in 0..PROBES {
         for address in addresses {
-            socket.send(&Packet::probe(own, *address).broadcast()).await?;
+            socket.send(&question(own, *address)).await?;
         }
         sleep(BETWEEN_PROBES).await;
     }
@@ -68,18 +139,22 @@ async fn ask(socket: &Socket, own: Mac, addresses: &BTreeSet<Ipv4Addr>) -> io::R
 }
 
 async fn listen(
+    protocol: Protocol,
     socket: &Socket,
     own: Mac,
-    addresses: &BTreeSet<Ipv4Addr>,
-    conflicts: &mut BTreeSet<Conflict>,
+    addresses: &BTreeSet<IpAddr>,
+    heard: &mut BTreeMap<IpAddr, Mac>,
 ) -> io::Result<()> {
-    let mut frame = [0; arp::FRAME];
+    let mut frame = [0; LONGEST];
     loop {
         let length = socket.receive(&mut frame).await?;
-        let packet = frame.get(..length).and_then(Packet::parse);
-        let claim =
-            packet.filter(|packet| packet.sender_mac != own).and_then(|packet| packet.claim());
-        conflicts.extend(claim.filter(|claim| addresses.contains(&claim.address)));
+        let claim = frame.get(..length).and_then(|frame| protocol.claim(frame));
+        // What comes back to this machine, as through a switch with a loop, is no other's.
+        if let Some(Conflict { address, mac }) = claim.filter(|claim| claim.mac != own)
+            && addresses.contains(&address)
+        {
+            heard.entry(address).or_insert(mac);
+        }
     }
 }
 
@@ -88,12 +163,14 @@ async fn listen(
 ///
 /// # Errors
 /// If frames cannot be sent on the interface.
-pub async fn gratuitous(interface: u32, own: Mac, addresses: &[Ipv4Addr]) -> io::Result<()> {
-    let socket = Socket::open(interface)?;
-    for address in addresses {
-        // The request is the announcement of RFC 5227, section 3; some devices heed replies only.
-        for operation in [Operation::Request, Operation::Reply] {
-            socket.send(&Packet::announcement(operation, own, *address).broadcast()).await?;
+pub async fn gratuitous(interface: u32, own: Mac, addresses: &[IpAddr]) -> io::Result<()> {
+    for (protocol, addresses) in by_protocol(addresses) {
+        if addresses.is_empty() {
+            continue;
+        }
+        let socket = protocol.open(interface)?;
+        for frame in addresses.into_iter().flat_map(|address| announcements(own, address)) {
+            socket.send(&frame).await?;
         }
     }
     Ok(())

@@ -98,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_exported_reads_as_the_same_model(model in samples::model()) {
+        fn what_is_exported_reads_as_the_same_model(model in samples::dual()) {
             let text = to_toml(&model);
             prop_assert_eq!(parse(&text).map_err(|errors| format!("{errors}\n{text}")), Ok(model));
         }

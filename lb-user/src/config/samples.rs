@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
@@ -28,21 +28,47 @@ pub(super) fn model() -> impl Strategy<Value = Model> {
     })
 }
 
+/// A model with VIPs of both families.
+pub(super) fn dual() -> impl Strategy<Value = Model> {
+    model().prop_map(|mut model| {
+        let vips = model.vips.into_iter().enumerate();
+        let odd = |(index, vip): (usize, Vip)| if index % 2 == 1 { of_ipv6(vip) } else { vip };
+        model.vips = vips.map(odd).collect();
+        model
+    })
+}
+
+/// The VIP with each address as the end of one of IPv6.
+fn of_ipv6(mut vip: Vip) -> Vip {
+    let six = |address: &mut IpAddr| {
+        if let IpAddr::V4(v4) = *address {
+            *address = Ipv6Addr::from_bits((0x2001_0db8 << 96) | u128::from(v4.to_bits())).into();
+        }
+    };
+    six(&mut vip.address);
+    vip.sorry.iter_mut().for_each(six);
+    vip.reals.iter_mut().for_each(|real| six(&mut real.address));
+    vip
+}
+
 fn node() -> impl Strategy<Value = Node> {
     let path = || "/[a-z \"\\\\é]{0,20}";
     let listen = select(vec!["127.0.0.1:9101".parse().unwrap(), "[::1]:80".parse().unwrap()]);
     let xdp = select(vec![XdpChoice::Auto, XdpChoice::Native, XdpChoice::Generic]);
     let seed = any::<[u64; 2]>().prop_map(|words| HashSeed(Seed(words)));
-    ("[a-z0-9.@-]{2,15}", xdp, path(), path(), path(), option::of(seed), option::of(listen))
-        .prop_map(|(interface, xdp, socket, state_dir, pin_dir, hash_seed, listen)| Node {
-            interfaces: vec![interface.replace("..", "lo")],
+    let interfaces =
+        btree_set("[a-z0-9.@-]{2,15}".prop_map(|name| name.replace("..", "lo")), 1..=15);
+    (interfaces, xdp, path(), path(), path(), option::of(seed), option::of(listen)).prop_map(
+        |(interfaces, xdp, socket, state_dir, pin_dir, hash_seed, listen)| Node {
+            interfaces: interfaces.into_iter().collect(),
             xdp,
             socket: socket.into(),
             state_dir: state_dir.into(),
             pin_dir: pin_dir.into(),
             hash_seed,
             listen,
-        })
+        },
+    )
 }
 
 fn vip() -> impl Strategy<Value = Vip> {

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -187,8 +187,7 @@ impl Reconciler {
         let events = self.events.clone();
         tokio::spawn(async move {
             let probes = missing.into_iter().map(|(place, addresses)| async move {
-                let result =
-                    announce::probe(place.index, place.mac, &v4(&addresses), PATIENCE).await;
+                let result = announce::probe(place.index, place.mac, &addresses, PATIENCE).await;
                 (place, addresses, result)
             });
             let mut probed =
@@ -197,7 +196,7 @@ impl Reconciler {
                 match result {
                     Ok(conflicts) => probed.conflicts.extend(conflicts),
                     Err(error) => {
-                        probed.errors.push(format!("ARP probe on {}: {error}", place.name));
+                        probed.errors.push(format!("address probe on {}: {error}", place.name));
                         continue;
                     }
                 }
@@ -229,7 +228,7 @@ impl Reconciler {
             self.announcing.conflicts.remove(address);
         }
         for conflict in &probed.conflicts {
-            let address = IpAddr::from(conflict.address);
+            let address = conflict.address;
             self.announcing.conflicts.insert(address, conflict.mac);
             if before.get(&address) != Some(&conflict.mac) {
                 let name = self.name_of(conflict.mac);
@@ -271,6 +270,10 @@ impl Reconciler {
             .map(|real| (real, self.network.reach(real).mac()))
             .find(|(_, known)| *known == Some(mac))
         {
+            // Linux answers for an address of IPv6 on that interface only which has it, unlike ARP.
+            Some((real, _)) if real.address.is_ipv6() => {
+                format!("{mac} (real {}: the VIP belongs on lo there)", real.address)
+            }
             Some((real, _)) => format!(
                 "{mac} (real {}: set arp_ignore=1 and arp_announce=2 there before the VIP)",
                 real.address
@@ -285,16 +288,8 @@ async fn gratuitous(place: &Place, addresses: &[IpAddr]) {
         return;
     }
     let Place { index, name, mac } = place;
-    match announce::gratuitous(*index, *mac, &v4(addresses)).await {
+    match announce::gratuitous(*index, *mac, addresses).await {
         Ok(()) => log::info!("announced {addresses:?} on {name} at {mac}"),
-        Err(error) => log::error!("gratuitous ARP for {addresses:?} on {name}: {error}"),
+        Err(error) => log::error!("announcing {addresses:?} on {name}: {error}"),
     }
-}
-
-fn v4(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
-    let only_v4 = |address: &IpAddr| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    };
-    addresses.iter().filter_map(only_v4).collect()
 }

@@ -1,10 +1,10 @@
 //! Ethernet and VLAN tags (IEEE 802.3, 802.1Q).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use lb_user::model::Mac;
 
-use super::Ipv4;
+use super::{Ipv4, Ipv6};
 
 const CUSTOMER_TAG: u16 = 0x8100;
 
@@ -57,6 +57,12 @@ impl Link {
     #[must_use]
     pub fn ipv4(self, source: Ipv4Addr, destination: Ipv4Addr) -> Ipv4 {
         Ipv4::new(self, source, destination)
+    }
+
+    /// Goes on with IPv6.
+    #[must_use]
+    pub fn ipv6(self, source: Ipv6Addr, destination: Ipv6Addr) -> Ipv6 {
+        Ipv6::new(self, source, destination)
     }
 
     /// The frame, with these bytes after a header of this EtherType.

@@ -22,10 +22,12 @@
 
 mod checksum;
 mod ipv4;
+mod ipv6;
 mod link;
 mod transport;
 
 pub use checksum::checksum;
 pub use ipv4::Ipv4;
+pub use ipv6::Ipv6;
 pub use link::{Link, Tag};
 pub use transport::{ACK, FIN, Icmp, Network, PSH, RST, SYN, Tcp, Udp};

@@ -1,6 +1,6 @@
-//! TCP (RFC 9293), UDP (RFC 768) and ICMP (RFC 792).
+//! TCP (RFC 9293), UDP (RFC 768) and ICMP (RFC 792, RFC 4443).
 
-use super::{Ipv4, checksum::checksum};
+use super::{Ipv4, Ipv6, checksum::checksum};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -21,31 +21,37 @@ pub const ACK: u8 = 1 << 4;
 pub enum Network {
     /// IPv4.
     V4(Ipv4),
+    /// IPv6.
+    V6(Ipv6),
 }
 
 impl Network {
     pub(super) fn carry(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
         match self {
             Self::V4(ip) => ip.frame(protocol, payload),
+            Self::V6(ip) => ip.frame(protocol, payload),
         }
     }
 
     fn packet(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
         match self {
             Self::V4(ip) => ip.packet(protocol, payload),
+            Self::V6(ip) => ip.packet(protocol, payload),
         }
     }
 
     fn pseudo_header(&self, protocol: u8, length: usize) -> Vec<u8> {
         match self {
             Self::V4(ip) => ip.pseudo_header(protocol, length as u16),
+            Self::V6(ip) => ip.pseudo_header(protocol, length as u32),
         }
     }
 
-    /// ICMPv4 has none in its checksum.
-    fn icmp_pseudo_header(&self) -> Vec<u8> {
+    /// ICMPv4 has none in its checksum, ICMPv6 has.
+    fn icmp_pseudo_header(&self, protocol: u8, length: usize) -> Vec<u8> {
         match self {
             Self::V4(_) => Vec::new(),
+            Self::V6(_) => self.pseudo_header(protocol, length),
         }
     }
 }
@@ -239,7 +245,7 @@ impl Icmp {
         let mut segment = vec![self.kind, self.code, 0, 0];
         segment.extend(self.rest);
         segment.extend(&self.payload);
-        let pseudo = self.network.icmp_pseudo_header();
+        let pseudo = self.network.icmp_pseudo_header(self.protocol, segment.len());
         let sum = self.checksum.unwrap_or_else(|| checksum(&[&pseudo, &segment]));
         segment[2..4].copy_from_slice(&sum.to_be_bytes());
         segment

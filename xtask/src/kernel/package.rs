@@ -15,8 +15,10 @@ use super::{
 };
 use crate::command;
 
-/// What the guest needs to see its files, and the tests' networks.
-const MODULES: [&str; 6] = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "bridge", "veth"];
+/// What the guest loads, and whatever these need, before that: for its files, and for the tests'
+/// networks.
+const MODULES: [&str; 8] =
+    ["virtio_pci", "9pnet_virtio", "9p", "overlay", "bridge", "veth", "dummy", "8021q"];
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 

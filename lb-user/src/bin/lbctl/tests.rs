@@ -126,6 +126,15 @@ fn every_change_asks_for_exactly_what_the_command_says() {
             "real add web 10.0.0.13 --weight 0 --mac 02:00:00:00:00:0D",
             r#"POST vips/web/reals {"address":"10.0.0.13","weight":0,"mac":"02:00:00:00:00:0d"}"#,
         ),
+        (
+            "real add web 2001:db8:0::11 --weight 2",
+            r#"POST vips/web/reals {"address":"2001:db8::11","weight":2}"#,
+        ),
+        (
+            "real set web 2001:db8::11 --weight 3",
+            r#"PATCH vips/web/reals/2001%3Adb8%3A%3A11 {"weight":3}"#,
+        ),
+        ("vip set web --address 2001:db8::10", r#"PATCH vips/web {"address":"2001:db8::10"}"#),
         ("real set web 10.0.0.13 --weight 256", r#"PATCH vips/web/reals/10.0.0.13 {"weight":256}"#),
         ("real set web 10.0.0.13 --mac none", r#"PATCH vips/web/reals/10.0.0.13 {"mac":"none"}"#),
         ("real enable web 10.0.0.13", r#"PATCH vips/web/reals/10.0.0.13 {"state":"active"}"#),

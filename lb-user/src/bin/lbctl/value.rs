@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
 
@@ -27,6 +27,10 @@ pub fn name(text: &str) -> Result<String, String> {
 
 /// An address without a port.
 pub fn address(text: &str) -> Result<IpAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Some(bare) = bare.filter(|bare| bare.parse::<Ipv6Addr>().is_ok()) {
+        return Err(format!("\"{text}\" has brackets; write {bare}"));
+    }
     text.parse().map_err(|_| match text.parse::<SocketAddr>() {
         Ok(endpoint) => format!(
             "\"{text}\" has a port; write {}: under DSR a packet reaches the real with the VIP's port",
@@ -118,11 +122,21 @@ mod tests {
     }
 
     #[test]
+    fn a_real_of_ipv6_needs_no_brackets() {
+        let real = real("2001:DB8::11,mac=02:00:00:00:00:0b,weight=2").unwrap();
+        assert_eq!((real.address.as_str(), real.weight), ("2001:db8::11", Some(2)));
+        assert_eq!(real.mac.as_deref(), Some("02:00:00:00:00:0b"));
+    }
+
+    #[test]
     fn a_wrong_real_is_refused_with_the_part_that_is_wrong() {
         for (text, part) in [
             ("", "\"\" is not an IP address"),
             ("web-1", "\"web-1\" is not an IP address"),
             ("10.0.0.11:8080", "has a port; write 10.0.0.11:"),
+            ("[2001:db8::11]:8080", "has a port; write 2001:db8::11:"),
+            ("[2001:db8::11],weight=2", "\"[2001:db8::11]\" has brackets; write 2001:db8::11"),
+            ("2001:db8::11/64", "\"2001:db8::11/64\" is not an IP address"),
             ("10.0.0.11,weight=257", "\"257\" is not a weight; write a number from 0 to 256"),
             ("10.0.0.11,weight=-1", "\"-1\" is not a weight"),
             ("10.0.0.11,weight=1,weight=2", "\"weight=2\" in"),

@@ -124,7 +124,7 @@ pub struct Set {
 /// What can be given when a VIP is added, and set later.
 #[derive(Debug, Args)]
 struct Options {
-    /// Who makes routers find it: lbd by ARP, or something else
+    /// Who makes routers find it: lbd by ARP or Neighbour Discovery, or something else
     #[arg(long, value_name = "arp|none")]
     announce: Option<Announce>,
     /// What of a packet chooses the real: the whole flow, or the client's address

@@ -1,26 +1,28 @@
 //! Addresses of VIPs and reals: what may be one, and what two must have in common.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Reads an address that a machine can have.
 pub(super) fn parse(text: &str) -> Result<IpAddr, String> {
-    let address = text.parse().map_err(|_| {
-        format!("\"{text}\" is not an address; write an IPv4 address such as 192.0.2.10")
-    })?;
-    supported(address)?;
+    let address = text.parse().map_err(|_| not_an_address(text))?;
+    if let IpAddr::V6(v6) = address
+        && let Some(v4) = v6.to_ipv4_mapped()
+    {
+        return Err(format!("{address} stands for an IPv4 address; write {v4}"));
+    }
     match unusable(address) {
         Some(kind) => Err(format!("{address} is {kind}; write the address of one machine")),
         None => Ok(address),
     }
 }
 
-/// The one place where this version knows only one family.
-fn supported(address: IpAddr) -> Result<(), String> {
-    match address {
-        IpAddr::V4(_) => Ok(()),
-        IpAddr::V6(_) => {
-            Err(format!("\"{address}\": IPv6 is not supported yet; use an IPv4 address"))
-        }
+fn not_an_address(text: &str) -> String {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match bare.filter(|bare| bare.parse::<Ipv6Addr>().is_ok()) {
+        Some(bare) => format!("\"{text}\" has brackets; write \"{bare}\""),
+        None => format!(
+            "\"{text}\" is not an address; write one such as 192.0.2.10 or 2001:db8::10, without a name, prefix length or zone"
+        ),
     }
 }
 
@@ -42,6 +44,7 @@ fn unusable(address: IpAddr) -> Option<&'static str> {
         (address.is_loopback(), "a loopback address"),
         (address.is_multicast(), "a multicast address"),
         (broadcast(address), "the broadcast address"),
+        (link_local(address), "a link-local address, which means something on one link only"),
     ];
     kinds.iter().find(|(is, _)| *is).map(|(_, kind)| *kind)
 }
@@ -53,6 +56,12 @@ fn this_network(address: IpAddr) -> bool {
 
 fn broadcast(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
+}
+
+/// Of IPv6 only: one of IPv4 is unique on the machine as any other, and needs no interface named
+/// beside it.
+fn link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 #[cfg(test)]
@@ -75,14 +84,16 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_the_coming_family_are_already_sorted_into_usable_and_not() {
+    fn an_address_of_either_family_is_read_however_it_is_spelt() {
         for (text, expected) in [
-            ("2001:db8::1", None),
-            ("::", Some("not the address of a machine")),
-            ("::1", Some("a loopback address")),
-            ("ff02::1", Some("a multicast address")),
+            ("192.0.2.1", "192.0.2.1"),
+            ("169.254.0.1", "169.254.0.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("2001:0DB8:0:0::0001", "2001:db8::1"),
+            ("fd00::1", "fd00::1"),
+            ("64:ff9b::192.0.2.1", "64:ff9b::c000:201"),
         ] {
-            assert_eq!(unusable(text.parse().unwrap()), expected, "{text}");
+            assert_eq!(parse(text), Ok(expected.parse().unwrap()), "{text}");
         }
     }
 }

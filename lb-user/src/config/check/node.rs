@@ -10,7 +10,7 @@ use crate::{config::raw::Table, model::Node};
 const KEYS: &[&str] =
     &["interfaces", "xdp", "socket", "state_dir", "pin_dir", "hash_seed", "listen"];
 
-/// Ports of the datapath.
+/// The datapath's number 0 stands for no interface.
 const INTERFACES: usize = limits::PORTS as usize - 1;
 
 /// The longest path of a Unix socket (`sun_path`, unix(7)), without the final zero.
@@ -32,6 +32,15 @@ pub(super) fn node(table: &Table<'_>) -> Option<Node> {
 
 fn interfaces(table: &Table<'_>) -> Option<Vec<String>> {
     let names = table.texts("interfaces", "interfaces = [\"eth0\"]")?;
+    if let Some(beyond) = names.get(INTERFACES) {
+        table.refuse(
+            beyond.span(),
+            format_args!(
+                "{} interfaces; at most {INTERFACES} can be served, so remove those that see no traffic for a VIP",
+                names.len()
+            ),
+        );
+    }
     let mut interfaces: Vec<String> = Vec::new();
     for name in names {
         match interface(name.get_ref(), &interfaces) {
@@ -52,9 +61,6 @@ fn interface(name: &str, before: &[String]) -> Result<(), String> {
     }
     if before.iter().any(|other| other == name) {
         return Err(format!("interface \"{name}\" is given twice; remove one"));
-    }
-    if before.len() == INTERFACES {
-        return Err(format!("\"{name}\" is one interface too many; at most {INTERFACES}"));
     }
     Ok(())
 }

@@ -309,7 +309,7 @@ fn what_is_missing_double_or_wrong_is_named_with_what_to_do() {
         (remove_real(FILE, "web", ip("10.9.9.9")), "no real 10.9.9.9 in vip \"web\"; there are: 10.0.0.11, 10.0.0.12".to_owned()),
         (add_vip(FILE, &double_vip), "vip \"web\" exists already; change it with `vip set` or choose another name".to_owned()),
         (add_real(FILE, "web", &new_real("10.0.0.12")), "real 10.0.0.12 is already in vip \"web\"; change it with `real set`".to_owned()),
-        (add_vip(FILE, &bad_vip), "vip \"new\": \"10.0.0\" is not an address; write an IPv4 address such as 192.0.2.10".to_owned()),
+        (add_vip(FILE, &bad_vip), "vip \"new\": \"10.0.0\" is not an address; write one such as 192.0.2.10 or 2001:db8::10, without a name, prefix length or zone".to_owned()),
         (add_vip(FILE, &overlap), "vip \"new\": tcp/80 of 192.0.2.10 is already served by vip \"web\"; use another port or address".to_owned()),
         (check("tcp:http"), format!("check \"tcp:http\" {write}")),
         (check("tcp:0"), format!("check \"tcp:0\" {write}")),

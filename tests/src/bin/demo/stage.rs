@@ -13,7 +13,7 @@ use tests::{Daemon, Lab, LabOptions, Nginx, Process, Real, address, wait};
 use crate::{echo, show, step, tally::Tally};
 
 /// The lab of the demo.
-pub const LAB: LabOptions = LabOptions { reals: 3 };
+pub const LAB: LabOptions = LabOptions::reals(3);
 /// The virtual address.
 pub const VIP: IpAddr = address::vip(10);
 /// What the balancer calls it.

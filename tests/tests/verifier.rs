@@ -1,0 +1,48 @@
+//! What the kernel's verifier has to do for the datapath.
+
+use std::{env, fs};
+
+use tests::verifier::{self, Work};
+
+/// A tenth of what kernels accept.
+const LIMIT: u32 = 100_000;
+
+/// A program that grows is one that some kernel's verifier will refuse one day: a change here is a
+/// change to be reviewed. Accept it with `UPDATE_SNAPSHOTS=1 cargo xtask test -- verifier`. Each
+/// kernel counts in its own way: one that the snapshot does not know is held to the limit only.
+#[test]
+fn the_verifiers_work_is_as_it_was_reviewed() {
+    let work = verifier::work().expect("the programs load");
+    for (name, Work { instructions, .. }) in &work {
+        assert!(*instructions < LIMIT, "{name}: {instructions} instructions");
+    }
+    let linux = format!("Linux {}: ", linux_version());
+    let found: Vec<_> = work.iter().map(|(name, work)| line(&linux, name, work)).collect();
+    println!("found:\n{}", found.join("\n"));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots/verifier.txt");
+    let snapshot = fs::read_to_string(path).unwrap_or_default();
+    let (reviewed, others): (Vec<_>, Vec<_>) =
+        snapshot.lines().map(str::to_owned).partition(|line| line.starts_with(&linux));
+    if env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        println!("before:\n{}", reviewed.join("\n"));
+        fs::write(path, [others, found].concat().join("\n") + "\n")
+            .expect("the snapshot is written");
+    } else if reviewed.is_empty() {
+        assert!(!others.is_empty(), "{path} is missing or empty");
+        println!("not reviewed for this kernel");
+    } else {
+        assert_eq!(found, reviewed, "see the comment above this test");
+    }
+}
+
+fn line(linux: &str, name: &str, work: &Work) -> String {
+    let Work { instructions, states, peak } = work;
+    format!("{linux}{name}: {instructions} instructions, {states} states, {peak} peak")
+}
+
+/// The kernel's version without its patch level.
+fn linux_version() -> String {
+    let release = nix::sys::utsname::uname().expect("a kernel");
+    let release = release.release().to_string_lossy().into_owned();
+    release.split('.').take(2).collect::<Vec<_>>().join(".")
+}
