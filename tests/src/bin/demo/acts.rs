@@ -81,7 +81,8 @@ fn all_serve(stage: &Stage) -> Result<()> {
 
 /// The same over IPv6, where the balancer's port sees no answer either.
 fn serve_ipv6(stage: &Stage, review: &mut Review) -> Result<()> {
-    let mut answers = stage.lab.balancer_port().capture(&format!("ip6 src {VIP6} and (tcp or udp)"))?;
+    let mut answers =
+        stage.lab.balancer_port().capture(&format!("ip6 src {VIP6} and (tcp or udp)"))?;
     review.add(&stage.fetch(VIP6, PAGES), 3);
     review.add(&stage.send_datagrams(VIP6, PAGES / 2), 3);
     review.expect(answers.count()? == 0, "answers over IPv6 passed through the balancer");
