@@ -465,9 +465,10 @@ impl Bucket {
 
 /// By which rule a flow's real was chosen.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rule {
     /// The slot's current owner.
+    #[default]
     Current = 1,
     /// The owner of the datagram's first fragment.
     Fragment = 2,
@@ -504,7 +505,7 @@ pub struct TraceRecord {
     pub slot: u32,
     /// The place of the chosen real ([`Member::place`]); meaningless unless forwarded.
     pub place: u32,
-    /// A [`Rule`]; 0 unless forwarded.
+    /// A [`Rule`]; meaningless unless forwarded.
     pub rule: u32,
 }
 shared!(TraceRecord, size = 16);

@@ -6,12 +6,9 @@ use crate::{Forward, tables::Count};
 
 /// Counts one frame.
 #[inline(always)]
-pub fn frame(counters: &impl Count, verdict: &Result<Forward, Outcome>) {
-    match verdict {
-        Ok(forward) => {
-            counters.outcome(Outcome::Forwarded);
-            counters.steered(forward.place, forward.length, forward.begins);
-        }
-        Err(outcome) => counters.outcome(*outcome),
+pub fn frame(counters: &impl Count, outcome: Outcome, forward: &Forward) {
+    counters.outcome(outcome);
+    if outcome == Outcome::Forwarded {
+        counters.steered(forward.place, forward.length, forward.begins);
     }
 }

@@ -35,14 +35,14 @@ use crate::{
     echo::Ping,
     packet::Frame,
     parse::{
-        Datagram, Family, Transport,
+        Datagram, Family,
         link::{self, Link},
     },
     tables::{Count, Tables},
 };
 
 /// Where a frame was steered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forward {
     /// The real's place in the arrays of reals and of counters.
     pub place: u32,
@@ -63,48 +63,76 @@ pub struct Forward {
 /// # Errors
 ///
 /// How the frame ended if it was not forwarded; it is untouched then, but for an answered ping.
-#[inline(always)]
 pub fn process(
     frame: &mut impl Frame,
     tables: &impl Tables,
     counters: &impl Count,
 ) -> Result<Forward, Outcome> {
-    let verdict = steer(frame, tables);
-    count::frame(counters, &verdict);
-    verdict
+    let mut forward = Forward::default();
+    match decide(frame, tables, counters, &mut forward) {
+        Outcome::Forwarded => Ok(forward),
+        outcome => Err(outcome),
+    }
 }
 
-/// Most frames take the first or the second turn; all others, whatever is special about them, the
-/// third. The path behind is the same.
+/// The same for the kernel: how the frame ended, and, filled in if it was forwarded, where it was
+/// steered. (Not one or the other, since kernels before 6.3 let no program read what only one of two
+/// ways has written, as compilers like to do.)
 #[inline(always)]
-fn steer(frame: &mut impl Frame, tables: &impl Tables) -> Result<Forward, Outcome> {
+pub fn decide(
+    frame: &mut impl Frame,
+    tables: &impl Tables,
+    counters: &impl Count,
+    forward: &mut Forward,
+) -> Outcome {
+    let outcome = match steer(frame, tables, forward) {
+        Ok(()) => Outcome::Forwarded,
+        Err(outcome) => outcome,
+    };
+    count::frame(counters, outcome, forward);
+    outcome
+}
+
+/// Most frames take the first or the second turn; all others, whatever is special about them, one of
+/// the others. The path behind is the same.
+#[inline(always)]
+fn steer(
+    frame: &mut impl Frame,
+    tables: &impl Tables,
+    forward: &mut Forward,
+) -> Result<(), Outcome> {
     let packet = frame.packet();
     let link = link::read(&packet, tables)?;
     if let Some(datagram) = V4::plain(&packet, &link) {
-        path(frame, tables, &link, &datagram)
-    } else if let Some(datagram) = V6::plain(&packet, &link) {
-        path(frame, tables, &link, &datagram)
+        return path(frame, tables, &link, &datagram, forward);
+    }
+    if let Some(datagram) = V6::plain(&packet, &link) {
+        return path(frame, tables, &link, &datagram, forward);
+    }
+    let link = link::read_tags(&packet, &link)?;
+    if link::is_ipv4(&link) {
+        special::<V4>(frame, tables, forward)
+    } else if link::is_ipv6(&link) {
+        special::<V6>(frame, tables, forward)
     } else {
-        special(frame, tables)
+        Err(Outcome::NotIp)
     }
 }
 
 /// Not inlined: what it keeps in mind would slow down the others. It begins anew, so that to the
 /// verifier it is the same from wherever it is called.
 #[inline(never)]
-fn special(frame: &mut impl Frame, tables: &impl Tables) -> Result<Forward, Outcome> {
+fn special<A: Family + Ping>(
+    frame: &mut impl Frame,
+    tables: &impl Tables,
+    forward: &mut Forward,
+) -> Result<(), Outcome> {
     let packet = frame.packet();
     let link = link::read(&packet, tables)?;
-    let link = tables.opaque(link::read_tags(&packet, &link)?)?;
-    if link::is_ipv4(&link) {
-        let datagram = tables.opaque(V4::datagram(&packet, link.ip())?)?;
-        path(frame, tables, &link, &datagram)
-    } else if link::is_ipv6(&link) {
-        let datagram = tables.opaque(V6::datagram(&packet, link.ip())?)?;
-        path(frame, tables, &link, &datagram)
-    } else {
-        Err(Outcome::NotIp)
-    }
+    let link = link::read_tags(&packet, &link)?;
+    let datagram = A::datagram(&packet, link.ip())?;
+    let (link, datagram) = tables.opaque((link, datagram))?;
+    path(frame, tables, &link, &datagram, forward)
 }
 
 /// The whole path on one screen.
@@ -114,7 +142,8 @@ fn path<A: Family + Ping>(
     tables: &impl Tables,
     link: &Link,
     datagram: &Datagram<A>,
-) -> Result<Forward, Outcome> {
+    forward: &mut Forward,
+) -> Result<(), Outcome> {
     let (first, end) = (frame.packet().len(), datagram.end as u64);
     if end > first && end > frame.whole() {
         return Err(Outcome::Truncated);
@@ -131,12 +160,13 @@ fn path<A: Family + Ping>(
     let real = tables.real(owner.place);
     forward::rewrite(frame, tables, link, real)?;
     fragment::remember(tables, datagram, owner.place);
-    Ok(Forward {
+    *forward = Forward {
         place: owner.place,
         slot,
         rule: owner.rule,
-        begins: matches!(datagram.transport, Transport::Ports(ports) if ports.begins),
+        begins: datagram.ports.begins,
         port: real.port(),
         length: first.max(end),
-    })
+    };
+    Ok(())
 }

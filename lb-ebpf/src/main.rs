@@ -9,7 +9,7 @@ mod programs {
     use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
     use aya_log_ebpf::debug;
     use lb_common::{Action, Outcome, TraceRecord};
-    use lb_ebpf::{Forward, packet::Frame, process, tables::Tables as _};
+    use lb_ebpf::{Forward, decide, packet::Frame, tables::Tables as _};
 
     use crate::maps::{self, Live, Maps, Uncounted};
 
@@ -47,37 +47,28 @@ mod programs {
 
     #[inline(always)]
     fn balance(ctx: &XdpContext, frame: &mut impl Frame) -> u32 {
-        let verdict = process(frame, &Maps, &Maps);
-        if let Err(outcome @ (Outcome::Malformed | Outcome::NoReal | Outcome::Unresolved)) = verdict
-        {
+        let mut forward = Forward::default();
+        let outcome = decide(frame, &Maps, &Maps, &mut forward);
+        if matches!(outcome, Outcome::Malformed | Outcome::NoReal | Outcome::Unresolved) {
             debug!(ctx, "dropped: outcome {}", outcome.index());
         }
-        action(verdict)
+        action(outcome, &forward)
     }
 
     #[inline(always)]
     fn follow(frame: &mut impl Frame) -> u32 {
-        let verdict = process(frame, &Maps, &Uncounted);
-        let found = match verdict {
-            Ok(forward) => TraceRecord {
-                outcome: Outcome::Forwarded.index(),
-                slot: forward.slot,
-                place: forward.place,
-                rule: forward.rule as u32,
-            },
-            Err(outcome) => TraceRecord { outcome: outcome.index(), ..TraceRecord::default() },
-        };
-        maps::record(found);
-        action(verdict)
+        let mut forward = Forward::default();
+        let outcome = decide(frame, &Maps, &Uncounted, &mut forward);
+        let Forward { slot, place, rule, .. } = forward;
+        maps::record(TraceRecord { outcome: outcome.index(), slot, place, rule: rule as u32 });
+        action(outcome, &forward)
     }
 
     #[inline(always)]
-    fn action(verdict: Result<Forward, Outcome>) -> u32 {
-        let outcome = match verdict {
-            Ok(forward) if forward.port != Maps.port_number() => return xdp_action::XDP_REDIRECT,
-            Ok(_) => Outcome::Forwarded,
-            Err(outcome) => outcome,
-        };
+    fn action(outcome: Outcome, forward: &Forward) -> u32 {
+        if outcome == Outcome::Forwarded && forward.port != Maps.port_number() {
+            return xdp_action::XDP_REDIRECT;
+        }
         match outcome.action() {
             Action::Transmit => xdp_action::XDP_TX,
             Action::Pass => xdp_action::XDP_PASS,

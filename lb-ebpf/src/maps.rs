@@ -61,7 +61,7 @@ static ECHO: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static SCRATCH: PerCpuArray<[u64; SCRATCH_WORDS]> = PerCpuArray::with_max_entries(1, 0);
 
-const SCRATCH_WORDS: usize = 16;
+const SCRATCH_WORDS: usize = 32;
 
 /// Set by the loader; constants for the verifier.
 #[unsafe(no_mangle)]

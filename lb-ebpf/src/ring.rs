@@ -2,10 +2,7 @@
 
 use lb_common::{Address, Entry, hash};
 
-use crate::{
-    parse::{Datagram, Transport},
-    tables::Tables,
-};
+use crate::{parse::Datagram, tables::Tables};
 
 /// The number of the slot, below the ring's length.
 #[inline(always)]
@@ -14,16 +11,13 @@ pub fn slot<A: Address>(tables: &impl Tables, service: &Entry, datagram: &Datagr
     let hash = if service.has(Entry::SOURCE_HASH) {
         A::source(&seed, datagram.source)
     } else {
-        let ports = match datagram.transport {
-            Transport::Ports(ports) => ports.both,
-            Transport::Echo
-            | Transport::Discovery
-            | Transport::Opaque
-            | Transport::Later
-            | Transport::Truncated
-            | Transport::Beyond => 0,
-        };
-        A::flow(&seed, datagram.source, datagram.destination, ports, datagram.protocol)
+        A::flow(
+            &seed,
+            datagram.source,
+            datagram.destination,
+            datagram.ports.both,
+            datagram.protocol,
+        )
     };
     hash::slot(hash, service.ring_len)
 }

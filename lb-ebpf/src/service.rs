@@ -8,7 +8,7 @@ use lb_common::{Address, Entry, Outcome, hash, layout::TableWord};
 use network_types::ip::IpProto;
 
 use crate::{
-    parse::{Datagram, Ports, Transport},
+    parse::{Datagram, Transport},
     tables::Tables,
 };
 
@@ -27,9 +27,9 @@ pub fn lookup<'a, A: Address>(
     if !table.is_written() {
         return Err(Outcome::NotVip);
     }
-    let Datagram { destination, protocol, transport, .. } = *datagram;
-    if let Transport::Ports(Ports { destination: port, .. }) = transport
-        && let Some(entry) = find(tables, table, destination, protocol, port)
+    let Datagram { destination, protocol, transport, ports, .. } = *datagram;
+    if transport == Transport::Ports
+        && let Some(entry) = find(tables, table, destination, protocol, ports.destination)
     {
         return Ok(entry);
     }
@@ -42,10 +42,10 @@ pub fn lookup<'a, A: Address>(
         Transport::Later => return Err(Outcome::Fragment),
         Transport::Echo => return Err(Outcome::EchoAnswered),
         Transport::Discovery => return Err(Outcome::NeighbourDiscovery),
-        Transport::Ports(_) if has_all_ports(address, protocol) => {
+        Transport::Ports if has_all_ports(address, protocol) => {
             return find(tables, table, destination, protocol, 0).ok_or(Outcome::NoService);
         }
-        Transport::Ports(_) | Transport::Opaque => {}
+        Transport::Ports | Transport::Opaque => {}
     }
     if address.ring_len != 0 {
         Ok(address)

@@ -7,7 +7,7 @@ use network_types::{
 };
 
 use super::{
-    Datagram, Family, Transport,
+    Datagram, Family, Ports, Transport,
     link::{self, Link},
     quoted_transport, transport,
 };
@@ -59,10 +59,10 @@ impl Family for V4 {
         {
             return Ok(quoted);
         }
-        let transport = if fragment & FRAGMENT_OFFSET != 0 {
-            Transport::Later
+        let (transport, ports) = if fragment & FRAGMENT_OFFSET != 0 {
+            (Transport::Later, Ports::default())
         } else if fragment == 0 && is_echo(packet, ip.proto, at, header, length) {
-            Transport::Echo
+            (Transport::Echo, Ports::default())
         } else {
             transport(packet, ip.proto, offset, length)
         };
@@ -71,6 +71,7 @@ impl Family for V4 {
             destination,
             protocol: ip.proto,
             transport,
+            ports,
             identification: if fragment == 0 { 0 } else { u32::from(word16(&ip.id)) },
             is_first: fragment != 0 && fragment & FRAGMENT_OFFSET == 0,
             end,
@@ -116,11 +117,14 @@ fn quoted_flow(
     if V4(word32(&ip.src_addr)) != sender {
         return None;
     }
+    let offset = quote + header;
+    let (transport, ports) = quoted_transport(packet, ip.proto, offset, length - before)?;
     Some(Datagram {
         source: V4(word32(&ip.dst_addr)),
         destination: sender,
         protocol: ip.proto,
-        transport: quoted_transport(packet, ip.proto, quote + header, length - before)?,
+        transport,
+        ports,
         identification: 0,
         is_first: false,
         end,

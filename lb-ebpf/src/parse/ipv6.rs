@@ -7,7 +7,7 @@ use network_types::{
 };
 
 use super::{
-    Datagram, Family, Transport,
+    Datagram, Family, Ports, Transport,
     link::{self, Link},
     quoted_transport, transport,
 };
@@ -65,6 +65,7 @@ impl Family for V6 {
             destination,
             protocol: ip.next_hdr,
             transport: Transport::Opaque,
+            ports: Ports::default(),
             identification: 0,
             is_first: false,
             end,
@@ -87,8 +88,8 @@ impl Family for V6 {
         if upper.protocol == IpProto::Ipv6Icmp as u8 && upper.fragment == 0 {
             return Ok(icmp(packet, &upper, at, length, datagram));
         }
-        let transport = transport(packet, upper.protocol, upper.offset, length);
-        Ok(Datagram { transport, ..datagram })
+        let (transport, ports) = transport(packet, upper.protocol, upper.offset, length);
+        Ok(Datagram { transport, ports, ..datagram })
     }
 }
 
@@ -190,10 +191,8 @@ fn quoted_flow(
     if length < header || is_extension(protocol) {
         return None;
     }
-    Some(Datagram {
-        source: V6(words64(&ip.dst_addr)),
-        protocol,
-        transport: quoted_transport(packet, protocol, quote + header, length - header)?,
-        ..*error
-    })
+    let offset = quote + header;
+    let (transport, ports) = quoted_transport(packet, protocol, offset, length - header)?;
+    let source = V6(words64(&ip.dst_addr));
+    Some(Datagram { source, protocol, transport, ports, ..*error })
 }

@@ -19,8 +19,13 @@ pub struct Datagram<A> {
     pub destination: A,
     /// The protocol number.
     pub protocol: u8,
-    /// What its transport header says.
+    /// What kind of transport header it has.
     pub transport: Transport,
+    /// What that header says of [`Transport::Ports`]; zero for all others.
+    ///
+    /// Not within the variant: what a variant lacks would be memory that nobody wrote, which kernels
+    /// before 6.3 let no program read.
+    pub ports: Ports,
     /// What it shares with the other fragments of its datagram, in wire order.
     pub identification: u32,
     /// Whether it is the first of several fragments.
@@ -29,11 +34,11 @@ pub struct Datagram<A> {
     pub end: usize,
 }
 
-/// What a datagram's transport header says.
+/// What kind of transport header a datagram has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// TCP or UDP.
-    Ports(Ports),
+    /// That of TCP or UDP.
+    Ports,
     /// A ping (ICMP echo request) right behind an IP header without options.
     Echo,
     /// A message by which neighbours are found (RFC 4861).
@@ -49,7 +54,7 @@ pub enum Transport {
 }
 
 /// The ports of a TCP segment or UDP datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ports {
     /// Both as they lie in memory: source in the lower, destination in the upper half.
     pub both: u32,
@@ -90,27 +95,36 @@ fn plain<A>(
     if end as u64 > packet.len() {
         return None;
     }
-    let transport @ Transport::Ports(_) = transport(packet, protocol, offset, length) else {
+    let (transport @ Transport::Ports, ports) = transport(packet, protocol, offset, length) else {
         return None;
     };
     let (identification, is_first) = (0, false);
-    Some(Datagram { source, destination, protocol, transport, identification, is_first, end })
+    Some(Datagram {
+        source,
+        destination,
+        protocol,
+        transport,
+        ports,
+        identification,
+        is_first,
+        end,
+    })
 }
 
 /// Reads the transport header at `offset`, of which the IP header says that `length` bytes are
 /// there: what follows in the frame is padding.
 #[inline(always)]
-fn transport(packet: &Packet, protocol: u8, offset: usize, length: usize) -> Transport {
+fn transport(packet: &Packet, protocol: u8, offset: usize, length: usize) -> (Transport, Ports) {
     let ports = if protocol == IpProto::Tcp as u8 {
         tcp(packet, offset, length)
     } else if protocol == IpProto::Udp as u8 {
         udp(packet, offset, length)
     } else {
-        return Transport::Opaque;
+        return (Transport::Opaque, Ports::default());
     };
     match ports {
-        Ok(ports) => Transport::Ports(ports),
-        Err(_) => Transport::Truncated,
+        Ok(ports) => (Transport::Ports, ports),
+        Err(_) => (Transport::Truncated, Ports::default()),
     }
 }
 
@@ -141,15 +155,15 @@ fn quoted_transport(
     protocol: u8,
     offset: usize,
     length: usize,
-) -> Option<Transport> {
+) -> Option<(Transport, Ports)> {
     if protocol != IpProto::Tcp as u8 && protocol != IpProto::Udp as u8 {
-        return Some(Transport::Opaque);
+        return Some((Transport::Opaque, Ports::default()));
     }
     if length < size_of::<PortPair>() {
         return None;
     }
     let pair: &PortPair = packet.header(offset).ok()?;
-    Some(Transport::Ports(ports(&pair.destination, &pair.source, false)))
+    Some((Transport::Ports, ports(&pair.destination, &pair.source, false)))
 }
 
 #[inline(always)]

@@ -52,7 +52,8 @@ impl Reconciler {
             let outcome = Outcome::from_index(record.outcome).ok_or_else(|| {
                 Refusal::failed("the loaded program is of another version: restart lbd")
             })?;
-            let rule = Rule::from_number(record.rule);
+            let forwarded = outcome == Outcome::Forwarded;
+            let rule = Rule::from_number(record.rule).filter(|_| forwarded);
             let found = Found { outcome, slot: record.slot, place: record.place, rule };
             return Ok(self.explain(&self.state, &found, false));
         }
