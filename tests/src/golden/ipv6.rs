@@ -15,6 +15,7 @@ const NO_NEXT_HEADER: u8 = 59;
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = extensions();
+    rows.extend(pairs());
     rows.extend(too_many_extensions());
     rows.extend(broken_extensions());
     rows.extend(cut_off("a segment behind extension headers", &chain(WEB, 2).tcp(1, 80).build()));
@@ -67,6 +68,24 @@ fn extensions() -> Vec<Row> {
         row(format!("{length} extension headers"), frame, Forwarded)
     }));
     rows
+}
+
+/// Any two of them, in any order.
+fn pairs() -> Vec<Row> {
+    type Add = fn(Ipv6) -> Ipv6;
+    const KINDS: [(&str, Add); 4] = [
+        ("hop-by-hop options", |ip| ip.hop_by_hop(&[5, 2, 0, 0])),
+        ("destination options", |ip| ip.destination_options(&[1; 14])),
+        ("a routing header", |ip| ip.routing(&[4, 0, 0, 0, 0, 0])),
+        ("an atomic fragment", |ip| ip.fragment(0, false, 96)),
+    ];
+    let pairs = KINDS.iter().flat_map(|first| KINDS.iter().map(move |second| (first, second)));
+    pairs
+        .map(|((first, add), (second, add_another))| {
+            let frame = add_another(add(to(WEB))).udp(1, 53).build();
+            row(format!("{first} and then {second}"), frame, Outcome::Forwarded)
+        })
+        .collect()
 }
 
 fn too_many_extensions() -> Vec<Row> {
