@@ -10,7 +10,7 @@ use lb_common::Outcome;
 
 pub use self::{
     family::{Family, Ip, Kind},
-    ways::{Arriving, arriving, expected},
+    ways::{arriving, expected},
 };
 use crate::{
     packet::Link,

@@ -6,19 +6,24 @@ use lb_common::Outcome;
 use super::{Family, Ip, Kind, Row, cut_off, row, to_balancer};
 use crate::{
     packet::{Link, SYN},
-    world::{BALANCER, CLIENT, EVERYTHING, NO_VIP, Party, Port, UNWRITTEN, WAYS, WEB, Way},
+    world::{
+        BALANCER, CLIENT, EVERYTHING, NO_VIP, Party, Port, STACKED, UNTAGGED, UNWRITTEN, WAYS, WEB,
+        Way,
+    },
 };
 
 const CUSTOMER: u16 = 0x8100;
 const SERVICE: u16 = 0x88a8;
+/// Those of a frame by QinQ.
+const QINQ: [(u16, u16); 2] = [(SERVICE, 0xb007), (CUSTOMER, 0x4009)];
+/// The bits of a control field that are the VLAN.
 const VLAN: u16 = 0xfff;
 
 /// The tags of a frame that arrives.
-pub struct Arriving {
-    /// In words.
-    pub claim: &'static str,
+struct Arriving {
+    claim: &'static str,
     /// EtherType and control field of each, from the outside in.
-    pub tags: &'static [(u16, u16)],
+    tags: &'static [(u16, u16)],
 }
 
 const fn tagged(claim: &'static str, tags: &'static [(u16, u16)]) -> Arriving {
@@ -32,7 +37,7 @@ const ARRIVING: [Arriving; 7] = [
     tagged("in a VLAN with priority", &[(CUSTOMER, 0xb064)]),
     tagged("with a priority tag", &[(CUSTOMER, 0xe000)]),
     tagged("in a provider's VLAN", &[(SERVICE, 0x5006)]),
-    tagged("by QinQ", &[(SERVICE, 0xb007), (CUSTOMER, 0x4009)]),
+    tagged("by QinQ", &QINQ),
     tagged("behind two 802.1Q tags", &[(CUSTOMER, 0x6007), (CUSTOMER, 0x1009)]),
 ];
 
@@ -71,8 +76,7 @@ pub(super) fn rows(family: Family) -> Vec<Row> {
     rows.extend(tagged_fragments(family));
     rows.extend(pings(family));
     rows.extend(bounced(family));
-    let [.., qinq, _] = ARRIVING;
-    let whole = family.ip(arriving(qinq.tags), CLIENT, WEB).tcp(1, 80).build();
+    let whole = family.ip(arriving(&QINQ), CLIENT, WEB).tcp(1, 80).build();
     rows.extend(cut_off("a segment behind two tags", &whole));
     rows
 }
@@ -81,7 +85,7 @@ fn on_its_way(family: Family, tags: &Arriving, way: &Way) -> Row {
     let claim = format!("{}, {}", tags.claim, way.claim);
     let behind = |link| family.ip(link, CLIENT, way.vip).udp(1, 2).payload(b"datagram").build();
     let frame = behind(arriving(tags.tags));
-    if Port::number(way.port).is_none() {
+    if !way.is_there() {
         return row(claim, frame, Outcome::InterfaceGone);
     }
     row(claim, frame, Outcome::Forwarded).sent(behind(expected(way, tags.tags)))
@@ -89,7 +93,7 @@ fn on_its_way(family: Family, tags: &Arriving, way: &Way) -> Row {
 
 /// Other packets than the usual one behind tags.
 fn tagged_frames(family: Family) -> Vec<Row> {
-    let [.., way, _, _, _] = &WAYS;
+    let way = &STACKED;
     let tags = [(CUSTOMER, 0x2005)];
     let to = |link, vip: Party| family.ip(link, CLIENT, vip);
     let row_of = |claim: &str, build: &dyn Fn(Ip) -> Vec<u8>| {
@@ -120,7 +124,7 @@ fn tagged_frames(family: Family) -> Vec<Row> {
 
 /// Fragments follow the first one by whichever VLAN they come.
 fn tagged_fragments(family: Family) -> Vec<Row> {
-    let [.., way, _, _, _] = &WAYS;
+    let way = &STACKED;
     let part = |link, id, offset: u16| {
         let ip = family.ip(link, CLIENT, way.vip).fragment(id, offset, true);
         if offset == 0 { ip.udp(1, 2).build() } else { ip.raw(17, &[0xaa; 24]) }
@@ -167,7 +171,7 @@ fn bounced(family: Family) -> Vec<Row> {
         rows.push(row(claim("untagged"), from(link()), Outcome::Bounced));
         rows.push(row(claim("tagged"), from(link().vlan(100)), Outcome::Bounced));
     }
-    let [way, ..] = &WAYS;
+    let way = &UNTAGGED;
     let part = |link, offset| family.ip(link, CLIENT, way.vip).fragment(60, offset, true);
     let first = part(Link::new(way.mac, BALANCER), 0).udp(1, 2).build();
     rows.push(row("a first fragment from the real", first, Outcome::Bounced));
@@ -182,14 +186,13 @@ fn bounced(family: Family) -> Vec<Row> {
 /// What is no IP at all, with tags or without.
 pub(super) fn not_ip() -> Vec<Row> {
     let three = [(SERVICE, 1), (CUSTOMER, 2), (CUSTOMER, 3)];
-    let [.., qinq, _] = ARRIVING;
     let segment = |link| Family::V4.ip(link, CLIENT, WEB).tcp(1, 80).build();
     let other = to_balancer().tag(0x9100, 1);
     use Outcome::{NotIp, Truncated};
     vec![
         row("ARP", to_balancer().carry(0x0806, &[0; 28]), NotIp),
         row("ARP in a VLAN", arriving(&[(CUSTOMER, 5)]).carry(0x0806, &[0; 28]), NotIp),
-        row("ARP by QinQ", arriving(qinq.tags).carry(0x0806, &[0; 28]), NotIp),
+        row("ARP by QinQ", arriving(&QINQ).carry(0x0806, &[0; 28]), NotIp),
         row("an Ethernet header alone", to_balancer().carry(0x0806, &[]), NotIp),
         row("three tags", segment(arriving(&three)), NotIp),
         row("a tag of another kind", segment(other), NotIp),

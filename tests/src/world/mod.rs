@@ -111,14 +111,23 @@ const fn way(claim: &'static str, last: u8, port: u8, vlan: u16) -> Way {
     Way { claim, vip: vip(last), mac: Mac([2, 0, 0, 0, 1, last]), port, vlan }
 }
 
+/// Like that of most VIPs.
+pub const UNTAGGED: Way = way("to an untagged real", 100, 1, 0);
+/// By an 802.1Q tag.
+pub const TAGGED: Way = way("to a real in a VLAN", 101, 1, 100);
+/// Through another interface.
+pub const ELSEWHERE: Way = way("to an untagged real at another port", 102, 2, 0);
+/// Through another interface, and by two tags.
+pub const STACKED: Way = way("to a real behind two 802.1Q tags", 105, 4, 100);
+
 /// One way of each kind.
 pub const WAYS: [Way; 9] = [
-    way("to an untagged real", 100, 1, 0),
-    way("to a real in a VLAN", 101, 1, 100),
-    way("to an untagged real at another port", 102, 2, 0),
+    UNTAGGED,
+    TAGGED,
+    ELSEWHERE,
     way("to a real in a VLAN at another port", 103, 2, 0xffe),
     way("to a real behind 802.1ad and 802.1Q tags", 104, 3, 100),
-    way("to a real behind two 802.1Q tags", 105, 4, 100),
+    STACKED,
     way("to a real behind an 802.1ad tag alone", 106, 3, 0),
     way("to a real behind a port's 802.1Q tag alone", 107, 4, 0),
     way("to a real whose interface is gone", 108, GONE, 100),
@@ -140,6 +149,12 @@ impl Port {
 }
 
 impl Way {
+    /// Whether the interface is there.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.port != GONE
+    }
+
     fn word(&self) -> RealWord {
         let word = RealWord::new(self.mac.0, self.port);
         if self.vlan == 0 { word } else { word.in_vlan(self.vlan) }

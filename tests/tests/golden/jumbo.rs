@@ -41,7 +41,9 @@ fn a_jumbo_frame_is_sent_on_whole_and_counted_whole() {
     let bytes = |seen: &Seen| seen.steered.iter().map(|counters| counters.bytes).sum::<u64>();
     let mut before = 0;
     for family in Family::ALL {
-        for (way, tags) in WAYS[..8].iter().flat_map(|way| TAGS.map(|tags| (way, tags))) {
+        for (way, tags) in
+            WAYS.iter().filter(|way| way.is_there()).flat_map(|way| TAGS.map(|tags| (way, tags)))
+        {
             let build = |link| family.ip(link, CLIENT, way.vip).udp(1, 2).payload(&data(family));
             let frame = build(arriving(tags)).build();
             assert_eq!(frame.len(), JUMBO + tags.len() * 4);
