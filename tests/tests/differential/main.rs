@@ -4,7 +4,8 @@
 mod generator;
 mod random;
 
-use lb_common::Outcome;
+use lb_common::{Outcome, layout::Rule};
+use lb_ebpf::Forward;
 use lb_user::dataplane::{Kernel, Memory};
 use tests::{
     golden,
@@ -36,17 +37,20 @@ fn both_engines_agree_on_random_frames() {
     let found = regressions().into_iter().map(|(_, frame)| frame);
     let found = found.filter(|frame| LENGTHS.contains(&frame.len()));
     let random = (0..FRAMES).map(|number| frame(&mut Random::new(seed, number), &golden));
-    let mut pings = 0;
+    let (mut pings, mut followed) = (0, 0);
     for (number, frame) in found.chain(random).enumerate() {
         let hex = || frame.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let which = || format!("DIFFERENTIAL_SEED={seed}, frame {number}: {}", hex());
-        compare(&memory, &mut kernel, &frame, &mut pings, &which);
+        let verdict = compare(&memory, &mut kernel, &frame, &mut pings, &which);
+        followed += u64::from(verdict.is_ok_and(|forward| forward.rule == Rule::Fragment));
     }
+    assert!(followed >= OF_EACH, "hardly a later fragment follows a first one");
     let mut host = world::host_counters(&memory, &state);
     host.0[Outcome::EchoAnswered.index() as usize] = pings.min(PINGS);
     assert_eq!(host, world::kernel_counters(&kernel, &state), "counters; seed {seed}");
+    println!("{followed:>6} later fragments that followed a first one");
     for (outcome, count) in Outcome::ALL.iter().zip(&host.0) {
-        println!("{:>19} {count}", outcome.label());
+        println!("{count:>6} {}", outcome.label());
         assert!(
             *count >= OF_EACH || NOT_BY_FRAMES.contains(outcome),
             "the generator hardly makes frames that are {}",
@@ -62,14 +66,14 @@ fn compare(
     frame: &[u8],
     pings: &mut u64,
     which: &dyn Fn() -> String,
-) {
+) -> Result<Forward, Outcome> {
     let mut arrived = Arrived::new(frame);
     let verdict = memory.process(&mut arrived);
     let outcome = verdict.err().unwrap_or(Outcome::Forwarded);
     if outcome == Outcome::EchoAnswered {
         *pings += 1;
         if *pings > PINGS {
-            return;
+            return verdict;
         }
     }
     let (action, loaded) = kernel.process(frame).expect("a test run");
@@ -81,6 +85,7 @@ fn compare(
         let traced = (traced.place, traced.slot, traced.rule);
         assert_eq!(traced, (forward.place, forward.slot, forward.rule as u32), "{}", which());
     }
+    verdict
 }
 
 /// Frames shorter than a test run takes, too.
