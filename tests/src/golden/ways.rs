@@ -103,7 +103,7 @@ fn tagged_frames(family: Family) -> Vec<Row> {
     let quote = family.answer(way.vip).tcp(80, 40_000).packet();
     let web = |port| to(arriving(&tags), WEB).tcp(1, port).build();
     let padded = |ip: Ip| [&ip.tcp(1, 80).build()[..], &[0xee; 18]].concat();
-    let gone = to(arriving(&tags), UNWRITTEN).tcp(1, 80).build();
+    let unresolved = to(arriving(&tags), UNWRITTEN).tcp(1, 80).build();
     use Outcome::{NoService, NotVip, Truncated, Unresolved};
     vec![
         row_of("a tagged SYN", &|ip| ip.tcp(1, 80).flags(SYN).build()).begins(),
@@ -112,7 +112,7 @@ fn tagged_frames(family: Family) -> Vec<Row> {
         row_of("a tagged frame longer than its packet", &padded),
         row_of("a large tagged frame", &|ip| ip.udp(1, 2).payload(&[0xaa; 1472]).build()),
         row("a tagged segment to an unserved port", web(81), NoService),
-        row("to a real that nobody has resolved", gone, Unresolved),
+        row("to a real that nobody has resolved", unresolved, Unresolved),
         row("to nobody of ours", to(arriving(&tags), NO_VIP).tcp(1, 80).build(), NotVip),
         row(
             "a tagged packet longer than its frame",

@@ -9,6 +9,8 @@ use tests::{
     world::{Arrived, CLIENT, Seen, WAYS, WEB, engines, host, in_kernel},
 };
 
+use crate::{DROP, REDIRECT, TRANSMIT};
+
 /// With the Ethernet header.
 const JUMBO: usize = 9014;
 
@@ -48,7 +50,8 @@ fn a_jumbo_frame_is_sent_on_whole_and_counted_whole() {
             let frame = build(arriving(tags)).build();
             assert_eq!(frame.len(), JUMBO + tags.len() * 4);
             let seen = in_kernel(&mut kernel, &state, &frame);
-            assert_eq!(seen.action, if way.port == 1 { 3 } else { 4 }, "{}", way.claim);
+            let action = if way.port == 1 { TRANSMIT } else { REDIRECT };
+            assert_eq!(seen.action, action, "{}", way.claim);
             assert!(seen.frame == build(expected(way, tags)).build(), "{}: bytes", way.claim);
             assert_eq!(bytes(&seen) - before, frame.len() as u64, "{}: counted", way.claim);
             before = bytes(&seen);
@@ -64,7 +67,7 @@ fn a_packet_longer_than_all_its_buffers_is_truncated() {
     }
     for family in Family::ALL {
         let length = (JUMBO - 14 - family.header()) as u16;
-        for (more, action) in [(0, 3), (1, 1)] {
+        for (more, action) in [(0, TRANSMIT), (1, DROP)] {
             let ip = family.to(WEB).length(length + more);
             let frame = ip.udp(1, 53).payload(&data(family)).build();
             let (seen, after) = kernel.process(&frame).expect("a test run");
@@ -85,7 +88,7 @@ fn a_jumbo_ping_is_answered() {
     for family in Family::ALL {
         let ping = family.to(WEB).message(Kind::EchoRequest).payload(&data(family)).build();
         let (action, answer) = kernel.process(&ping).expect("a test run");
-        assert_eq!(action, 3);
+        assert_eq!(action, TRANSMIT);
         check_answer(&ping, &answer);
     }
 }

@@ -50,11 +50,16 @@ fn check(row: &Row, state: &State, before: &Seen, after: &Seen) {
 
 /// Said here once more, and in other words than where it is decided.
 fn action(outcome: Outcome) -> u32 {
-    use Outcome::{EchoAnswered, Forwarded, NeighbourDiscovery, NotForUs, NotIp, NotVip, VipLocal};
+    use Outcome::{
+        Bounced, EchoAnswered, EchoLimited, ExtensionHeaders, Forwarded, Fragment, InterfaceGone,
+        Malformed, NeighbourDiscovery, NoReal, NoRoom, NoService, NotForUs, NotIp, NotVip,
+        Truncated, Unresolved, VipLocal,
+    };
     match outcome {
         Forwarded | EchoAnswered => TRANSMIT,
         NotForUs | NotIp | NotVip | VipLocal | NeighbourDiscovery => PASS,
-        _ => DROP,
+        NoService | Truncated | Malformed | Fragment | EchoLimited | NoReal | Unresolved
+        | ExtensionHeaders | Bounced | InterfaceGone | NoRoom => DROP,
     }
 }
 

@@ -9,6 +9,8 @@ use tests::{
     world::{Arrived, CLIENT, ELSEWHERE, TAGGED, WAYS, Way, engines, host},
 };
 
+use crate::{DROP, REDIRECT};
+
 /// The room before a frame in a test run, of which the kernel takes the beginning for itself
 /// (`XDP_PACKET_HEADROOM`, `struct xdp_frame`).
 const ROOM: usize = 256 - 40;
@@ -73,7 +75,7 @@ fn a_real_behind_an_interface_that_went_gets_nothing_until_it_is_back() {
     let (_, mut kernel, _) = engines();
     let way = &ELSEWHERE;
     let frame = frame(Family::V6, way);
-    for (interface, action) in [(None, 1), (Some(1), 4), (None, 1)] {
+    for (interface, action) in [(None, DROP), (Some(1), REDIRECT), (None, DROP)] {
         kernel.set_device(way.port, interface).expect("the devices are written");
         assert_eq!(kernel.process(&frame).expect("a test run").0, action);
     }
@@ -117,8 +119,8 @@ fn a_frame_without_room_for_its_tags_is_dropped_in_the_kernel() {
                     return println!("skipped: this kernel takes no {ROOM} bytes of metadata");
                 };
                 dropped += u64::from(room < needed);
-                assert_eq!(action == 1, room < needed, "{}: room for {room}", way.claim);
-                assert!(action != 1 || after == frame, "{}: untouched", way.claim);
+                assert_eq!(action == DROP, room < needed, "{}: room for {room}", way.claim);
+                assert!(action != DROP || after == frame, "{}: untouched", way.claim);
             }
         }
     }
