@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use tests::{invariant, world};
 
 thread_local! {
-    static WORLD: Memory = world::host(&world::wider_world()).0;
+    static WORLD: Memory = world::host().0;
 }
 
 fuzz_target!(|frame: &[u8]| {

@@ -88,3 +88,23 @@ fn patched(checksum: [u8; 2], before: [u8; 2], after: [u8; 2]) -> [u8; 2] {
     let checksum = !(folded as u16);
     (if checksum == 0 { 0xffff } else { checksum }).to_be_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// In one's complement, that is: modulo 0xffff.
+        #[test]
+        fn a_patched_checksum_leaves_the_sum_as_it_was(checksum: [u8; 2], before: [u8; 2], after: [u8; 2]) {
+            let sum = |words: [[u8; 2]; 2]| {
+                words.map(|word| u32::from(u16::from_be_bytes(word))).iter().sum::<u32>() % 0xffff
+            };
+            let patched = patched(checksum, before, after);
+            prop_assert_eq!(sum([checksum, before]), sum([patched, after]));
+            prop_assert_ne!(patched, [0, 0]);
+        }
+    }
+}

@@ -19,9 +19,9 @@ pub struct Link {
     pub ether_type: u16,
     /// How many tags there are: none, one or two.
     pub tags: usize,
-    /// The control field of the outer one of two tags, as a number; 0 without.
+    /// The control field of the outer or only tag, as a number; 0 without.
     pub outer: u16,
-    /// The control field of the only or inner tag, as a number; 0 without.
+    /// The control field of the inner or only tag, as a number; 0 without.
     pub inner: u16,
 }
 
@@ -80,7 +80,7 @@ pub fn read_tags(packet: &Packet, link: &Link) -> Result<Link, Outcome> {
     }
     let (first, ether_type) = tag(packet, Link::behind(0))?;
     if !is_tag(ether_type) {
-        return Ok(Link { ether_type, tags: 1, inner: first, ..*link });
+        return Ok(Link { ether_type, tags: 1, outer: first, inner: first, ..*link });
     }
     let (second, ether_type) = tag(packet, Link::behind(1))?;
     Ok(Link { ether_type, tags: 2, outer: first, inner: second, ..*link })

@@ -175,3 +175,125 @@ fn ports(source: &[u8; 2], destination: &[u8; 2], begins: bool) -> Ports {
         begins,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lb_common::{V4, V6};
+    use network_types::eth::EtherType;
+    use proptest::{collection::vec, prelude::*, sample::Index};
+
+    use super::*;
+
+    /// What is written over random bytes, so that some frames are plain ones and others nearly.
+    #[derive(Clone, Debug)]
+    struct Header {
+        first: u8,
+        protocol: u8,
+        fragment: u16,
+        /// By how much the length that is told is less than the truth.
+        missing: u16,
+    }
+
+    fn header(plain: u8, second: u8) -> impl Strategy<Value = Header> {
+        let first = prop_oneof![8 => Just(plain), 1 => Just(second), 1 => any::<u8>()];
+        let protocol = prop_oneof![4 => Just(6), 4 => Just(17), 1 => any::<u8>()];
+        let fragment = prop_oneof![4 => Just(0), 4 => Just(0x4000), 1 => any::<u16>()];
+        let missing = prop_oneof![4 => 0..64u16, 1 => any::<u16>()];
+        (first, protocol, fragment, missing).prop_map(|(first, protocol, fragment, missing)| {
+            Header { first, protocol, fragment, missing }
+        })
+    }
+
+    fn ipv4(bytes: &mut [u8], header: &Header) {
+        let length = (bytes.len() as u16).wrapping_sub(14).wrapping_sub(header.missing);
+        bytes[14] = header.first;
+        bytes[16..18].copy_from_slice(&length.to_be_bytes());
+        bytes[20..22].copy_from_slice(&header.fragment.to_be_bytes());
+        bytes[23] = header.protocol;
+    }
+
+    fn ipv6(bytes: &mut [u8], header: &Header) {
+        let length = (bytes.len() as u16).wrapping_sub(14 + 40).wrapping_sub(header.missing);
+        bytes[14] = header.first;
+        bytes[18..20].copy_from_slice(&length.to_be_bytes());
+        bytes[20] = header.protocol;
+    }
+
+    fn link(ether_type: EtherType) -> Link {
+        Link { own: 1, source: 2, ether_type: ether_type as u16, tags: 0, outer: 0, inner: 0 }
+    }
+
+    /// Whether the frame is a plain one; panics where that is not what it is in full.
+    fn is_plain<A: Family + core::fmt::Debug>(bytes: &mut [u8], ether_type: EtherType) -> bool {
+        let link = link(ether_type);
+        let packet = Packet::from_slice(bytes);
+        let Some(plain) = A::plain(&packet, &link) else {
+            return false;
+        };
+        assert_eq!(Ok(plain), A::datagram(&packet, link.ip()));
+        assert!(plain.end as u64 <= packet.len(), "all of it is there");
+        true
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn what_is_plain_in_ipv4_is_read_alike_in_full(
+            mut bytes in vec(any::<u8>(), 34..120), header in header(0x45, 0x46), cut: Index,
+        ) {
+            ipv4(&mut bytes, &header);
+            is_plain::<V4>(&mut bytes, EtherType::Ipv4);
+            let length = cut.index(bytes.len());
+            is_plain::<V4>(&mut bytes[..length], EtherType::Ipv4);
+        }
+
+        #[test]
+        fn what_is_plain_in_ipv6_is_read_alike_in_full(
+            mut bytes in vec(any::<u8>(), 54..140), header in header(0x60, 0x6f), cut: Index,
+        ) {
+            ipv6(&mut bytes, &header);
+            is_plain::<V6>(&mut bytes, EtherType::Ipv6);
+            let length = cut.index(bytes.len());
+            is_plain::<V6>(&mut bytes[..length], EtherType::Ipv6);
+        }
+    }
+
+    #[test]
+    fn whole_segments_and_datagrams_without_options_are_plain() {
+        for protocol in [6, 17] {
+            let header = |first| Header { first, protocol, fragment: 0x4000, missing: 0 };
+            let mut bytes = vec![0; 100];
+            ipv4(&mut bytes, &header(0x45));
+            assert!(is_plain::<V4>(&mut bytes, EtherType::Ipv4));
+            assert!(!is_plain::<V4>(&mut bytes, EtherType::Ipv6), "of the other family");
+            assert!(!is_plain::<V4>(&mut bytes[..99], EtherType::Ipv4), "cut off");
+            ipv6(&mut bytes, &header(0x60));
+            assert!(is_plain::<V6>(&mut bytes, EtherType::Ipv6));
+            assert!(!is_plain::<V6>(&mut bytes, EtherType::Ipv4), "of the other family");
+            assert!(!is_plain::<V6>(&mut bytes[..99], EtherType::Ipv6), "cut off");
+        }
+    }
+
+    #[test]
+    fn what_is_special_is_not_plain() {
+        let plain = Header { first: 0x45, protocol: 6, fragment: 0, missing: 0 };
+        for special in [
+            Header { first: 0x46, ..plain },
+            Header { first: 0x65, ..plain },
+            Header { protocol: 1, ..plain },
+            Header { fragment: 0x2000, ..plain },
+            Header { fragment: 1, ..plain },
+            Header { missing: 100, ..plain },
+        ] {
+            let mut bytes = vec![0; 100];
+            ipv4(&mut bytes, &special);
+            assert!(!is_plain::<V4>(&mut bytes, EtherType::Ipv4), "{special:?}");
+        }
+        for protocol in [0, 43, 44, 58, 60] {
+            let mut bytes = vec![0; 100];
+            ipv6(&mut bytes, &Header { first: 0x60, protocol, ..plain });
+            assert!(!is_plain::<V6>(&mut bytes, EtherType::Ipv6), "{protocol}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The loaded object against the datapath's code on the host, on random frames: XDP action, bytes,
+//! outcome, slot and place of each, and all counters at the end.
+
+mod generator;
+mod random;
+
+use lb_common::{Outcome, layout::Rule};
+use lb_ebpf::Forward;
+use lb_user::dataplane::{Kernel, Memory};
+use tests::{
+    golden,
+    invariant::{check, check_all, regressions},
+    world::{self, Arrived},
+};
+
+use self::{generator::frame, random::Random};
+
+const FRAMES: u64 = 100_000;
+/// Another one is taken from the environment: `DIFFERENTIAL_SEED=17 cargo xtask test -- random_frames`.
+const SEED: u64 = 0x6c62_2d78_6470;
+/// What a test run takes: from an Ethernet header on, up to what fits in a page beside head and tail.
+const LENGTHS: std::ops::RangeInclusive<usize> = 14..=3400;
+/// Reached by a generator that makes of everything something.
+const OF_EACH: u64 = 50;
+/// Fewer than the loaded object answers in a burst, test run and trace taken together.
+const PINGS: u64 = lb_common::limits::ECHOES / 3;
+/// What no frame brings about: a rate, which the host does not have, and a lack of room, of which a
+/// test run has always enough (tests/golden/room.rs takes it away).
+const NOT_BY_FRAMES: [Outcome; 2] = [Outcome::EchoLimited, Outcome::NoRoom];
+
+#[test]
+fn both_engines_agree_on_random_frames() {
+    let seed =
+        std::env::var("DIFFERENTIAL_SEED").map_or(SEED, |seed| seed.parse().expect("a seed"));
+    let (memory, mut kernel, state) = world::engines();
+    let golden = golden_frames();
+    let found = regressions().into_iter().map(|(_, frame)| frame);
+    let found = found.filter(|frame| LENGTHS.contains(&frame.len()));
+    let random = (0..FRAMES).map(|number| frame(&mut Random::new(seed, number), &golden));
+    let (mut pings, mut followed) = (0, 0);
+    for (number, frame) in found.chain(random).enumerate() {
+        let hex = || frame.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let which = || format!("DIFFERENTIAL_SEED={seed}, frame {number}: {}", hex());
+        let verdict = compare(&memory, &mut kernel, &frame, &mut pings, &which);
+        followed += u64::from(verdict.is_ok_and(|forward| forward.rule == Rule::Fragment));
+    }
+    assert!(followed >= OF_EACH, "hardly a later fragment follows a first one");
+    let mut host = world::host_counters(&memory, &state);
+    host.0[Outcome::EchoAnswered.index() as usize] = pings.min(PINGS);
+    assert_eq!(host, world::kernel_counters(&kernel, &state), "counters; seed {seed}");
+    println!("{followed:>6} later fragments that followed a first one");
+    for (outcome, count) in Outcome::ALL.iter().zip(&host.0) {
+        println!("{count:>6} {}", outcome.label());
+        assert!(
+            *count >= OF_EACH || NOT_BY_FRAMES.contains(outcome),
+            "the generator hardly makes frames that are {}",
+            outcome.label()
+        );
+    }
+}
+
+/// Runs a frame through both engines. Of `pings`, the loaded object sees only as many as it answers.
+fn compare(
+    memory: &Memory,
+    kernel: &mut Kernel,
+    frame: &[u8],
+    pings: &mut u64,
+    which: &dyn Fn() -> String,
+) -> Result<Forward, Outcome> {
+    let mut arrived = Arrived::new(frame);
+    let verdict = memory.process(&mut arrived);
+    let outcome = verdict.err().unwrap_or(Outcome::Forwarded);
+    if outcome == Outcome::EchoAnswered {
+        *pings += 1;
+        if *pings > PINGS {
+            return verdict;
+        }
+    }
+    let (action, loaded) = kernel.process(frame).expect("a test run");
+    assert_eq!(action, world::xdp_action(verdict), "{outcome:?}: action; {}", which());
+    assert_eq!(loaded, arrived.bytes(), "{outcome:?}: bytes; {}", which());
+    let traced = kernel.trace(frame).expect("a trace");
+    assert_eq!(traced.outcome, outcome.index(), "{outcome:?}: outcome; {}", which());
+    if let Ok(forward) = verdict {
+        let traced = (traced.place, traced.slot, traced.rule);
+        assert_eq!(traced, (forward.place, forward.slot, forward.rule as u32), "{}", which());
+    }
+    verdict
+}
+
+/// Frames shorter than a test run takes, too.
+#[test]
+fn random_frames_keep_the_invariants_on_the_host() {
+    let (memory, _) = world::host();
+    let golden = golden_frames();
+    for number in 0..FRAMES / 4 {
+        let random = &mut Random::new(SEED, number);
+        let mut frame = frame(random, &golden);
+        if number % 4 == 0 {
+            check_all(&memory, &frame);
+        }
+        frame.truncate(random.below(150));
+        check(&memory, &frame);
+    }
+}
+
+fn golden_frames() -> Vec<Vec<u8>> {
+    golden::table().into_iter().map(|row| row.frame).collect()
+}
