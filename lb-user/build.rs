@@ -125,13 +125,14 @@ fn cargo(compiler: &Compiler) -> Result<Command> {
 
 fn build(mut cargo: Command, root: &Path, target_dir: &Path) -> Result<()> {
     let arch = var("CARGO_CFG_TARGET_ARCH")?;
-    let flags = [&format!("--cfg=bpf_target_arch=\"{arch}\""), "-Cdebuginfo=2", "-Clink-arg=--btf"];
+    // No BTF: nothing here needs it, and the kernel refuses what Rust's enums become in it.
+    let flags = format!("--cfg=bpf_target_arch=\"{arch}\"");
     cargo
         .args(["--quiet", "--release", "--package=lb-ebpf", "--bin=lb", "--target", BPF])
         .arg("--target-dir")
         .arg(target_dir)
         .current_dir(root)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags)
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker(root)?);
     // Clippy and rust-analyzer stand in for rustc by these, and would check instead of building;
     // rustup's choice of a toolchain for the host does not apply here.

@@ -1,6 +1,10 @@
 //! `lbctl` and the socket behind it: what is added can be shown, changed, removed, and survives a restart.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -130,7 +134,8 @@ fn errors_name_the_object_in_one_line_and_the_exit_code_says_who_is_at_fault() -
     let add = |name, address| ["vip", "add", name, "--address", address, "--port", "tcp/80"];
     fails(lbctl(&add("web", "192.0.2.11"))?, 2, &["\"web\"", "exists"]);
     fails(lbctl(&add("other", "192.0.2.10"))?, 2, &["tcp/80", "web"]);
-    fails(lbctl(&add("other", "2001:db8::10"))?, 2, &["IPv6"]);
+    fails(lbctl(&add("other", "fe80::10"))?, 2, &["fe80::10", "link-local"]);
+    fails(lbctl(&add("other", "::ffff:192.0.2.10"))?, 2, &["192.0.2.10"]);
     fails(lbctl(&["vip", "show", "wbe"])?, 1, &["wbe", "web"]);
     fails(lbctl(&["vip", "del", "wbe"])?, 1, &["wbe", "web"]);
     fails(lbctl(&["real", "del", "web", "10.0.0.99"])?, 1, &["10.0.0.99", "web"]);
@@ -163,17 +168,22 @@ fn what_export_prints_is_a_configuration_that_says_the_same() -> Result<()> {
 
 #[test]
 fn a_trace_explains_what_is_not_forwarded_too() -> Result<()> {
-    let rack = Rack::new(1)?;
-    for (destination, verdict, outcome) in [
-        ("192.0.2.10:80", "forward", "forwarded"),
-        ("192.0.2.10:81", "pass", "vip_local"),
-        ("192.0.2.99:80", "pass", "not_vip"),
+    let rack = Rack::dual(1)?;
+    let (v4, v6) = ("198.51.100.2:1", "[2001:db8:1::2]:1");
+    for (source, destination, verdict, outcome) in [
+        (v4, "192.0.2.10:80", "forward", "forwarded"),
+        (v4, "192.0.2.10:81", "pass", "vip_local"),
+        (v4, "192.0.2.99:80", "pass", "not_vip"),
+        (v6, "[2001:db8:2::10]:80", "forward", "forwarded"),
+        (v6, "[2001:db8:2::10]:81", "pass", "vip_local"),
+        (v6, "[2001:db8:2::99]:80", "pass", "not_vip"),
     ] {
-        let words =
-            ["-o", "json", "trace", "--src", "198.51.100.2:1", "--dst", destination, "--syn"];
+        let words = ["-o", "json", "trace", "--src", source, "--dst", destination, "--syn"];
         let trace = rack.lbctl(&words)?.json()?;
         assert_eq!((&trace["verdict"], &trace["outcome"]), (&verdict.into(), &outcome.into()));
     }
+    let mixed = rack.daemon.lbctl(&["trace", "--src", v4, "--dst", "[2001:db8:2::10]:80"])?;
+    fails(mixed, 2, &["family"]);
     // Another configuration, tried on what is known now.
     let file = rack.lab.dir().join("other.toml");
     fs::write(&file, rack.lab.config(&Rack::vips(1)).replace("tcp/80", "tcp/81"))?;
@@ -192,6 +202,28 @@ fn a_trace_explains_what_is_not_forwarded_too() -> Result<()> {
     let trace = rack.lbctl(&words)?.json()?;
     assert_eq!((&trace["verdict"], &trace["real"]), (&"forward".into(), &"10.0.0.11".into()));
     assert_eq!(trace["predicted"], true);
+    Ok(())
+}
+
+#[test]
+fn a_trace_names_the_real_that_answers_a_client_of_either_family() -> Result<()> {
+    let rack = Rack::dual(3)?;
+    for vip in [Rack::web(), Rack::web6()] {
+        for _ in 0..8 {
+            let mut stream = rack.lab.client().connect(vip)?;
+            let (source, vip) = (stream.local_addr()?.to_string(), vip.to_string());
+            let words = ["-o", "json", "trace", "--src", &source, "--dst", &vip];
+            let traced = rack.lbctl(&words)?.json()?;
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            let real = rack.lab.reals().iter().find(|real| answer.contains(real.name()));
+            let real = real.context("a real has answered")?;
+            let own = [real.address().to_string(), real.address6().to_string()];
+            assert!(own.iter().any(|own| traced["real"] == **own), "{traced}: {}", real.name());
+            assert_eq!(traced["mac"], real.mac().to_string());
+        }
+    }
     Ok(())
 }
 

@@ -172,15 +172,6 @@ impl Instances {
         let balancer = self.programs.balancer;
         run(self.first()?, balancer, frame)
     }
-
-    /// How many instructions the verifier went through for the balancer.
-    pub(super) fn verified_instructions(&mut self) -> Result<Option<u32>, Error> {
-        let balancer = self.programs.balancer;
-        let info = program(self.first()?, balancer)?
-            .info()
-            .map_err(|error| Error::kernel("asking about the program", &error))?;
-        Ok(info.verified_instruction_count())
-    }
 }
 
 fn run(object: &mut Ebpf, name: &'static str, frame: &[u8]) -> Result<(u32, Vec<u8>), Error> {

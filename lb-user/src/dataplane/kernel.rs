@@ -291,16 +291,6 @@ impl Kernel {
         self.instances.process(frame)
     }
 
-    /// How many instructions the verifier went through for the balancer, where the kernel says so
-    /// (5.16 and later).
-    ///
-    /// # Errors
-    ///
-    /// When the kernel cannot be asked.
-    pub fn verified_instructions(&mut self) -> Result<Option<u32>, Error> {
-        self.instances.verified_instructions()
-    }
-
     fn write(&mut self, op: &Op) -> Result<(), Error> {
         match op {
             Op::Address { place, address } => self.write_address(*place as usize, *address),

@@ -66,16 +66,21 @@ impl Namespace {
 impl Cable {
     pub(crate) fn new() -> Self {
         let (balancer, machine) = (Namespace::new(), Namespace::new());
+        Self::lay(&balancer, &machine, "eth0", BALANCER_MAC, MACHINE_MAC);
+        Self { balancer, machine }
+    }
+
+    /// Lays a cable, with interfaces of the same name and these MAC addresses at its ends.
+    pub(crate) fn lay(balancer: &Namespace, machine: &Namespace, name: &str, at: &str, to: &str) {
         let end = format!("/proc/{}/fd/{}", std::process::id(), machine.0.as_raw_fd());
         balancer.ip(&format!(
-            "link add eth0 address {BALANCER_MAC} type veth peer name eth0 address {MACHINE_MAC} netns {end}"
+            "link add {name} address {at} type veth peer name {name} address {to} netns {end}"
         ));
-        for namespace in [&balancer, &machine] {
+        for namespace in [balancer, machine] {
             // Else an IPv6 address takes two seconds until it may be used.
-            namespace.sysctl("ipv6/conf/eth0/accept_dad", "0");
-            namespace.ip("link set eth0 up");
+            namespace.sysctl(&format!("ipv6/conf/{name}/accept_dad"), "0");
+            namespace.ip(&format!("link set {name} up"));
         }
-        Self { balancer, machine }
     }
 }
 

@@ -292,6 +292,6 @@ async fn gratuitous(place: &Place, addresses: &[IpAddr]) {
     let Place { index, name, mac } = place;
     match announce::gratuitous(*index, *mac, addresses).await {
         Ok(()) => log::info!("announced {addresses:?} on {name} at {mac}"),
-        Err(error) => log::error!("gratuitous ARP for {addresses:?} on {name}: {error}"),
+        Err(error) => log::error!("announcing {addresses:?} on {name}: {error}"),
     }
 }

@@ -8,8 +8,7 @@ use super::{Reconciler, interfaces::Way, ports::Ports};
 use crate::{
     dataplane::{Error, Mode, Port},
     health::Reach,
-    model::{Real, Tag, Vip, XdpChoice},
-    plan::Block,
+    model::{Real, Tag, XdpChoice},
 };
 
 /// Where and how the program is attached.
@@ -127,7 +126,7 @@ impl Reconciler {
     pub(super) fn release_ports(&mut self) {
         let ways = self.reals().into_iter().filter_map(|real| self.network.way(&real).ok());
         let mut named: BTreeSet<u8> = ways.filter_map(|way| self.ports.number(&way.port)).collect();
-        let words = self.state.blocks.iter().flat_map(|block: &Block| block.members.values());
+        let words = self.state.blocks.iter().flat_map(|block| block.members.values());
         named.extend(words.map(|occupant| occupant.word.port()));
         for number in self.ports.release(&named, self.network.interfaces.configured()) {
             self.kernel.set_port(number, PortWord::default());
@@ -140,9 +139,9 @@ impl Reconciler {
 
     /// All reals and sorry servers, also those that are in several pools.
     pub(super) fn reals(&self) -> Vec<Real> {
-        let pool =
-            |vip: &Vip| vip.reals.iter().cloned().chain(vip.sorry.map(Real::plain)).collect();
-        self.config.model.vips.iter().flat_map(|vip| -> Vec<Real> { pool(vip) }).collect()
+        let vips = self.config.model.vips.iter();
+        let pools = vips.map(|vip| vip.reals.iter().cloned().chain(vip.sorry.map(Real::plain)));
+        pools.flatten().collect()
     }
 
     /// How a real is reached, and the word that leads there: nobody's as long as nothing does.

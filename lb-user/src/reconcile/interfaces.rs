@@ -152,6 +152,13 @@ impl Interfaces {
         self.links.iter().find(|(_, link)| link.name == name).map(|(index, _)| *index)
     }
 
+    /// Whether the interface, or the one that has its name now, and all below it are up.
+    pub(super) fn is_up(&self, index: u32, name: &str) -> bool {
+        let now = self.links.contains_key(&index).then_some(index).or_else(|| self.index(name));
+        let way = now.and_then(|index| self.way(index).ok());
+        way.is_some_and(|way| way.down.is_none())
+    }
+
     /// Whether this is a configured interface or a VLAN of one, and there.
     pub(super) fn has(&self, name: &str) -> bool {
         self.links.iter().any(|(index, link)| link.name == name && self.way(*index).is_ok())

@@ -21,8 +21,8 @@ const DOUBT: Duration = Duration::from_secs(1);
 /// What the routing table says of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
-    /// It is on this interface's network.
-    Direct { interface: u32, device: String },
+    /// It is on this interface's network, to which the datapath can send or cannot.
+    Direct { interface: u32, device: String, ours: bool },
     /// It is behind a gateway on this interface's network.
     Behind { interface: u32, gateway: IpAddr },
     /// Nothing leads there.
@@ -123,11 +123,7 @@ impl Network {
     pub(super) fn way(&self, real: &Real) -> Result<Way, Reach> {
         let Real { address, mac, .. } = *real;
         let way = match (self.routes.get(&address), mac) {
-            (Some(Found::Direct { interface, device }), _) => match self.interfaces.get(*interface)
-            {
-                Some(_) => self.interfaces.way(*interface),
-                None => Err(format!("interface {device} is missing")),
-            },
+            (Some(Found::Direct { interface, device, .. }), _) => self.direct(*interface, device),
             (Some(Found::Behind { interface, .. }), Some(_)) => {
                 self.interfaces.way(*interface).or_else(|_| self.interfaces.only())
             }
@@ -144,6 +140,15 @@ impl Network {
         match way.map_err(Reach::Cut)? {
             Way { down: Some(name), .. } => Err(Reach::Cut(format!("interface {name} is down"))),
             way => Ok(way),
+        }
+    }
+
+    /// The way through an interface; one that is gone may have come again without its routes.
+    fn direct(&self, interface: u32, device: &str) -> Result<Way, String> {
+        match (self.interfaces.get(interface), self.interfaces.index(device)) {
+            (Some(_), _) => self.interfaces.way(interface),
+            (None, Some(_)) => Err(format!("interface {device} is down")),
+            (None, None) => Err(format!("interface {device} is missing")),
         }
     }
 
@@ -291,20 +296,19 @@ impl Network {
             Ok(Route { interface, gateway: None }) => {
                 let link = self.interfaces.get(interface);
                 let device = link.map_or_else(String::new, |link| link.name.clone());
-                Found::Direct { interface, device }
+                let ours = self.interfaces.way(interface).is_ok();
+                Found::Direct { interface, device, ours }
             }
             Err(reason) => Found::Nothing { reason },
         };
-        let before = self.routes.get(&address);
         let is_lost = |before: &Found| match (before, &found) {
-            (_, Found::Direct { .. }) => false,
-            (Found::Direct { interface, .. }, _) => {
-                self.interfaces.way(*interface).is_ok_and(|way| way.down.is_some())
-                    || self.interfaces.get(*interface).is_none()
-            }
+            (
+                Found::Direct { interface, device, ours: true },
+                Found::Behind { .. } | Found::Nothing { .. },
+            ) => !self.interfaces.is_up(*interface, device),
             _ => false,
         };
-        if !before.is_some_and(is_lost) {
+        if !self.routes.get(&address).is_some_and(is_lost) {
             self.routes.insert(address, found);
         }
     }
@@ -324,170 +328,4 @@ impl Network {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::RealState;
-
-    const REAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
-    const MAC: Mac = Mac([2, 0, 0, 0, 0, 11]);
-    const OTHER: Mac = Mac([2, 0, 0, 0, 0, 12]);
-
-    fn real(mac: Option<Mac>) -> Real {
-        Real { address: REAL, weight: 1, state: RealState::Active, mac }
-    }
-
-    fn link(index: u32, name: &str, up: bool) -> Event {
-        let mac = Some(Mac([2, 0, 0, 0, 0, index as u8]));
-        Event::Link { index, link: Link { name: name.to_owned(), mac, up, vlan: None } }
-    }
-
-    fn direct(interface: u32) -> Result<Route, String> {
-        Ok(Route { interface, gateway: None })
-    }
-
-    fn behind(interface: u32) -> Result<Route, String> {
-        Ok(Route { interface, gateway: Some([10, 9, 9, 9].into()) })
-    }
-
-    /// Two configured interfaces, a third, and a real on the first one's network.
-    fn network() -> Network {
-        let mut network = Network::new(&["eth0".to_owned(), "eth1".to_owned()]);
-        for (index, name) in [(2, "eth0"), (3, "eth1"), (7, "eth7")] {
-            network.learn(link(index, name, true), Instant::now());
-        }
-        network.set_route(REAL, direct(2));
-        network
-    }
-
-    fn answer(network: &mut Network, interface: u32, mac: Mac) {
-        let state = Resolution::Resolved(mac);
-        network.learn(Event::Neighbour { interface, address: REAL, state }, Instant::now());
-    }
-
-    fn cut(reason: &str) -> Reach {
-        Reach::Cut(reason.to_owned())
-    }
-
-    /// How the real is reached after these answers, one a second.
-    fn after(states: &[Resolution]) -> Reach {
-        let mut network = network();
-        let mut now = Instant::now();
-        network.inherit(REAL, MAC);
-        for state in states {
-            network.end_doubts(now);
-            network.learn(Event::Neighbour { interface: 2, address: REAL, state: *state }, now);
-            now += DOUBT;
-        }
-        network.reach(&real(None))
-    }
-
-    #[test]
-    fn a_real_is_given_up_only_if_it_stays_silent() {
-        let failed = Resolution::Failed;
-        assert_eq!(after(&[failed]), Reach::Inherited(MAC));
-        assert_eq!(after(&[failed, Resolution::Resolved(MAC)]), Reach::Resolved(MAC));
-        assert_eq!(after(&[failed, failed]), Reach::Silent(Some(MAC)), "its MAC address is kept");
-        assert_eq!(after(&[failed, failed, failed]), Reach::Silent(Some(MAC)));
-        assert_eq!(after(&[failed, Resolution::Pending]), Reach::Silent(Some(MAC)));
-    }
-
-    #[test]
-    fn asking_again_changes_nothing_until_there_is_an_answer() {
-        assert_eq!(after(&[Resolution::Pending]), Reach::Inherited(MAC));
-        let resolved = Resolution::Resolved(OTHER);
-        assert_eq!(after(&[Resolution::Pending, resolved]), Reach::Resolved(OTHER));
-        assert_eq!(after(&[resolved, Resolution::Pending]), Reach::Resolved(OTHER));
-    }
-
-    #[test]
-    fn an_answer_counts_on_the_interface_that_routing_names() {
-        let mut network = network();
-        answer(&mut network, 3, OTHER);
-        assert_eq!(network.reach(&real(None)), Reach::Unresolved);
-        answer(&mut network, 2, MAC);
-        assert_eq!(network.reach(&real(None)), Reach::Resolved(MAC));
-        network.set_route(REAL, direct(3));
-        assert_eq!(network.reach(&real(None)), Reach::Resolved(OTHER));
-        assert_eq!(network.way(&real(None)).map(|way| way.device), Ok("eth1".to_owned()));
-        assert_eq!(network.on_link(&[REAL].into()), [(3, [REAL].into())].into());
-    }
-
-    #[test]
-    fn an_interface_that_is_not_configured_leads_nowhere() {
-        let mut network = network();
-        network.set_route(REAL, direct(7));
-        let reason = "reached through \"eth7\", which is not in [node] interfaces";
-        assert_eq!(network.reach(&real(None)), cut(reason));
-        assert_eq!(network.on_link(&[REAL].into()), BTreeMap::new());
-    }
-
-    #[test]
-    fn a_real_goes_down_with_its_interface_and_comes_back_with_it() {
-        let mut network = network();
-        answer(&mut network, 2, MAC);
-        network.learn(link(2, "eth0", false), Instant::now());
-        assert_eq!(network.reach(&real(None)), cut("interface eth0 is down"));
-        // The kernel drops the routes of an interface that the operator puts down.
-        network.set_route(REAL, behind(7));
-        assert_eq!(network.reach(&real(None)), cut("interface eth0 is down"));
-        assert_eq!(network.device(&real(None)), Some("eth0".to_owned()));
-        network.learn(link(2, "eth0", true), Instant::now());
-        assert_eq!(network.reach(&real(None)), Reach::Resolved(MAC));
-    }
-
-    #[test]
-    fn a_real_whose_interface_is_gone_waits_for_the_one_that_takes_its_place() {
-        let mut network = network();
-        answer(&mut network, 2, MAC);
-        network.learn(Event::LinkGone { index: 2, name: "eth0".into() }, Instant::now());
-        network.set_route(REAL, Err("Network is unreachable".to_owned()));
-        assert_eq!(network.reach(&real(None)), cut("interface eth0 is missing"));
-        network.learn(link(12, "eth0", true), Instant::now());
-        network.set_route(REAL, direct(12));
-        assert_eq!(network.reach(&real(None)), Reach::Unresolved);
-        answer(&mut network, 12, OTHER);
-        assert_eq!(network.reach(&real(None)), Reach::Resolved(OTHER));
-    }
-
-    #[test]
-    fn a_route_that_was_never_there_is_missed_with_the_interface_that_may_have_it() {
-        let mut network = network();
-        network.set_route(REAL, behind(7));
-        assert_eq!(network.reach(&real(None)), Reach::Behind([10, 9, 9, 9].into()));
-        network.learn(Event::LinkGone { index: 3, name: "eth1".into() }, Instant::now());
-        assert_eq!(network.reach(&real(None)), cut("no route to it: interface eth1 is missing"));
-    }
-
-    #[test]
-    fn a_static_mac_address_needs_a_way_but_no_route_where_there_is_only_one() {
-        let mut network = network();
-        assert_eq!(network.reach(&real(Some(MAC))), Reach::Static(MAC));
-        network.set_route(REAL, behind(3));
-        assert_eq!(network.way(&real(Some(MAC))).map(|way| way.device), Ok("eth1".to_owned()));
-        network.set_route(REAL, Err("Network is unreachable".to_owned()));
-        assert!(matches!(network.reach(&real(Some(MAC))), Reach::Cut(_)));
-
-        let mut single = Network::new(&["eth0".to_owned()]);
-        single.learn(link(2, "eth0", true), Instant::now());
-        single.set_route(REAL, Err("Network is unreachable".to_owned()));
-        assert_eq!(single.reach(&real(Some(MAC))), Reach::Static(MAC));
-        single.set_route(REAL, behind(7));
-        assert_eq!(single.reach(&real(Some(MAC))), Reach::Static(MAC));
-    }
-
-    #[test]
-    fn what_happened_is_told_once() {
-        let mut network = network();
-        let mut news = |event: Option<Event>| {
-            event.into_iter().for_each(|event| network.learn(event, Instant::now()));
-            (network.take_moved(), Vec::from_iter(network.take_returned()))
-        };
-        assert_eq!(news(None), (true, vec![2, 3, 7]));
-        assert_eq!(news(None), (false, vec![]));
-        assert_eq!(news(Some(link(2, "eth0", false))), (true, vec![]));
-        assert_eq!(news(Some(link(2, "eth0", true))), (true, vec![2]));
-        let state = Resolution::Resolved(MAC);
-        let answer = Event::Neighbour { interface: 2, address: REAL, state };
-        assert_eq!(news(Some(answer)), (false, vec![]));
-    }
-}
+mod tests;

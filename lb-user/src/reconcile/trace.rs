@@ -3,9 +3,10 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
 };
 
+use etherparse::PacketBuilder;
 use lb_common::{Action, Outcome, RealWord, layout::Rule};
 
 use super::Reconciler;
@@ -22,8 +23,8 @@ use crate::{
 
 /// A packet that nobody sent.
 struct Probe {
-    source: SocketAddrV4,
-    destination: SocketAddrV4,
+    source: SocketAddr,
+    destination: SocketAddr,
     protocol: Protocol,
     syn: bool,
 }
@@ -44,11 +45,10 @@ impl Reconciler {
         let own = self.kernel.entrance().map(Mac).ok_or_else(|| {
             Refusal::failed("none of [node] interfaces is there: no packet comes in".to_owned())
         })?;
+        let mut frame = probe.frame(own)?;
         if down.is_empty() && query.config.is_none() {
-            let record = self
-                .kernel
-                .trace(&probe.frame(own))
-                .map_err(|error| Refusal::failed(error.to_string()))?;
+            let record =
+                self.kernel.trace(&frame).map_err(|error| Refusal::failed(error.to_string()))?;
             let outcome = Outcome::from_index(record.outcome).ok_or_else(|| {
                 Refusal::failed("the loaded program is of another version: restart lbd")
             })?;
@@ -56,7 +56,7 @@ impl Reconciler {
             let found = Found { outcome, slot: record.slot, place: record.place, rule };
             return Ok(self.explain(&self.state, &found, false));
         }
-        let (state, found) = self.predict(&probe, own, &down, query.config.as_deref())?;
+        let (state, found) = self.predict(&mut frame, own, &down, query.config.as_deref())?;
         Ok(self.explain(&state, &found, true))
     }
 
@@ -64,7 +64,7 @@ impl Reconciler {
     /// code there. A real that is not known yet counts as usable.
     fn predict(
         &self,
-        probe: &Probe,
+        frame: &mut Vec<u8>,
         own: Mac,
         down: &BTreeSet<IpAddr>,
         config: Option<&str>,
@@ -87,7 +87,7 @@ impl Reconciler {
             Ok(()) => {}
             Err(never) => match never {},
         }
-        let found = match memory.process(&mut probe.frame(own)) {
+        let found = match memory.process(frame) {
             Ok(forward) => Found {
                 outcome: Outcome::Forwarded,
                 slot: forward.slot,
@@ -187,48 +187,57 @@ impl Probe {
         if query.syn && protocol != Protocol::Tcp {
             return Err(Refusal::invalid("--syn: only TCP has it"));
         }
-        Ok(Self {
-            source: endpoint("--src", &query.src)?,
-            destination: endpoint("--dst", &query.dst)?,
-            protocol,
-            syn: query.syn,
-        })
+        let (source, destination) =
+            (endpoint("--src", &query.src)?, endpoint("--dst", &query.dst)?);
+        if source.is_ipv4() != destination.is_ipv4() {
+            return Err(Refusal::invalid(format!(
+                "--src {source} and --dst {destination}: not of one address family"
+            )));
+        }
+        Ok(Self { source, destination, protocol, syn: query.syn })
     }
 
-    /// The packet as a frame to the interface with the MAC address `own`: headers only, checksums
-    /// left out, since the datapath reads none.
-    fn frame(&self, own: Mac) -> Vec<u8> {
-        let transport = match self.protocol {
-            Protocol::Tcp => 20,
-            Protocol::Udp => 8,
-        };
-        let mut frame = Vec::with_capacity(64);
-        frame.extend(own.0);
-        frame.extend([0x02, 0, 0, 0, 0, 0x01, 0x08, 0x00]);
-        frame.extend([0x45, 0, 0, 20 + transport, 0, 0, 0, 0, 64, self.protocol.number(), 0, 0]);
-        frame.extend(self.source.ip().octets());
-        frame.extend(self.destination.ip().octets());
-        frame.extend(self.source.port().to_be_bytes());
-        frame.extend(self.destination.port().to_be_bytes());
-        match self.protocol {
-            Protocol::Tcp => {
-                let flags = if self.syn { 0x02 } else { 0x10 };
-                frame.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    /// The packet as a frame to the interface with the MAC address `own`: headers only. It comes
+    /// from no machine's MAC address, and so from no real's.
+    fn frame(&self, own: Mac) -> Result<Vec<u8>, Refusal> {
+        let link = PacketBuilder::ethernet2([0; 6], own.0);
+        let network = match (self.source.ip(), self.destination.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                link.ipv4(source.octets(), destination.octets(), TTL)
             }
-            Protocol::Udp => frame.extend([0, 8, 0, 0]),
-        }
-        frame
+            (source, destination) => link.ipv6(octets(source), octets(destination), TTL),
+        };
+        let (from, to) = (self.source.port(), self.destination.port());
+        let mut frame = Vec::new();
+        let written = match (self.protocol, self.syn) {
+            (Protocol::Tcp, true) => network.tcp(from, to, 0, WINDOW).syn().write(&mut frame, &[]),
+            (Protocol::Tcp, false) => {
+                network.tcp(from, to, 0, WINDOW).ack(0).write(&mut frame, &[])
+            }
+            (Protocol::Udp, _) => network.udp(from, to).write(&mut frame, &[]),
+        };
+        written.map_err(|error| Refusal::failed(format!("building the packet: {error}")))?;
+        Ok(frame)
     }
 }
 
-fn endpoint(option: &str, text: &str) -> Result<SocketAddrV4, Refusal> {
-    match text.parse() {
-        Ok(SocketAddr::V4(endpoint)) => Ok(endpoint),
-        Ok(SocketAddr::V6(_)) => {
-            Err(Refusal::invalid(format!("{option} {text}: IPv6 is not supported yet")))
-        }
-        Err(_) => Err(Refusal::invalid(format!(
-            "{option} {text}: not an address and port; write 198.51.100.7:40000"
-        ))),
+/// Of no consequence for where a packet goes.
+const TTL: u8 = 64;
+const WINDOW: u16 = u16::MAX;
+
+/// The address as one of IPv6.
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
     }
+}
+
+fn endpoint(option: &str, text: &str) -> Result<SocketAddr, Refusal> {
+    text.parse().map_err(|_| {
+        Refusal::invalid(format!(
+            "{option} {text}: not an address and port; write 198.51.100.7:40000 or \
+             [2001:db8::7]:40000"
+        ))
+    })
 }

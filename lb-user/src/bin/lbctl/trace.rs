@@ -18,6 +18,7 @@ Asks the loaded program itself, which counts nothing; --down and --config ask wh
 
 Examples:
   lbctl trace --src 198.51.100.7:40000 --dst 192.0.2.10:80
+  lbctl trace --src '[2001:db8:1::7]:40000' --dst '[2001:db8:2::10]:80'
   lbctl trace --src 198.51.100.7:40000 --dst 192.0.2.10:80 --syn --down 10.0.0.11
   lbctl trace --src 198.51.100.7:40000 --dst 192.0.2.10:53 --proto udp --config new.toml";
 

@@ -1,14 +1,14 @@
 //! What the demo shows, act by act.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use anyhow::{Context as _, Result, ensure};
-use tests::{Counters, Port, nginx::LARGE};
+use tests::{Counters, Port, Real, nginx::LARGE};
 
 use crate::{
     connection::Connection,
     show,
-    stage::{NAME, Stage, VIP},
+    stage::{NAME, NAME6, Stage, VIP, VIP6},
     step,
     tally::Tally,
 };
@@ -54,26 +54,39 @@ pub fn play(stage: &mut Stage) -> Verdict {
 }
 
 fn acts(stage: &mut Stage, review: &mut Review) -> Result<()> {
-    add_vip(stage)?;
+    add_vip(stage, NAME, VIP, Real::address)?;
+    add_vip(stage, NAME6, VIP6, Real::address6)?;
     serve(stage, review)?;
+    serve_ipv6(stage, review)?;
     look(stage)?;
     lose_a_real(stage, review)?;
     lose_the_daemon(stage, review)
 }
 
-fn add_vip(stage: &Stage) -> Result<()> {
-    step(&format!("The balancer is told to serve {VIP} by the three"));
-    let reals: Vec<_> = stage.lab.reals().iter().map(|real| real.address().to_string()).collect();
-    let vip = VIP.to_string();
+fn add_vip(stage: &Stage, name: &str, vip: IpAddr, of: fn(&Real) -> IpAddr) -> Result<()> {
+    step(&format!("The balancer is told to serve {vip} by the three"));
+    let addresses: Vec<IpAddr> = stage.lab.reals().iter().map(of).collect();
+    let (vip, reals) =
+        (vip.to_string(), addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
     let mut words =
-        vec!["vip", "add", NAME, "--address", &vip, "--port", "tcp/80", "--port", "udp/7"];
+        vec!["vip", "add", name, "--address", &vip, "--port", "tcp/80", "--port", "udp/7"];
     words.extend(reals.iter().flat_map(|real| ["--real", real]));
     stage.lbctl(&words)?;
-    all_serve(stage)
+    stage.wait_for(name, &addresses)
 }
 
 fn all_serve(stage: &Stage) -> Result<()> {
-    stage.wait_for_reals(&stage.lab.reals().iter().collect::<Vec<_>>())
+    stage.wait_for(NAME, &stage.lab.reals().iter().map(Real::address).collect::<Vec<_>>())
+}
+
+/// The same over IPv6, where the balancer's port sees no answer either.
+fn serve_ipv6(stage: &Stage, review: &mut Review) -> Result<()> {
+    let mut answers =
+        stage.lab.balancer_port().capture(&format!("ip6 src {VIP6} and (tcp or udp)"))?;
+    review.add(&stage.fetch(VIP6, PAGES), 3);
+    review.add(&stage.send_datagrams(VIP6, PAGES / 2), 3);
+    review.expect(answers.count()? == 0, "answers over IPv6 passed through the balancer");
+    Ok(())
 }
 
 /// Pages, datagrams and large files; what crossed the balancer meanwhile, and what did not.
@@ -83,9 +96,9 @@ fn serve(stage: &Stage, review: &mut Review) -> Result<()> {
     let mut answers = balancer.capture(&format!("ip src {VIP}"))?;
     let before = (client.counters()?, balancer.counters()?);
 
-    let pages = stage.fetch(PAGES);
+    let pages = stage.fetch(VIP, PAGES);
     review.add(&pages, 3);
-    let datagrams = stage.send_datagrams(PAGES / 2);
+    let datagrams = stage.send_datagrams(VIP, PAGES / 2);
     review.add(&datagrams, 3);
     download(stage)?;
 
@@ -160,9 +173,9 @@ fn lose_a_real(stage: &mut Stage, review: &mut Review) -> Result<()> {
 
     step(&format!("{name} is taken out of service, and its nginx killed"));
     stage.lbctl(&["real", "disable", NAME, &address])?;
-    stage.wait_for_reals(&[stage.lab.real(1), stage.lab.real(3)])?;
+    stage.wait_for(NAME, &[stage.lab.real(1).address(), stage.lab.real(3).address()])?;
     stage.kill_nginx(AWAY)?;
-    review.add(&stage.fetch(PAGES), 2);
+    review.add(&stage.fetch(VIP, PAGES), 2);
 
     step(&format!("Client asks again on its {} connections to the others", others.len()));
     let open = others.len();
@@ -174,7 +187,7 @@ fn lose_a_real(stage: &mut Stage, review: &mut Review) -> Result<()> {
     stage.restart_nginx(AWAY)?;
     stage.lbctl(&["real", "enable", NAME, &address])?;
     all_serve(stage)?;
-    review.add(&stage.fetch(PAGES), 3);
+    review.add(&stage.fetch(VIP, PAGES), 3);
     Ok(())
 }
 
@@ -182,11 +195,11 @@ fn lose_a_real(stage: &mut Stage, review: &mut Review) -> Result<()> {
 fn lose_the_daemon(stage: &mut Stage, review: &mut Review) -> Result<()> {
     step("lbd is killed (kill -9)");
     stage.daemon().kill9()?;
-    review.add(&stage.fetch(PAGES), 3);
+    review.add(&stage.fetch(VIP, PAGES), 3);
     step("lbd is started again, and takes over what it finds");
     stage.daemon().restart()?;
     all_serve(stage)?;
-    review.add(&stage.fetch(PAGES), 3);
+    review.add(&stage.fetch(VIP, PAGES), 3);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     process::Stdio,
     time::Duration,
 };
@@ -31,7 +31,9 @@ pub fn start(real: &Real, address: IpAddr) -> Result<Process> {
 
 /// Asks from the same machine, where a port that nobody listens on says so at once.
 fn answers(place: SocketAddr) -> Result<bool> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let any: IpAddr =
+        if place.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
     socket.connect(place)?;
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     Ok(socket.send(b"?").is_ok() && socket.recv(&mut [0; 64]).is_ok())

@@ -18,6 +18,10 @@ pub const LAB: LabOptions = LabOptions::reals(3);
 pub const VIP: IpAddr = address::vip(10);
 /// What the balancer calls it.
 pub const NAME: &str = "web";
+/// The IPv6 one.
+pub const VIP6: IpAddr = address::vip6(10);
+/// What the balancer calls that.
+pub const NAME6: &str = "web6";
 
 /// The lab with its programs running. What it was made in decides whether they stay.
 pub struct Stage {
@@ -33,18 +37,21 @@ impl Stage {
     pub fn set(lab: Lab) -> Result<Self> {
         let began = Instant::now();
         step(&format!(
-            "Lab: client {}, router, balancer {}, and three real servers on its LAN",
+            "Lab: client {} and {}, router, balancer {}, and three real servers on its LAN",
             address::CLIENT,
+            address::CLIENT6,
             address::BALANCER
         ));
-        step(&format!("Each real server gets {VIP} on lo, then nginx and a UDP echo"));
+        step(&format!("Each real server gets {VIP} and {VIP6} on lo, then nginx and UDP echoes"));
         for real in lab.reals() {
             real.set_up_dsr(VIP)?;
-            show(&format!("{}  {}  {}", real.name(), real.address(), real.mac()));
+            real.set_up_dsr(VIP6)?;
+            let (name, mac) = (real.name(), real.mac());
+            show(&format!("{name}  {}  {}  {mac}", real.address(), real.address6()));
         }
         let nginx = lab.reals().iter().map(start_nginx).collect::<Result<_>>()?;
-        let echoes =
-            lab.reals().iter().map(|real| echo::start(real, VIP)).collect::<Result<_>>()?;
+        let places = lab.reals().iter().flat_map(|real| [(real, VIP), (real, VIP6)]);
+        let echoes = places.map(|(real, vip)| echo::start(real, vip)).collect::<Result<_>>()?;
         step("lbd starts on the balancer, with a configuration that has no VIP");
         let daemon = lab.daemon(&lab.config(""))?;
         Ok(Self { daemon, nginx, _echoes: echoes, lab, began })
@@ -58,13 +65,16 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until exactly these reals have a part of the ring.
-    pub fn wait_for_reals(&self, wanted: &[&Real]) -> Result<()> {
-        let wanted: Vec<_> = wanted.iter().map(|real| real.address().to_string()).collect();
+    /// Waits until exactly these addresses have a part of the ring of this VIP.
+    pub fn wait_for(&self, name: &str, wanted: &[IpAddr]) -> Result<()> {
+        let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
         let what = format!("service by {}; lbctl status tells more", wanted.join(", "));
         wait::until(&what, wait::PATIENCE, || {
             let status = self.lab.lbctl(&["-o", "json", "status"])?.success()?.json()?;
-            let reals = status["vips"][0]["reals"].as_array().cloned().unwrap_or_default();
+            let vip = status["vips"]
+                .as_array()
+                .and_then(|vips| vips.iter().find(|vip| vip["name"] == *name));
+            let reals = vip.and_then(|vip| vip["reals"].as_array()).cloned().unwrap_or_default();
             let serving = reals.iter().filter(|real| real["share"].as_f64() > Some(0.0));
             let serving: Vec<_> = serving.filter_map(|real| real["address"].as_str()).collect();
             Ok((serving == wanted).then_some(()))
@@ -72,14 +82,15 @@ impl Stage {
     }
 
     /// Fetches the page so many times, each in a new connection, every tenth by curl.
-    pub fn fetch(&self, pages: usize) -> Tally {
-        step(&format!("Client fetches {pages} pages from http://{VIP}/"));
+    pub fn fetch(&self, vip: IpAddr, pages: usize) -> Tally {
+        let place = SocketAddr::new(vip, 80);
+        step(&format!("Client fetches {pages} pages from http://{place}/"));
         let tally = Tally::of(pages, |number| {
             if number % 10 == 9 {
-                let page = self.lab.client().curl(&format!("http://{VIP}/"), &[])?.success()?;
+                let page = self.lab.client().curl(&format!("http://{place}/"), &[])?.success()?;
                 Ok(page.stdout.trim_end().to_owned())
             } else {
-                self.lab.client().who_answers(SocketAddr::new(VIP, 80))
+                self.lab.client().who_answers(place)
             }
         });
         show(&tally.to_string());
@@ -87,10 +98,10 @@ impl Stage {
     }
 
     /// Sends so many datagrams, each from a new port.
-    pub fn send_datagrams(&self, datagrams: usize) -> Tally {
-        step(&format!("Client sends {datagrams} datagrams to udp {VIP}:{}", echo::PORT));
+    pub fn send_datagrams(&self, vip: IpAddr, datagrams: usize) -> Tally {
+        let to = SocketAddr::new(vip, echo::PORT);
+        step(&format!("Client sends {datagrams} datagrams to udp {to}"));
         let tally = Tally::of(datagrams, |_| {
-            let to = SocketAddr::new(VIP, echo::PORT);
             let answer = String::from_utf8(self.lab.client().udp_exchange(to, b"ping")?)?;
             let name = answer.strip_suffix(" ping").context("not an echo")?;
             Ok(name.to_owned())
@@ -128,5 +139,5 @@ impl Stage {
 }
 
 fn start_nginx(real: &Real) -> Result<Nginx> {
-    real.nginx(&[VIP, real.address()])
+    real.nginx(&[VIP, VIP6, real.address()])
 }
