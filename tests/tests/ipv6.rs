@@ -229,6 +229,88 @@ fn an_address_that_somebody_answers_for_is_not_taken() -> Result<()> {
 }
 
 #[test]
+fn a_conflict_at_the_start_is_said_and_ends_when_it_is_mended() -> Result<()> {
+    let (lab, nginx, echoes) = Rack::servers_at(1, &[Rack::vip(), Rack::vip6()])?;
+    let thief = lab.real(1).netns().clone();
+    thief.ip("address add 2001:db8:2::10/128 dev eth0 nodad")?;
+    let daemon = lab.daemon(&lab.config(&(Rack::vips(1) + "\n" + &Rack::vips6(1))))?;
+    let rack = Rack { daemon, nginx, echoes, lab };
+    let vips = || -> Result<_> { Ok(rack.status()?["vips"].clone()) };
+    let (v4, v6) = (&vips()?[0], &vips()?[1]);
+    assert_eq!((&v4["state"], &v4["announced"]), (&"up".into(), &true.into()));
+    assert_eq!((&v6["state"], &v6["announced"]), (&"down".into(), &false.into()));
+    assert!(v6["reason"].as_str().is_some_and(|reason| reason.contains("02:00:00:00:00:0b")));
+
+    thief.ip("address del 2001:db8:2::10/128 dev eth0")?;
+    wait::until("the announcement", wait::PATIENCE, || {
+        Ok((vips()?[1]["announced"] == true).then_some(()))
+    })?;
+    rack.usable_of("web6", 1)?;
+    assert_eq!(rack.answers_at(Rack::web6(), 3)?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_real_comes_in_when_it_can_be_reached() -> Result<()> {
+    let rack = Rack::dual(2)?;
+    let late = rack.lab.real(2);
+    late.netns().ip("link set eth0 down")?;
+    rack.lab.balancer().ip("-6 neigh flush all")?;
+    rack.lbctl(&["real", "del", "web6", "2001:db8:a::12"])?;
+    rack.lbctl(&["real", "add", "web6", "2001:db8:a::12"])?;
+    wait::until("the reason", wait::PATIENCE, || {
+        let status = rack.status()?;
+        let real = &status["vips"][1]["reals"][1];
+        let reason = real["reason"].as_str().unwrap_or_default();
+        Ok((real["health"] == "down" && reason.contains("no answer to neighbour solicitations"))
+            .then_some(()))
+    })?;
+    assert_eq!(rack.answers_at(Rack::web6(), 10)?.len(), 1);
+
+    late.netns().ip_batch(
+        "address add 2001:db8:a::12/64 dev eth0 nodad\naddress add fe80::a:0:0:12/64 dev eth0 nodad\n\
+         link set eth0 up\nroute replace default via 2001:db8:a::1\n",
+    )?;
+    rack.usable_of("web6", 2)?;
+    assert_eq!(rack.answers_at(Rack::web6(), 40)?.len(), 2);
+    Ok(())
+}
+
+/// An interface that goes down loses its IPv6 addresses, and its reals are nobody's neighbours.
+#[test]
+fn an_interface_that_goes_down_and_up_has_its_vips_again() -> Result<()> {
+    let rack = Rack::dual(2)?;
+    let (balancer, vips) = (rack.lab.balancer(), [("web", Rack::web()), ("web6", Rack::web6())]);
+    for (_, place) in vips {
+        assert_eq!(rack.answers_at(place, 40)?.len(), 2, "{place}");
+    }
+    balancer.ip("link set eth0 down")?;
+    wait::until("the reason", wait::PATIENCE, || {
+        let status = rack.status()?;
+        let reason = |vip: usize| status["vips"][vip]["reals"][0]["reason"].clone();
+        Ok([reason(0), reason(1)]
+            .iter()
+            .all(|reason| reason == "interface eth0 is down")
+            .then_some(()))
+    })?;
+    balancer.ip_batch(
+        "link set eth0 up\naddress replace 2001:db8:a::2/64 dev eth0 nodad\n\
+         address replace fe80::a:0:0:2/64 dev eth0 nodad\n",
+    )?;
+    wait::until("the announcement", wait::PATIENCE, || {
+        Ok((rack.status()?["vips"][1]["announced"] == true).then_some(()))
+    })?;
+    for (name, place) in vips {
+        rack.usable_of(name, 2)?;
+        assert_eq!(rack.answers_at(place, 40)?.len(), 2, "{place}");
+    }
+    rack.lbctl(&["detach"])?;
+    let addresses = balancer.ip("address show")?;
+    assert!(!addresses.contains("192.0.2.10") && !addresses.contains("2001:db8:2::10"));
+    Ok(())
+}
+
+#[test]
 fn reals_come_and_go_by_lbctl_and_daemons_by_restarts() -> Result<()> {
     let mut rack = Rack::dual(3)?;
     rack.lbctl(&["real", "disable", "web6", "2001:db8:a::12"])?;

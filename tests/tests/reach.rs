@@ -1,10 +1,10 @@
 //! What the LAN may be like: frames longer than a page, and a switch that shows every frame to
-//! everybody, another balancer among them.
+//! everybody, another balancer among them, which may take over.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, UdpSocket},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -89,6 +89,68 @@ fn two_balancers_that_see_all_frames_forward_each_packet_once() -> Result<()> {
         assert!(outcome(daemon, "not_for_us")? >= 2 * FLOWS as u64, "what the other one gets");
     }
     assert_eq!(echoes.iter().map(|echo| echo.received()).sum::<u64>(), 4 * FLOWS as u64);
+    Ok(())
+}
+
+#[test]
+fn a_vip_moves_to_another_balancer_and_its_flows_stay_with_their_reals() -> Result<()> {
+    let lab = Lab::new(LabOptions { balancers: 2, ..LabOptions::reals(3) })?;
+    let vips = [Rack::vip(), Rack::vip6()];
+    let mut echoes = Vec::new();
+    for real in lab.reals() {
+        for vip in vips {
+            real.set_up_dsr(vip)?;
+            echoes.push(real.udp_echo(vip, 53)?);
+        }
+    }
+    let start = |balancer: usize, how: &str| {
+        let lines = format!("ports = [\"udp/53\"]\nannounce = \"{how}\"");
+        let vips = vips.iter().map(|address| {
+            let name = if address.is_ipv4() { "dns" } else { "dns6" };
+            vip(name, *address, &lines, lab.reals())
+        });
+        let balancer = &lab.balancers()[balancer];
+        let config = balancer.config(&vips.collect::<String>());
+        let seed = "[node]\nhash_seed = \"000102030405060708090a0b0c0d0e0f\"";
+        balancer.daemon(&config.replace("[node]", seed))
+    };
+    let daemons = [start(0, "arp")?, start(1, "none")?];
+    daemons.iter().try_for_each(all_up)?;
+
+    let mut flows = Vec::new();
+    for vip in vips {
+        for _ in 0..FLOWS {
+            let any = if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let socket = lab.client().netns().run(|| Ok(UdpSocket::bind(any)?))?;
+            socket.connect((vip, 53))?;
+            socket.set_read_timeout(Some(wait::PATIENCE))?;
+            flows.push(socket);
+        }
+    }
+    let owners = || -> Result<Vec<Vec<u8>>> {
+        let ask = |flow: &UdpSocket| {
+            let mut answer = [0; 100];
+            flow.send(b"who are you?")?;
+            let length = flow.recv(&mut answer)?;
+            Ok(answer[..length].to_vec())
+        };
+        flows.iter().map(ask).collect()
+    };
+    let before = owners()?;
+    assert_eq!(before.iter().collect::<BTreeSet<_>>().len(), 3);
+    assert_eq!(outcome(&daemons[1], "forwarded")?, 0);
+    for (name, address) in [("dns", "192.0.2.10"), ("dns6", "2001:db8:2::10")] {
+        let announce = |how| ["vip", "set", name, "--announce", how];
+        daemons[0].lbctl(&announce("none"))?.success()?;
+        daemons[1].lbctl(&announce("arp"))?.success()?;
+        let mac = lab.balancers()[1].mac().to_string();
+        wait::until("the router to have heard of it", wait::PATIENCE, || {
+            let entry = lab.router().ip(&format!("neigh show {address} dev lan"))?;
+            Ok(entry.contains(&mac).then_some(()))
+        })?;
+    }
+    assert_eq!(owners()?, before);
+    assert_eq!(outcome(&daemons[1], "forwarded")?, 2 * FLOWS as u64);
     Ok(())
 }
 
