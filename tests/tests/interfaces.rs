@@ -2,8 +2,10 @@
 //! either.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::OwnedFd,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
 };
 
 use anyhow::{Context as _, Result};
@@ -171,6 +173,77 @@ fn clients_of_one_interface_are_served_by_reals_behind_another() -> Result<()> {
     rack.lbctl(&["detach"])?;
     let links = rack.lab.balancer().ip("-d link show")?;
     assert!(!links.contains("name lb "), "{links}");
+    Ok(())
+}
+
+#[test]
+fn generic_xdp_serves_by_both_interfaces_too() -> Result<()> {
+    let (lab, nginx, echoes) = servers()?;
+    let config = lab.balancers()[0].config_on(&INTERFACES, &vips());
+    let daemon = lab.daemon(&config.replace("[node]", "[node]\nxdp = \"generic\""))?;
+    let rack = Rack { daemon, nginx, echoes, lab };
+    all_usable(&rack)?;
+    all_serve(&rack)?;
+    for name in INTERFACES {
+        assert_eq!(interface(&rack, name)?["xdp"], "generic");
+    }
+    rack.lab.balancer().ip("link del eth1")?;
+    far_is_down(&rack, "interface eth1 is missing")?;
+    let _pass = new_eth1(&rack.lab, "02:00:00:00:03:63")?;
+    all_usable(&rack)?;
+    all_serve(&rack)?;
+    assert_eq!(interface(&rack, "eth1")?["xdp"], "generic");
+    Ok(())
+}
+
+#[test]
+fn flows_to_one_interface_do_not_notice_what_becomes_of_another() -> Result<()> {
+    let rack = rack()?;
+    let mut flows = Vec::new();
+    for place in [Rack::echo(), Rack::echo6()] {
+        for _ in 0..40 {
+            let any = if place.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let socket = rack.lab.client().netns().run(|| Ok(UdpSocket::bind(any)?))?;
+            socket.connect(place)?;
+            socket.set_read_timeout(Some(wait::PATIENCE))?;
+            flows.push(socket);
+        }
+    }
+    let owner = |flow: &UdpSocket| -> Result<Vec<u8>> {
+        let mut answer = [0; 100];
+        flow.send(b"who are you?")?;
+        let length = flow.recv(&mut answer)?;
+        Ok(answer[..length].to_vec())
+    };
+    let owners = || flows.iter().map(owner).collect::<Result<Vec<_>>>();
+    let before = owners()?;
+    let near: Vec<_> =
+        flows.iter().zip(&before).filter(|(_, owner)| owner.starts_with(b"real1")).collect();
+    assert!((1..80).contains(&near.len()));
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for (flow, before) in &near {
+                    assert_eq!(owner(flow)?, **before);
+                }
+            }
+            anyhow::Ok(())
+        });
+        let away = || {
+            rack.lab.balancer().ip("link set eth1 down")?;
+            far_is_down(&rack, "interface eth1 is down")?;
+            rack.lab.balancer().ip("link del eth1")?;
+            far_is_down(&rack, "interface eth1 is missing")
+        };
+        let away = away();
+        done.store(true, Ordering::Relaxed);
+        away?;
+        asking.join().expect("the client")
+    })?;
+    let _pass = new_eth1(&rack.lab, "02:00:00:00:03:63")?;
+    all_usable(&rack)?;
+    assert_eq!(owners()?, before, "and all is as it was");
     Ok(())
 }
 

@@ -276,6 +276,22 @@ fn a_real_comes_in_when_it_can_be_reached() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_changed_mac_address_of_a_real_is_followed() -> Result<()> {
+    let rack = Rack::dual(1)?;
+    assert_eq!(rack.answers_at(Rack::web6(), 3)?.len(), 1);
+    let real = rack.lab.real(1).netns();
+    // It says so itself, to all nodes (ndisc_notify).
+    real.sysctl(&[("ipv6/conf/eth0/ndisc_notify", "1")])?;
+    real.ip("link set eth0 address 02:00:00:00:00:77")?;
+    wait::until("the new MAC address", wait::PATIENCE, || {
+        let real = &rack.status()?["vips"][1]["reals"][0];
+        Ok((real["mac"] == "02:00:00:00:00:77").then_some(()))
+    })?;
+    assert_eq!(rack.answers_at(Rack::web6(), 5)?.len(), 1);
+    Ok(())
+}
+
 /// An interface that goes down loses its IPv6 addresses, and its reals are nobody's neighbours.
 #[test]
 fn an_interface_that_goes_down_and_up_has_its_vips_again() -> Result<()> {
