@@ -182,7 +182,11 @@ fn iperf(client: &Netns, vip: IpAddr, bytes: u64) -> Result<u64> {
 }
 
 #[test]
-fn frames_longer_than_a_page_are_forwarded_by_native_xdp() -> Result<()> {
+fn frames_longer_than_a_page_are_forwarded() -> Result<()> {
+    ["native", "generic"].into_iter().try_for_each(forwards_long_frames)
+}
+
+fn forwards_long_frames(mode: &str) -> Result<()> {
     const UPLOAD: u64 = 16 << 20;
     let lab = Lab::new(LabOptions { mtu: 9000, ..LabOptions::reals(2) })?;
     let vips = [Rack::vip(), Rack::vip6()];
@@ -202,10 +206,11 @@ fn frames_longer_than_a_page_are_forwarded_by_native_xdp() -> Result<()> {
         .zip(vips)
         .map(|(name, address)| vip(name, address, lines, lab.reals()))
         .collect();
-    let daemon = lab.daemon(&lab.config(&config))?;
+    let config = lab.config(&config).replace("[node]", &format!("[node]\nxdp = \"{mode}\""));
+    let daemon = lab.daemon(&config)?;
     all_up(&daemon)?;
     let status = daemon.lbctl(&["-o", "json", "status"])?.success()?.json()?;
-    assert_eq!(status["node"]["interfaces"][0]["xdp"], "native");
+    assert_eq!(status["node"]["interfaces"][0]["xdp"], mode);
 
     let file = lab.dir().join("file");
     File::create(&file)?.set_len(UPLOAD)?;

@@ -100,7 +100,7 @@ fn divide(lab: &Lab, outer: Option<&str>) -> Result<()> {
 const VIPS: [(&str, IpAddr); 2] = [("web", address::vip(10)), ("web6", address::vip6(10))];
 
 /// A rack whose reals are in a VLAN of their own.
-fn divided(outer: Option<&str>) -> Result<Rack> {
+fn divided(outer: Option<&str>, mode: &str) -> Result<Rack> {
     let lab = Lab::new(LabOptions::reals(2))?;
     divide(&lab, outer)?;
     let (mut nginx, mut echoes, mut config) = (Vec::new(), Vec::new(), String::new());
@@ -119,7 +119,8 @@ fn divided(outer: Option<&str>) -> Result<Rack> {
             config += &format!("[[vip.real]]\naddress = \"{}\"\n", real_on_vlan(number)[family]);
         }
     }
-    let daemon = lab.daemon(&lab.config(&config))?;
+    let config = lab.config(&config).replace("[node]", &format!("[node]\nxdp = \"{mode}\""));
+    let daemon = lab.daemon(&config)?;
     let rack = Rack { daemon, nginx, echoes, lab };
     usable(&rack)?;
     Ok(rack)
@@ -178,7 +179,7 @@ fn clients_of_one_vlan_are_served_by_reals_of_another() -> Result<()> {
     if skipped()? {
         return Ok(());
     }
-    let mut rack = divided(None)?;
+    let mut rack = divided(None, "native")?;
     served_with_tags(&rack, &[0x81, 0, 0, 20])?;
     pinged(&rack.lab)?;
     let status = rack.status()?;
@@ -197,7 +198,7 @@ fn a_vlan_may_go_down_and_may_be_made_anew() -> Result<()> {
     if skipped()? {
         return Ok(());
     }
-    let rack = divided(None)?;
+    let rack = divided(None, "native")?;
     let balancer = rack.lab.balancer();
     let reason = |text: &str| {
         wait::until(text, wait::PATIENCE, || {
@@ -227,8 +228,10 @@ fn reals_in_a_vlan_of_a_vlan_are_served() -> Result<()> {
     if skipped()? {
         return Ok(());
     }
-    for (protocol, ether_type) in [("802.1ad", [0x88, 0xa8]), ("802.1Q", [0x81, 0])] {
-        let mut rack = divided(Some(protocol))?;
+    for (protocol, ether_type, mode) in
+        [("802.1ad", [0x88, 0xa8], "native"), ("802.1Q", [0x81, 0], "generic")]
+    {
+        let mut rack = divided(Some(protocol), mode)?;
         served_with_tags(&rack, &[&ether_type[..], &[0, 100, 0x81, 0, 0, 20]].concat())?;
         let real = &rack.status()?["vips"][1]["reals"][1];
         assert_eq!((&real["vlan"], &real["interface"]), (&20.into(), &"eth0.100.20".into()));
@@ -268,8 +271,7 @@ fn pinged(lab: &Lab) -> Result<()> {
 }
 
 /// The balancer knows nothing of the VLAN, but the datapath takes what comes from it.
-#[test]
-fn what_comes_with_a_tag_reaches_reals_without_one() -> Result<()> {
+fn from_a_tag_to_none(mode: &str) -> Result<()> {
     if !Lab::has_access_ports()? {
         println!("skipped: this kernel has no tcx, of which the lab makes access ports");
         return Ok(());
@@ -299,7 +301,8 @@ fn what_comes_with_a_tag_reaches_reals_without_one() -> Result<()> {
             near.mac()
         );
     }
-    let daemon = lab.daemon(&lab.balancers()[0].config_on(&["eth0", "eth1"], &config))?;
+    let config = lab.balancers()[0].config_on(&["eth0", "eth1"], &config);
+    let daemon = lab.daemon(&config.replace("[node]", &format!("[node]\nxdp = \"{mode}\"")))?;
     let rack = Rack { daemon, nginx, echoes, lab };
     let lab = &rack.lab;
     for (name, _) in VIPS {
@@ -343,4 +346,14 @@ fn what_comes_with_a_tag_reaches_reals_without_one() -> Result<()> {
     })?;
     assert!(went.frames()?.iter().all(|frame| frame.bytes[12] != 0x81));
     Ok(())
+}
+
+#[test]
+fn what_comes_with_a_tag_reaches_reals_without_one() -> Result<()> {
+    from_a_tag_to_none("native")
+}
+
+#[test]
+fn what_comes_with_a_tag_reaches_reals_without_one_by_generic_xdp() -> Result<()> {
+    from_a_tag_to_none("generic")
 }
