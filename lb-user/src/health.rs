@@ -75,7 +75,10 @@ pub fn judge(real: &Real, reach: Reach, check: Option<&Check>) -> Verdict {
             (Health::Unknown, unchecked(check))
         }
         Reach::Unresolved => (Health::Down, "neighbour unresolved".to_owned()),
-        Reach::Silent(_) => (Health::Down, "neighbour unresolved: no answer to ARP".to_owned()),
+        Reach::Silent(_) => {
+            let question = if real.address.is_ipv4() { "ARP" } else { "neighbour solicitations" };
+            (Health::Down, format!("neighbour unresolved: no answer to {question}"))
+        }
         Reach::Behind(gateway) => {
             let reason = format!(
                 "not on the balancer's network (behind {gateway}): a real server must share a LAN \

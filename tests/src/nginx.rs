@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     fs::{self, File},
+    io,
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Stdio,
@@ -20,7 +21,7 @@ pub const LARGE: u64 = 64 << 20;
 /// A running nginx, killed on drop.
 ///
 /// `/` is a page that names the server, as does the header `X-Real` of every answer; `/healthz`
-/// answers 200; `/large` is [`LARGE`] bytes of zeros.
+/// answers 200; `/large` is [`LARGE`] bytes of zeros; `/upload` takes what is put there.
 #[derive(Debug)]
 pub struct Nginx {
     process: Process,
@@ -68,6 +69,14 @@ impl Nginx {
         Ok(log.lines().map(str::to_owned).collect())
     }
 
+    /// How long what was put at `/upload` is, if anything was.
+    pub fn uploaded(&self) -> Result<Option<u64>> {
+        match fs::metadata(self.dir.join("upload")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            upload => Ok(Some(upload?.len())),
+        }
+    }
+
     /// The process: to stop, to kill.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
@@ -99,6 +108,7 @@ http {{
 {listen}    root {dir};
     add_header X-Real {name} always;
     location = /healthz {{ return 200 "ok\n"; }}
+    location = /upload {{ client_max_body_size 0; dav_methods PUT; }}
   }}
 }}
 "#

@@ -13,7 +13,7 @@ use nix::net::if_::if_nametoindex;
 
 use super::{Probed, Reconciler, interfaces::Place};
 use crate::{
-    announce::{self, Addresses, Found, PATIENCE},
+    announce::{self, Addresses, Conflict, Found, PATIENCE},
     api::{
         request::{Change, Reply},
         types::Done,
@@ -231,7 +231,7 @@ impl Reconciler {
             let address = conflict.address;
             self.announcing.conflicts.insert(address, conflict.mac);
             if before.get(&address) != Some(&conflict.mac) {
-                let name = self.name_of(conflict.mac);
+                let name = self.name_of(conflict);
                 log::error!("{address} is not announced: {name} answers for it already");
             }
         }
@@ -263,18 +263,20 @@ impl Reconciler {
         }
     }
 
-    /// A MAC address, with the real server it belongs to if it is one.
-    pub(super) fn name_of(&self, mac: Mac) -> String {
+    /// Who is in conflict: the MAC address, with the real server it belongs to if it is one. A server
+    /// of both families is called by its address of the VIP's.
+    pub(super) fn name_of(&self, conflict: &Conflict) -> String {
+        let Conflict { address, mac } = *conflict;
         let reals = self.config.model.vips.iter().flat_map(|vip| &vip.reals);
-        match reals
-            .map(|real| (real, self.network.reach(real).mac()))
-            .find(|(_, known)| *known == Some(mac))
-        {
+        let real = reals
+            .filter(|real| self.network.reach(real).mac() == Some(mac))
+            .max_by_key(|real| real.address.is_ipv6() == address.is_ipv6());
+        match real {
             // Linux answers for an address of IPv6 on that interface only which has it, unlike ARP.
-            Some((real, _)) if real.address.is_ipv6() => {
+            Some(real) if address.is_ipv6() => {
                 format!("{mac} (real {}: the VIP belongs on lo there)", real.address)
             }
-            Some((real, _)) => format!(
+            Some(real) => format!(
                 "{mac} (real {}: set arp_ignore=1 and arp_announce=2 there before the VIP)",
                 real.address
             ),

@@ -50,7 +50,7 @@ impl Reconciler {
             return Err(Refusal::failed(error));
         }
         if let Some(conflict) = probed.conflicts.first() {
-            let name = self.name_of(conflict.mac);
+            let name = self.name_of(conflict);
             return Err(Refusal::conflict(format!(
                 "{}: {name} answers for this address already; remove it there, or use another",
                 conflict.address
