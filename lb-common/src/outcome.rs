@@ -56,7 +56,7 @@ outcomes! {
     Forwarded = "forwarded" => Transmit,
     /// The frame is addressed to another machine, or to many (broadcast, multicast).
     NotForUs = "not_for_us" => Pass,
-    /// Neither IPv4 nor anything else that is balanced (ARP, for instance).
+    /// Neither IPv4 nor IPv6 (ARP, for instance), or behind more than two VLAN tags.
     NotIp = "not_ip" => Pass,
     /// The destination address is not a VIP.
     NotVip = "not_vip" => Pass,

@@ -33,8 +33,7 @@ pub fn rewrite(
     let port = if real.port() == tables.port_number() {
         PortWord(link.own)
     } else {
-        frame.redirect(real.port())?;
-        tables.port(real.port())
+        other_port(frame, tables, real.port())?
     };
     if link.tags != 0 || real.vlan() != 0 || port.outer_vlan() != 0 {
         tag(frame, link, port, real)?;
@@ -44,6 +43,22 @@ pub fn rewrite(
     set_mac(&mut ethernet.destination, real.mac_bits());
     set_mac(&mut ethernet.source, port.mac_bits());
     Ok(())
+}
+
+/// Has the frame sent by another port than it came in on.
+#[inline(always)]
+fn other_port(
+    frame: &mut impl Frame,
+    tables: &impl Tables,
+    number: u8,
+) -> Result<PortWord, Outcome> {
+    let port = tables.port(number);
+    // Emptied when its interface went: what left from no address would confuse switches.
+    if port.mac_bits() == 0 {
+        return Err(Outcome::InterfaceGone);
+    }
+    frame.redirect(number)?;
+    Ok(port)
 }
 
 /// Gives the frame the tags of the way to the real: none, one or two, whatever it had. The priorities

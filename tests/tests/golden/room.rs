@@ -1,7 +1,7 @@
 //! Frames that lack what a network card or an interface should have given them.
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use lb_common::Outcome;
+use lb_common::{Outcome, PortWord};
 use lb_user::dataplane::Kernel;
 use tests::{
     golden::{Family, arriving, expected},
@@ -78,6 +78,20 @@ fn a_real_behind_an_interface_that_went_gets_nothing_until_it_is_back() {
     for (interface, action) in [(None, DROP), (Some(1), REDIRECT), (None, DROP)] {
         kernel.set_device(way.port, interface).expect("the devices are written");
         assert_eq!(kernel.process(&frame).expect("a test run").0, action);
+    }
+    assert_eq!(kernel.outcome(Outcome::InterfaceGone).expect("a counter"), 2);
+}
+
+#[test]
+fn nothing_leaves_by_a_port_that_has_no_address() {
+    let ((mut memory, _), (_, mut kernel, _)) = (host(), engines());
+    let way = &ELSEWHERE;
+    memory.set_port(way.port, PortWord::default());
+    kernel.set_port(way.port, PortWord::default());
+    for family in Family::ALL {
+        let frame = frame(family, way);
+        assert_eq!(check_arrived(&memory, Arrived::new(&frame)), Outcome::InterfaceGone);
+        assert_eq!(kernel.process(&frame).expect("a test run"), (DROP, frame));
     }
     assert_eq!(kernel.outcome(Outcome::InterfaceGone).expect("a counter"), 2);
 }
