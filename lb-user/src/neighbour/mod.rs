@@ -21,12 +21,14 @@ mod kernel;
 mod links;
 #[cfg(test)]
 pub(crate) mod netns;
+mod offload;
 mod tracker;
 mod watch_task;
 mod wire;
 
 use kernel::Kernel;
 pub use kernel::Route;
+pub use offload::hides_tags;
 use tracker::Wanted;
 
 /// Something that the kernel told, and that differs from what it told before.

@@ -9,6 +9,7 @@ use crate::{
     dataplane::{Error, Mode, Port},
     health::Reach,
     model::{Real, Tag, XdpChoice},
+    neighbour::hides_tags,
 };
 
 /// Where and how the program is attached.
@@ -19,6 +20,8 @@ pub(super) struct Attachments {
     /// How all were attached at the start: a native program can send only through interfaces
     /// whose driver can.
     mode: Option<Mode>,
+    /// The interfaces that were found to hide VLAN tags, and said so once.
+    hiding: BTreeSet<String>,
 }
 
 impl Reconciler {
@@ -47,6 +50,7 @@ impl Reconciler {
             log::info!("{name}: XDP attached, {}", mode.label());
             self.attachments.held.insert(name, (index, mode));
         }
+        self.look_for_hidden_tags();
         Ok(())
     }
 
@@ -72,6 +76,21 @@ impl Reconciler {
                 }
             }
         }
+    }
+
+    /// Says so where VLANs cannot work: the program takes a frame whose tag the network card has taken
+    /// out for an untagged one.
+    pub(super) fn look_for_hidden_tags(&mut self) {
+        let hides = |name: &String| hides_tags(name).unwrap_or(false);
+        let hiding: BTreeSet<String> =
+            self.network.interfaces.trunks().into_iter().filter(hides).collect();
+        for name in hiding.difference(&self.attachments.hiding) {
+            log::warn!(
+                "{name} has VLANs, and takes their tags out of what it receives, so that XDP does \
+                 not see them: `ethtool -K {name} rxvlan off`"
+            );
+        }
+        self.attachments.hiding = hiding;
     }
 
     /// Attaches as the others are. To attach those anew as this one can would let frames to VIPs

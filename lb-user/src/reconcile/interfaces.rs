@@ -1,6 +1,9 @@
 //! The machine's interfaces, and how each that routing may name leads to one that XDP sits on.
 
-use std::{collections::BTreeMap, iter::successors};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter::successors,
+};
 
 use crate::{
     dataplane::Port,
@@ -147,6 +150,14 @@ impl Interfaces {
         self.links.iter().filter_map(place).collect()
     }
 
+    /// The configured interfaces that have VLANs.
+    pub(super) fn trunks(&self) -> BTreeSet<String> {
+        let vlans = self.links.values().filter(|link| link.vlan.is_some());
+        let bottoms = vlans.filter_map(|vlan| self.stack(vlan).last());
+        let configured = bottoms.filter(|bottom| self.configured.contains(&bottom.name));
+        configured.map(|bottom| bottom.name.clone()).collect()
+    }
+
     /// The index of the interface of this name, whatever it is.
     pub(super) fn index(&self, name: &str) -> Option<u32> {
         self.links.iter().find(|(_, link)| link.name == name).map(|(index, _)| *index)
@@ -225,6 +236,11 @@ mod tests {
             assert_eq!(way.down, None);
             (way.port.outer, way.vlan)
         })
+    }
+
+    #[test]
+    fn a_trunk_is_a_configured_interface_that_has_vlans() {
+        assert_eq!(machine().trunks(), BTreeSet::from(["eth0".to_owned()]));
     }
 
     #[test]

@@ -216,6 +216,7 @@ impl Reconciler {
         if moved {
             self.write_ports();
             self.follow_interfaces().await;
+            self.look_for_hidden_tags();
             self.track().await;
         }
         self.reconcile();
