@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use lb_user::model::Mac;
 use serde_json::Value;
-use tests::{Captured, Lab, LabOptions, Nginx, Output, Rack, UdpEcho, address, wait, xdp};
+use tests::{Captured, Lab, LabOptions, Netns, Nginx, Output, Rack, UdpEcho, address, wait, xdp};
 
 const INTERFACES: [&str; 2] = ["eth0", "eth1"];
 
@@ -108,15 +108,20 @@ fn address_eth1(lab: &Lab) -> Result<()> {
 
 /// A new cable to the second switch, which lasts for as long as its pass for XDP is held.
 fn new_eth1(lab: &Lab, mac: &str) -> Result<OwnedFd> {
-    let switch = lab.second_switch().context("a second LAN")?;
-    let peer = switch.path();
+    let pass = lay_eth1(lab, lab.second_switch().context("a second LAN")?, "balancer", mac)?;
+    address_eth1(lab)?;
+    Ok(pass)
+}
+
+/// A cable from the balancer's eth1 to a port of a switch, and the pass for XDP there.
+fn lay_eth1(lab: &Lab, switch: &Netns, port: &str, mac: &str) -> Result<OwnedFd> {
     lab.balancer().ip(&format!(
-        "link add name eth1 address {mac} type veth peer name balancer netns {}",
-        peer.display()
+        "link add name eth1 address {mac} type veth peer name {port} netns {}",
+        switch.path().display()
     ))?;
-    switch.ip("link set balancer master br0 up")?;
+    switch.ip(&format!("link set {port} master br0 up"))?;
     for (netns, name, features) in
-        [(lab.balancer(), "eth1", &["tx", "tso", "gso", "gro"][..]), (switch, "balancer", &[])]
+        [(lab.balancer(), "eth1", &["tx", "tso", "gso", "gro"][..]), (switch, port, &[])]
     {
         let mut ethtool = netns.command("ethtool");
         ethtool.args(["-K", name, "txvlan", "off", "rxvlan", "off"]);
@@ -125,9 +130,7 @@ fn new_eth1(lab: &Lab, mac: &str) -> Result<OwnedFd> {
         }
         Output::of(&mut ethtool)?.success()?;
     }
-    let pass = xdp::attach(switch, "balancer", xdp::Verdict::Pass)?;
-    address_eth1(lab)?;
-    Ok(pass)
+    xdp::attach(switch, port, xdp::Verdict::Pass)
 }
 
 #[test]
@@ -338,4 +341,20 @@ fn clients_may_come_in_by_either_interface() -> Result<()> {
     let silent = SocketAddr::new(Rack::vip(), 81);
     assert!(rack.lab.client().connect(silent).is_err(), "the VIP's machine refuses");
     Ok(())
+}
+
+#[test]
+fn two_interfaces_in_one_network_do_not_take_each_other_for_somebody_else() -> Result<()> {
+    let vips = [Rack::vip(), Rack::vip6()];
+    let (lab, nginx, echoes) = Rack::servers_at(2, &vips)?;
+    let _pass = lay_eth1(&lab, lab.switch(), "balancer-1", "02:00:00:00:03:02")?;
+    lab.balancer().ip("link set eth1 up")?;
+    let text = format!("{}{}", Rack::vips(2), Rack::vips6(2));
+    let daemon = lab.daemon(&lab.balancers()[0].config_on(&INTERFACES, &text))?;
+    let rack = Rack { daemon, nginx, echoes, lab };
+    all_usable(&rack)?;
+    for vip in rack.status()?["vips"].as_array().context("vips")? {
+        assert_eq!((&vip["state"], &vip["announced"]), (&"up".into(), &true.into()), "{vip}");
+    }
+    all_serve(&rack)
 }

@@ -185,6 +185,8 @@ impl Reconciler {
         change: Option<(Change, Reply<Done>)>,
     ) {
         let events = self.events.clone();
+        // Two of ours may be in one network: each hears the other.
+        let own = self.network.interfaces.macs();
         tokio::spawn(async move {
             let probes = missing.into_iter().map(|(place, addresses)| async move {
                 let result = announce::probe(place.index, place.mac, &addresses, PATIENCE).await;
@@ -194,7 +196,11 @@ impl Reconciler {
                 Probed { asked: Vec::new(), conflicts: Vec::new(), errors: Vec::new(), change };
             for (place, addresses, result) in join_all(probes).await {
                 match result {
-                    Ok(conflicts) => probed.conflicts.extend(conflicts),
+                    Ok(conflicts) => {
+                        let others =
+                            conflicts.into_iter().filter(|conflict| !own.contains(&conflict.mac));
+                        probed.conflicts.extend(others);
+                    }
                     Err(error) => {
                         probed.errors.push(format!("address probe on {}: {error}", place.name));
                         continue;

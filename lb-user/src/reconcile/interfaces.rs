@@ -150,6 +150,11 @@ impl Interfaces {
         self.links.iter().filter_map(place).collect()
     }
 
+    /// The MAC addresses of this machine.
+    pub(super) fn macs(&self) -> BTreeSet<Mac> {
+        self.links.values().filter_map(|link| link.mac).collect()
+    }
+
     /// The configured interfaces that have VLANs.
     pub(super) fn trunks(&self) -> BTreeSet<String> {
         let vlans = self.links.values().filter(|link| link.vlan.is_some());
