@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Icmp, Link, Network, Tcp, Udp, checksum::checksum};
+use super::{Icmp, Link, Network, Tcp, Udp, checksum::checksum, transport::transports};
 
 const ETHERTYPE: u16 = 0x0800;
 const DONT_FRAGMENT: u16 = 1 << 14;
@@ -26,6 +26,8 @@ pub struct Ipv4 {
     protocol: Option<u8>,
     checksum: Option<u16>,
 }
+
+transports!(Ipv4, V4, ICMP);
 
 impl Ipv4 {
     pub(super) fn new(link: Link, source: Ipv4Addr, destination: Ipv4Addr) -> Self {
@@ -123,30 +125,6 @@ impl Ipv4 {
     pub fn checksum(mut self, checksum: u16) -> Self {
         self.checksum = Some(checksum);
         self
-    }
-
-    /// Goes on with TCP.
-    #[must_use]
-    pub fn tcp(self, source: u16, destination: u16) -> Tcp {
-        Tcp::new(Network::V4(self), source, destination)
-    }
-
-    /// Goes on with UDP.
-    #[must_use]
-    pub fn udp(self, source: u16, destination: u16) -> Udp {
-        Udp::new(Network::V4(self), source, destination)
-    }
-
-    /// Goes on with an ICMP message of this type and code.
-    #[must_use]
-    pub fn icmp(self, kind: u8, code: u8) -> Icmp {
-        Icmp::new(Network::V4(self), ICMP, kind, code)
-    }
-
-    /// The frame, with these bytes after the header: another protocol, or a later fragment.
-    #[must_use]
-    pub fn raw(self, protocol: u8, payload: &[u8]) -> Vec<u8> {
-        Network::V4(self).carry(protocol, payload)
     }
 
     /// The packet, from the IP header on.

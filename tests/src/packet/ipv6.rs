@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{Icmp, Link, Network, Tcp, Udp};
+use super::{Icmp, Link, Network, Tcp, Udp, transport::transports};
 
 const ETHERTYPE: u16 = 0x86dd;
 const HOP_BY_HOP: u8 = 0;
@@ -33,6 +33,8 @@ struct Extension {
     /// All but the first byte, which says what follows.
     rest: Vec<u8>,
 }
+
+transports!(Ipv6, V6, ICMP);
 
 impl Ipv6 {
     pub(super) fn new(link: Link, source: Ipv6Addr, destination: Ipv6Addr) -> Self {
@@ -138,30 +140,6 @@ impl Ipv6 {
         rest.extend(data);
         rest.resize(length - 1, 0);
         self.extension(kind, &rest)
-    }
-
-    /// Goes on with TCP.
-    #[must_use]
-    pub fn tcp(self, source: u16, destination: u16) -> Tcp {
-        Tcp::new(Network::V6(self), source, destination)
-    }
-
-    /// Goes on with UDP.
-    #[must_use]
-    pub fn udp(self, source: u16, destination: u16) -> Udp {
-        Udp::new(Network::V6(self), source, destination)
-    }
-
-    /// Goes on with an ICMPv6 message of this type and code.
-    #[must_use]
-    pub fn icmp(self, kind: u8, code: u8) -> Icmp {
-        Icmp::new(Network::V6(self), ICMP, kind, code)
-    }
-
-    /// The frame, with these bytes after the headers: another protocol, or a later fragment.
-    #[must_use]
-    pub fn raw(self, protocol: u8, payload: &[u8]) -> Vec<u8> {
-        Network::V6(self).carry(protocol, payload)
     }
 
     /// The packet, from the IP header on.

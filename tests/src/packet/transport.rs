@@ -56,6 +56,39 @@ impl Network {
     }
 }
 
+/// Writes what may follow a network layer.
+macro_rules! transports {
+    ($ip:ty, $family:ident, $icmp:expr) => {
+        impl $ip {
+            /// Goes on with TCP.
+            #[must_use]
+            pub fn tcp(self, source: u16, destination: u16) -> Tcp {
+                Tcp::new(Network::$family(self), source, destination)
+            }
+
+            /// Goes on with UDP.
+            #[must_use]
+            pub fn udp(self, source: u16, destination: u16) -> Udp {
+                Udp::new(Network::$family(self), source, destination)
+            }
+
+            /// Goes on with an ICMP message of this type and code.
+            #[must_use]
+            pub fn icmp(self, kind: u8, code: u8) -> Icmp {
+                Icmp::new(Network::$family(self), $icmp, kind, code)
+            }
+
+            /// The frame, with these bytes behind: another protocol, or a later fragment.
+            #[must_use]
+            pub fn raw(self, protocol: u8, payload: &[u8]) -> Vec<u8> {
+                Network::$family(self).carry(protocol, payload)
+            }
+        }
+    };
+}
+
+pub(super) use transports;
+
 /// Writes the ends of every transport: the payload, the frame, the packet as ICMP errors quote it.
 macro_rules! ends {
     ($transport:ty) => {
