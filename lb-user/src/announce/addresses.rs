@@ -17,6 +17,15 @@ pub enum Error {
     /// No socket to the kernel.
     #[error("no netlink socket: {0}")]
     Socket(#[source] io::Error),
+    /// The interface has no IPv6.
+    #[error(
+        "{address}: IPv6 is disabled there: `sysctl -w net.ipv6.conf.NAME.disable_ipv6=0` with the \
+         interface's name, or announce = \"none\""
+    )]
+    NoIpv6 {
+        /// Which address.
+        address: IpAddr,
+    },
     /// The kernel refused.
     #[error("{address} on interface {interface}: {source}")]
     Refused {
@@ -69,6 +78,10 @@ impl Addresses {
         match answer(add.execute()).await {
             Ok(()) => Ok(Found::Absent),
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(Found::Present),
+            // What a lack of privileges brings about is EPERM.
+            Err(error) if address.is_ipv6() && error.raw_os_error() == Some(libc::EACCES) => {
+                Err(Error::NoIpv6 { address })
+            }
             Err(source) => Err(Error::Refused { address, interface, source }),
         }
     }

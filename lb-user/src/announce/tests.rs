@@ -300,3 +300,14 @@ fn an_assigned_address_is_usable_at_once_and_no_source_for_what_begins_here() {
         });
     }
 }
+
+#[test]
+fn an_interface_without_ipv6_is_said_to_be_one() {
+    let Cable { balancer, machine: _there } = Cable::new();
+    balancer.sysctl("ipv6/conf/eth0/disable_ipv6", "1");
+    balancer.run_async(async || {
+        let addresses = Addresses::connect().unwrap();
+        let refused = addresses.assign(eth0(), "2001:db8::10".parse().unwrap()).await;
+        assert!(matches!(refused, Err(Error::NoIpv6 { .. })), "{refused:?}");
+    });
+}

@@ -223,7 +223,9 @@ impl Reconciler {
             log::error!("{error}");
         }
         self.note_conflicts(&probed);
-        self.assign(probed.asked).await;
+        for error in self.assign(probed.asked).await {
+            log::error!("{error}");
+        }
     }
 
     /// Keeps who answers for these addresses now, and says so once.
@@ -243,11 +245,13 @@ impl Reconciler {
         }
     }
 
-    /// Assigns and announces addresses, except those in conflict and those not wanted any more.
-    pub(super) async fn assign(&mut self, free: Vec<(Place, Vec<IpAddr>)>) {
+    /// Assigns and announces addresses, except those in conflict and those not wanted any more. Returns
+    /// what kept some from being assigned.
+    pub(super) async fn assign(&mut self, free: Vec<(Place, Vec<IpAddr>)>) -> Vec<String> {
         let wanted = announced(&self.config.model);
         let conflicts = self.announcing.conflicts.clone();
         let mut assigned: Vec<(Place, Vec<IpAddr>)> = Vec::new();
+        let mut errors = Vec::new();
         for (place, mut addresses) in free {
             addresses
                 .retain(|address| wanted.contains(address) && !conflicts.contains_key(address));
@@ -255,7 +259,7 @@ impl Reconciler {
             for address in addresses {
                 match self.announcing.assign(&place, address).await {
                     Ok(()) => done.push(address),
-                    Err(error) => log::error!("assigning {address} to {}: {error}", place.name),
+                    Err(error) => errors.push(format!("not announced on {}: {error}", place.name)),
                 }
             }
             for address in &done {
@@ -267,6 +271,7 @@ impl Reconciler {
         for (place, addresses) in assigned {
             gratuitous(&place, &addresses).await;
         }
+        errors
     }
 
     /// Who is in conflict: the MAC address, with the real server it belongs to if it is one. A server

@@ -58,9 +58,12 @@ impl Reconciler {
         }
         let (edited, plan) = self.prepare(&change)?;
         let done = self.commit(&change, edited, plan).await?;
-        self.assign(probed.asked).await;
+        let errors = self.assign(probed.asked).await;
         self.announce().await;
-        Ok(done)
+        match errors.first() {
+            None => Ok(done),
+            Some(error) => Err(Refusal::failed(format!("{}, but {error}", done.message))),
+        }
     }
 
     /// The addresses that only this model would have announced, and where they are to be assigned.
