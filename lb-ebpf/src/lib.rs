@@ -35,7 +35,7 @@ use crate::{
     echo::Ping,
     packet::Frame,
     parse::{
-        Datagram, Family,
+        Datagram, Family, Transport,
         link::{self, Link},
     },
     tables::{Count, Tables},
@@ -131,7 +131,12 @@ fn special<A: Family + Ping>(
     let link = link::read(&packet, tables)?;
     let link = link::read_tags(&packet, &link)?;
     let datagram = A::datagram(&packet, link.ip())?;
-    let (link, datagram) = tables.opaque((link, datagram))?;
+    let (link, mut datagram) = tables.opaque((link, datagram))?;
+    let end = datagram.end as u64;
+    if end > frame.packet().len() && end > frame.whole() {
+        // Whether it matters depends on whom it is for.
+        datagram.transport = Transport::Truncated;
+    }
     path(frame, tables, &link, &datagram, forward)
 }
 
@@ -144,10 +149,7 @@ fn path<A: Family + Ping>(
     datagram: &Datagram<A>,
     forward: &mut Forward,
 ) -> Result<(), Outcome> {
-    let (first, end) = (frame.packet().len(), datagram.end as u64);
-    if end > first && end > frame.whole() {
-        return Err(Outcome::Truncated);
-    }
+    let first = frame.packet().len();
     let (owner, slot) = match service::lookup(tables, datagram) {
         Ok(service) => {
             let slot = ring::slot(tables, service, datagram);
@@ -166,7 +168,7 @@ fn path<A: Family + Ping>(
         rule: owner.rule,
         begins: datagram.ports.begins,
         port: real.port(),
-        length: first.max(end),
+        length: first.max(datagram.end as u64),
     };
     Ok(())
 }

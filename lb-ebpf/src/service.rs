@@ -38,6 +38,7 @@ pub fn lookup<'a, A: Address>(
     };
     match transport {
         Transport::Truncated => return Err(Outcome::Truncated),
+        Transport::Malformed => return Err(Outcome::Malformed),
         Transport::Beyond => return Err(Outcome::ExtensionHeaders),
         Transport::Later => return Err(Outcome::Fragment),
         Transport::Echo => return Err(Outcome::EchoAnswered),

@@ -46,10 +46,10 @@ impl Family for V4 {
         let ip: &Ipv4Hdr = packet.header(at)?;
         let header = usize::from(ip.vihl & 0xf) * 4;
         let total = usize::from(u16::from_be_bytes(ip.tot_len));
-        if ip.vihl >> 4 != 4 || header < Ipv4Hdr::LEN || total < header {
+        if ip.vihl >> 4 != 4 || header < Ipv4Hdr::LEN {
             return Err(Outcome::Malformed);
         }
-        let (offset, length) = (at + header, total - header);
+        let (offset, length) = (at + header, total.saturating_sub(header));
         let destination = V4(word32(&ip.dst_addr));
         let fragment = u16::from_be_bytes(ip.frags) & FRAGMENT;
         let end = at + total;
@@ -59,7 +59,9 @@ impl Family for V4 {
         {
             return Ok(quoted);
         }
-        let (transport, ports) = if fragment & FRAGMENT_OFFSET != 0 {
+        let (transport, ports) = if total < header {
+            (Transport::Malformed, Ports::default())
+        } else if fragment & FRAGMENT_OFFSET != 0 {
             (Transport::Later, Ports::default())
         } else if fragment == 0 && is_echo(packet, ip.proto, at, header, length) {
             (Transport::Echo, Ports::default())

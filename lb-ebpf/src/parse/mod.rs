@@ -51,6 +51,8 @@ pub enum Transport {
     Truncated,
     /// There are more extension headers than are looked through.
     Beyond,
+    /// The lengths in the IP header contradict each other.
+    Malformed,
 }
 
 /// The ports of a TCP segment or UDP datagram.

@@ -257,5 +257,6 @@ fn broken(family: Family) -> Vec<Row> {
         row("a length within the UDP header", to(WEB).length(7).udp(1, 53).build(), Truncated),
         row("a length of nothing", to(WEB).length(0).udp(1, 53).build(), Truncated),
         row("the same to nobody of ours", to(NO_VIP).length(19).tcp(1, 80).build(), NotVip),
+        row("beyond the frame to nobody of ours", to(NO_VIP).length(21).tcp(1, 80).build(), NotVip),
     ]
 }

@@ -6,7 +6,7 @@ use lb_common::Outcome;
 use super::{Family, Row, row, to_balancer};
 use crate::{
     packet::Ipv4,
-    world::{CLIENT, Party, WEB},
+    world::{CLIENT, NO_VIP, Party, WEB},
 };
 
 pub(super) fn rows() -> Vec<Row> {
@@ -24,7 +24,7 @@ fn to(vip: Party) -> Ipv4 {
 }
 
 fn headers() -> Vec<Row> {
-    use Outcome::{Forwarded, Malformed, Truncated};
+    use Outcome::{Forwarded, Malformed, NotVip, Truncated};
     vec![
         row("options", to(WEB).options(&[1; 8]).tcp(3, 80).build(), Forwarded),
         row("the longest header", to(WEB).options(&[1; 40]).tcp(3, 80).build(), Forwarded),
@@ -32,6 +32,8 @@ fn headers() -> Vec<Row> {
         row("a header of 16 bytes", to(WEB).header_words(4).tcp(1, 80).build(), Malformed),
         row("a header of no bytes", to(WEB).header_words(0).tcp(1, 80).build(), Malformed),
         row("a length below the header's", to(WEB).total_length(19).tcp(1, 80).build(), Malformed),
+        // As a segment has it that is longer than the field can say, between machines that agreed on it.
+        row("no length to nobody of ours", to(NO_VIP).total_length(0).tcp(1, 80).build(), NotVip),
         row("options beyond the packet", to(WEB).header_words(15).udp(1, 53).build(), Malformed),
         row(
             "ports beyond the packet's options",
