@@ -24,7 +24,7 @@ use crate::world::SEED;
 const STATISTICS: u32 = 4;
 
 /// What it took to verify a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work {
     /// How many instructions were gone through, each as often as it was.
     pub instructions: u32,
@@ -32,12 +32,15 @@ pub struct Work {
     pub states: u32,
     /// How many of them at a time.
     pub peak: u32,
+    /// Bytes of stack of each of its functions, the entry first. Those that call each other share 512,
+    /// each rounded up to 32 before Linux 6.
+    pub stack: Vec<u32>,
 }
 
 impl FromStr for Work {
     type Err = Error;
 
-    /// Reads the log: `processed 3654 insns (limit 1000000) max_states_per_insn 4 total_states 210
+    /// Reads the log: `stack depth 64+16` and `processed 3654 insns (limit 1000000) max_states_per_insn 4 total_states 210
     /// peak_states 60 mark_read 9`, among other lines.
     fn from_str(log: &str) -> Result<Self> {
         let line = log.lines().find(|line| line.starts_with("processed "));
@@ -46,11 +49,14 @@ impl FromStr for Work {
             let after = words.iter().skip_while(|word| **word != name).nth(1);
             after.and_then(|number| number.parse().ok())
         };
+        let stack = log.lines().find_map(|line| line.strip_prefix("stack depth "));
+        let stack = stack.map(|sizes| sizes.split('+').map_while(|size| size.parse().ok()));
         let work = || {
             Some(Self {
                 instructions: number("processed")?,
                 states: number("total_states")?,
                 peak: number("peak_states")?,
+                stack: stack?.collect(),
             })
         };
         work().with_context(|| format!("no statistics in the verifier's log: {log}"))
@@ -154,9 +160,9 @@ mod tests {
 
     #[test]
     fn the_work_is_read_from_among_the_logs_lines() {
-        let log = "verification time 812 usec\nstack depth 64\nprocessed 3654 insns (limit 1000000) \
+        let log = "verification time 812 usec\nstack depth 64+16\nprocessed 3654 insns (limit 1000000) \
                    max_states_per_insn 4 total_states 210 peak_states 60 mark_read 9\n";
-        let work = Work { instructions: 3654, states: 210, peak: 60 };
+        let work = Work { instructions: 3654, states: 210, peak: 60, stack: vec![64, 16] };
         assert_eq!(log.parse::<Work>().expect("statistics"), work);
         assert!("verification time 812 usec\n".parse::<Work>().is_err());
     }

@@ -7,14 +7,28 @@ use tests::verifier::{self, Work};
 /// A tenth of what kernels accept.
 const LIMIT: u32 = 100_000;
 
+/// What functions that call each other may have of stack together (kernel/bpf/verifier.c).
+const STACK: u32 = 512;
+
+/// The stack of the deepest calls as old kernels count it: the entry, the larger one of those that read
+/// special packets, and the smallest of all, which writes tags.
+fn deepest(stack: &[u32]) -> u32 {
+    let round = |size: &u32| size.next_multiple_of(32).max(32);
+    let [entry, others @ ..] = stack else { return 0 };
+    let largest = others.iter().map(round).max().unwrap_or_default();
+    let smallest = others.iter().map(round).min().unwrap_or_default();
+    round(entry) + largest + smallest
+}
+
 /// A program that grows is one that some kernel's verifier will refuse one day: a change here is a
 /// change to be reviewed. Accept it with `UPDATE_SNAPSHOTS=1 cargo xtask test -- verifier`. Each
 /// kernel counts in its own way: one that the snapshot does not know is held to the limit only.
 #[test]
 fn the_verifiers_work_is_as_it_was_reviewed() {
     let work = verifier::work().expect("the programs load");
-    for (name, Work { instructions, .. }) in &work {
+    for (name, Work { instructions, stack, .. }) in &work {
         assert!(*instructions < LIMIT, "{name}: {instructions} instructions");
+        assert!(deepest(stack) <= STACK, "{name}: {stack:?} bytes of stack");
     }
     let linux = format!("Linux {}: ", linux_version());
     let found: Vec<_> = work.iter().map(|(name, work)| line(&linux, name, work)).collect();
@@ -36,8 +50,11 @@ fn the_verifiers_work_is_as_it_was_reviewed() {
 }
 
 fn line(linux: &str, name: &str, work: &Work) -> String {
-    let Work { instructions, states, peak } = work;
-    format!("{linux}{name}: {instructions} instructions, {states} states, {peak} peak")
+    let Work { instructions, states, peak, stack } = work;
+    let stack = stack.iter().map(u32::to_string).collect::<Vec<_>>().join("+");
+    format!(
+        "{linux}{name}: {instructions} instructions, {states} states, {peak} peak, stack {stack}"
+    )
 }
 
 /// The kernel's version without its patch level.
