@@ -79,7 +79,8 @@ pub fn work() -> Result<Vec<(String, Work)>> {
     work.collect()
 }
 
-/// What it takes to verify this program; `None` if it is not one for XDP.
+/// What it takes to verify this program; `None` if it is not one for XDP, or one for frames in several
+/// buffers where the kernel (before 5.18) knows none.
 ///
 /// On maps of its own: programs that share a table of devices must be alike in whether they take
 /// frames in several buffers.
@@ -94,7 +95,7 @@ fn work_of(name: &str) -> Result<Option<Work>> {
     relocate(&mut object, &maps)?;
     let program = object.programs.get(name).context("is gone")?;
     let ProgramSection::Xdp { frags, .. } = program.section else { return Ok(None) };
-    verify(program, &object.functions[&program.function_key()].instructions, frags).map(Some)
+    verify(program, &object.functions[&program.function_key()].instructions, frags)
 }
 
 /// Puts the maps' file descriptors and the called functions in their places, as aya does.
@@ -127,7 +128,7 @@ fn fd(map: &Map) -> Result<RawFd> {
 }
 
 /// Loads the program, for the log only.
-fn verify(program: &Program, instructions: &[bpf_insn], frags: bool) -> Result<Work> {
+fn verify(program: &Program, instructions: &[bpf_insn], frags: bool) -> Result<Option<Work>> {
     let mut log = vec![0u8; 1 << 16];
     // SAFETY: integers and pointers, for all of which zero is a value.
     let mut attr: bpf_attr = unsafe { mem::zeroed() };
@@ -148,10 +149,14 @@ fn verify(program: &Program, instructions: &[bpf_insn], frags: bool) -> Result<W
     let error = io::Error::last_os_error();
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
     let log = String::from_utf8_lossy(&log[..end]);
+    // An unknown flag is refused before there is a log.
+    if frags && error.raw_os_error() == Some(libc::EINVAL) && loaded < 0 && log.is_empty() {
+        return Ok(None);
+    }
     ensure!(loaded >= 0, "refused: {error}: {log}");
     // SAFETY: the call has just made it, and nobody else has it.
     drop(unsafe { OwnedFd::from_raw_fd(loaded as RawFd) });
-    log.parse()
+    log.parse().map(Some)
 }
 
 #[cfg(test)]
