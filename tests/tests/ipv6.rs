@@ -381,3 +381,20 @@ fn ports_of_one_address_are_different_services() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn an_address_that_cannot_be_assigned_is_the_answer_to_its_change() -> Result<()> {
+    let rack = Rack::new(1)?;
+    rack.lab.balancer().sysctl(&[("ipv6/conf/eth0/disable_ipv6", "1")])?;
+    let add = ["vip", "add", "six", "--address", "2001:db8:2::6", "--port", "tcp/80"];
+    let refused = rack.daemon.lbctl(&add)?;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    for part in ["\"six\" added", "2001:db8:2::6", "IPv6 is disabled", "disable_ipv6=0"] {
+        assert!(refused.stderr.contains(part), "{:?} does not say {part:?}", refused.stderr);
+    }
+    rack.lab.balancer().sysctl(&[("ipv6/conf/eth0/disable_ipv6", "0")])?;
+    wait::until("the VIP is announced", wait::PATIENCE, || {
+        let status = rack.status()?;
+        Ok((status["vips"][1]["announced"] == true).then_some(()))
+    })
+}
