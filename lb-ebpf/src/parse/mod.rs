@@ -47,7 +47,7 @@ pub enum Transport {
     Opaque,
     /// A fragment but the first, which has the transport header.
     Later,
-    /// The TCP or UDP header is not all there.
+    /// A header, or the rest of what the packet says that it has, is not all there.
     Truncated,
     /// There are more extension headers than are looked through.
     Beyond,

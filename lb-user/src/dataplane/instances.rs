@@ -43,6 +43,12 @@ struct Instance {
     record: Mapped,
 }
 
+impl Instance {
+    fn new(mut object: Ebpf) -> Result<Self, Error> {
+        Ok(Self { record: mapped(&mut object, "TRACE")?, object })
+    }
+}
+
 impl Instances {
     /// Loads the first, and finds out by it which programs the kernel takes.
     pub(super) fn new(loader: &Loader) -> Result<Self, Error> {
@@ -50,13 +56,16 @@ impl Instances {
         let programs = match load(&mut object, &MODERN) {
             Ok(()) => MODERN,
             Err(modern) => {
+                // Both reasons: a kernel that knows jumbo frames has refused for the first.
+                load(&mut object, &LINEAR).map_err(|linear| Error::Kernel {
+                    what: modern.to_string(),
+                    detail: format!("and without jumbo frames: {linear}"),
+                })?;
                 log::info!("{modern}: without jumbo frames then");
-                load(&mut object, &LINEAR)?;
                 LINEAR
             }
         };
-        let instance = Instance { record: mapped(&mut object, "TRACE")?, object };
-        let loaded = BTreeMap::from([(FIRST, instance)]);
+        let loaded = BTreeMap::from([(FIRST, Instance::new(object)?)]);
         Ok(Self { loader: loader.clone(), programs, loaded })
     }
 
@@ -65,8 +74,7 @@ impl Instances {
         if !self.loaded.contains_key(&port) {
             let mut object = self.loader.load(port)?;
             load(&mut object, &self.programs)?;
-            let instance = Instance { record: mapped(&mut object, "TRACE")?, object };
-            self.loaded.insert(port, instance);
+            self.loaded.insert(port, Instance::new(object)?);
         }
         Ok(())
     }
