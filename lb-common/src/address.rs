@@ -22,6 +22,9 @@ pub trait Address: Copy + Eq {
     /// The hash of a client alone.
     fn source(seed: &Seed, source: Self) -> u64;
 
+    /// The address as two words: one of IPv4 is the second.
+    fn words(self) -> [u64; 2];
+
     /// What the fragments of a datagram between these have in common.
     fn fragment(source: Self, destination: Self, identification: u32, protocol: u8) -> FragmentKey;
 }
@@ -80,10 +83,15 @@ impl Address for V4 {
     }
 
     #[inline(always)]
+    fn words(self) -> [u64; 2] {
+        [0, u64::from(self.0)]
+    }
+
+    #[inline(always)]
     fn fragment(source: Self, destination: Self, identification: u32, protocol: u8) -> FragmentKey {
         FragmentKey {
-            source: [0, u64::from(source.0)],
-            destination: [0, u64::from(destination.0)],
+            source: source.words(),
+            destination: destination.words(),
             identification,
             protocol: u32::from(protocol),
         }
@@ -110,6 +118,11 @@ impl Address for V6 {
     #[inline(always)]
     fn source(seed: &Seed, source: Self) -> u64 {
         hash::flow6(seed, source.0, [0; 2], 0, 0)
+    }
+
+    #[inline(always)]
+    fn words(self) -> [u64; 2] {
+        self.0
     }
 
     #[inline(always)]

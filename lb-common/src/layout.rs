@@ -14,7 +14,7 @@ use crate::limits;
 ///
 /// It stands in the object and in the pin directory; a daemon never reads the pinned tables of
 /// another layout.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("the datapath is built for little-endian machines (bpfel)");
@@ -90,6 +90,25 @@ impl Slot {
         Self(current.number() as u32)
     }
 
+    /// The slot with these owners.
+    #[must_use]
+    pub const fn new(current: Option<Member>, previous: Option<Member>) -> Self {
+        const fn number(member: Option<Member>) -> u32 {
+            match member {
+                Some(member) => member.number() as u32,
+                None => 0,
+            }
+        }
+        Self(number(current) | number(previous) << 16)
+    }
+
+    /// Whether there was another owner before, whose flows may still be alive.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tracked(self) -> bool {
+        self.0 >> 16 != 0
+    }
+
     /// Who takes new flows.
     #[inline(always)]
     #[must_use]
@@ -102,6 +121,74 @@ impl Slot {
     #[must_use]
     pub const fn previous(self) -> Option<Member> {
         Member::new((self.0 >> 16) as u16)
+    }
+}
+
+/// A moment in units of 2^20 nanoseconds (about a millisecond) of the monotonic clock. It wraps after 52
+/// days, so only moments that are closer together than half of that can be compared.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tick(pub u32);
+
+impl Tick {
+    const SHIFT: u32 = 20;
+
+    /// The moment at this time of the monotonic clock.
+    #[inline(always)]
+    #[must_use]
+    pub const fn at(nanoseconds: u64) -> Self {
+        Self((nanoseconds >> Self::SHIFT) as u32)
+    }
+
+    /// How many ticks a time has, rounded up; the most that can be compared if it is longer.
+    #[must_use]
+    pub const fn ticks(nanoseconds: u128) -> u32 {
+        let ticks = nanoseconds.div_ceil(1 << Self::SHIFT);
+        if ticks > i32::MAX as u128 { i32::MAX as u32 } else { ticks as u32 }
+    }
+
+    /// How many ticks have passed since `earlier`; 0 if that is yet to come.
+    #[inline(always)]
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u32 {
+        let passed = self.0.wrapping_sub(earlier.0);
+        if passed >> 31 == 0 { passed } else { 0 }
+    }
+
+    /// Whether this moment is before the other.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_before(self, other: Self) -> bool {
+        self.0.wrapping_sub(other.0) >> 31 != 0
+    }
+}
+
+/// The two moments that count for a tracked slot: when it was opened, which is when it got a previous
+/// owner (bits 0 to 31), and when last a packet went to that one because nothing was known of its flow
+/// (bits 32 to 63).
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times(pub u64);
+
+impl Times {
+    /// Those of a slot that is opened now.
+    #[must_use]
+    pub const fn opened_at(now: Tick) -> Self {
+        Self(now.0 as u64 | (now.0 as u64) << 32)
+    }
+
+    /// When the slot was opened.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opened(self) -> Tick {
+        Tick(self.0 as u32)
+    }
+
+    /// When a packet of an unknown flow came last.
+    #[inline(always)]
+    #[must_use]
+    pub const fn seen(self) -> Tick {
+        Tick((self.0 >> 32) as u32)
     }
 }
 
@@ -120,8 +207,12 @@ const MAC_MASK: u64 = (1 << 48) - 1;
 pub struct RealWord(pub u64);
 
 impl RealWord {
-    /// Nobody.
+    /// Nobody: a real that cannot serve, not even the flows that it has.
     pub const NONE: Self = Self(0);
+
+    /// A real whose drain is over and whose TCP flows are to be reset. (No MAC address is just one bit
+    /// of a group address.)
+    pub const RESET: Self = Self(1);
 
     /// The word for this MAC address, reached untagged through this port (1 to 15).
     #[must_use]
@@ -324,8 +415,9 @@ pub struct Entry {
     pub flags: u32,
     /// The number of places of the pool, for the daemon that takes over.
     pub places: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// How many ticks after a slot was opened unknown flows of protocols without a beginning count as
+    /// old: the VIP's `udp_idle_timeout`.
+    pub grace: u32,
     /// The IPv6 address as two words in wire order, of which the key has a hash only; zero for IPv4.
     pub address: [u64; 2],
     /// Zero. Keeps an entry from straddling two cache lines.
@@ -343,6 +435,8 @@ impl Entry {
     pub const ALL_TCP: u32 = 1 << 2;
     /// On the entry of an address: there is an entry for all its UDP ports.
     pub const ALL_UDP: u32 = 1 << 3;
+    /// Datagrams of UDP, and of whatever else is not TCP, have no flows: each goes to the current owner.
+    pub const PER_PACKET: u32 = 1 << 4;
 
     /// The number of 64-bit words of an entry.
     pub const WORDS: usize = size_of::<Self>() / size_of::<u64>();
@@ -359,7 +453,7 @@ impl Entry {
             self.key,
             join(self.ring, self.ring_len),
             join(self.pool, self.flags),
-            join(self.places, self.reserved),
+            join(self.places, self.grace),
             first,
             second,
             padding,
@@ -378,7 +472,7 @@ impl Entry {
             pool: pool as u32,
             flags: (pool >> 32) as u32,
             places: places as u32,
-            reserved: (places >> 32) as u32,
+            grace: (places >> 32) as u32,
             address: [first, second],
             padding: [padding, more],
         }
@@ -436,13 +530,83 @@ pub struct FragmentOwner {
 }
 shared!(FragmentOwner, size = 16);
 
-/// What one CPU may still answer: a token bucket.
+/// A flow of a tracked slot.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowKey {
+    /// The client's address. One of IPv4 stands in the second word.
+    pub source: [u64; 2],
+    /// The ports as they lie in the packet; 0 for protocols without.
+    pub ports: u32,
+    /// The VIP by the first slot of its ring (bits 0 to 23), which stays as long as the VIP, and the
+    /// protocol (bits 24 to 31).
+    pub service: u32,
+}
+shared!(FlowKey, size = 24);
+
+impl FlowKey {
+    /// [`FlowKey::service`] of a ring and a protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn service(ring: u32, protocol: u8) -> u32 {
+        ring | (protocol as u32) << 24
+    }
+
+    /// The first slot of the VIP's ring.
+    #[must_use]
+    pub const fn ring(&self) -> u32 {
+        self.service & 0xff_ffff
+    }
+
+    /// The protocol number.
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        (self.service >> 24) as u8
+    }
+}
+
+/// What is noted of a flow. One that was noted before its slot was opened is of another time and means
+/// nothing.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// When it was noted.
+    pub noted: Tick,
+    /// When its last packet came, give or take [`limits::TOUCH`] ticks.
+    pub seen: Tick,
+    /// Its slot within the VIP's ring.
+    pub slot: u32,
+    /// The number of its real in the VIP's pool ([`Member::number`]), and [`Flow::ESTABLISHED`].
+    pub owner: u32,
+}
+shared!(Flow, size = 16);
+
+impl Flow {
+    /// Set in `owner` once a packet but the first was seen: this is no mere SYN.
+    pub const ESTABLISHED: u32 = 1 << 16;
+
+    /// Its real.
+    #[inline(always)]
+    #[must_use]
+    pub const fn member(&self) -> Option<Member> {
+        Member::new(self.owner as u16)
+    }
+
+    /// Whether more than its first packet was seen.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_established(&self) -> bool {
+        self.owner & Self::ESTABLISHED != 0
+    }
+}
+
+/// What may still be done: a token bucket.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
     /// When it was filled last, in nanoseconds of the monotonic clock.
     pub filled: u64,
-    /// What it holds, in nanoseconds of time at [`limits::ECHOES`] a second.
+    /// What it holds, in nanoseconds of time.
     pub credit: u64,
 }
 shared!(Bucket, size = 16);
@@ -450,15 +614,15 @@ shared!(Bucket, size = 16);
 impl Bucket {
     const SECOND: u64 = 1_000_000_000;
 
-    /// Takes the credit for one answer, if there is as much at this time.
+    /// Takes what one of `RATE` a second costs, if there is as much at this time.
     #[inline(always)]
-    pub fn take(&mut self, now: u64) -> bool {
-        const COST: u64 = Bucket::SECOND / limits::ECHOES;
+    pub fn take<const RATE: u64>(&mut self, now: u64) -> bool {
+        let cost: u64 = Self::SECOND / RATE;
         let credit = self.credit.saturating_add(now.wrapping_sub(self.filled));
         let credit = if credit > Self::SECOND { Self::SECOND } else { credit };
-        let enough = credit >= COST;
+        let enough = credit >= cost;
         self.filled = now;
-        self.credit = if enough { credit - COST } else { credit };
+        self.credit = if enough { credit - cost } else { credit };
         enough
     }
 }
@@ -472,6 +636,12 @@ pub enum Rule {
     Current = 1,
     /// The owner of the datagram's first fragment.
     Fragment = 2,
+    /// The slot's previous owner: the flow is older than the change, for all that is known.
+    Previous = 3,
+    /// Who the flow is noted to belong to.
+    Pinned = 4,
+    /// The same, noted when it began, and not known to be more than a beginning.
+    Fresh = 5,
 }
 
 impl Rule {
@@ -481,6 +651,9 @@ impl Rule {
         match number {
             1 => Some(Self::Current),
             2 => Some(Self::Fragment),
+            3 => Some(Self::Previous),
+            4 => Some(Self::Pinned),
+            5 => Some(Self::Fresh),
             _ => None,
         }
     }
@@ -491,6 +664,9 @@ impl Rule {
         match self {
             Self::Current => "current",
             Self::Fragment => "fragment",
+            Self::Previous => "previous",
+            Self::Pinned => "pinned",
+            Self::Fresh => "fresh",
         }
     }
 }
@@ -548,11 +724,32 @@ mod tests {
         let mut bucket = Bucket::default();
         let start = 1 << 40;
         let given =
-            |bucket: &mut Bucket, now| (0..5000).filter(|_| bucket.take(now)).count() as u64;
+            |bucket: &mut Bucket, now| (0..5000).filter(|_| bucket.take::<{ limits::ECHOES }>(now)).count() as u64;
         assert_eq!(given(&mut bucket, start), limits::ECHOES);
         assert_eq!(given(&mut bucket, start), 0);
         assert_eq!(given(&mut bucket, start + Bucket::SECOND / 2), limits::ECHOES / 2);
         assert_eq!(given(&mut bucket, start + 100 * Bucket::SECOND), limits::ECHOES);
+    }
+
+    #[test]
+    fn moments_are_compared_across_the_end_of_the_clock() {
+        let (late, early) = (Tick(5), Tick(u32::MAX - 4));
+        assert_eq!((late.since(early), early.since(late)), (10, 0));
+        assert!(early.is_before(late) && !late.is_before(early) && !late.is_before(late));
+        assert_eq!(Tick::at(3 << 20), Tick(3));
+        assert_eq!((Tick::ticks(1), Tick::ticks(u128::MAX)), (1, i32::MAX as u32));
+        let times = Times::opened_at(early);
+        assert_eq!((times.opened(), times.seen()), (early, early));
+    }
+
+    #[test]
+    fn a_slot_is_its_owners() {
+        let (a, b) = (Member::new(7), Member::new(u16::MAX));
+        let slot = Slot::new(a, b);
+        assert_eq!((slot.current(), slot.previous(), slot.is_tracked()), (a, b, true));
+        assert_eq!(Slot::new(a, None), Slot::stable(a.expect("a member")));
+        assert_eq!(Slot::new(None, None), Slot::EMPTY);
+        assert!(Slot::new(None, b).is_tracked());
     }
 
     #[test]

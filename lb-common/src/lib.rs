@@ -11,7 +11,7 @@ pub mod outcome;
 
 pub use address::{Address, V4, V6};
 pub use layout::{
-    Bucket, Counters, Entry, FragmentKey, FragmentOwner, LAYOUT, Member, PortWord, RealWord, Seed,
-    Slot, SlotBlock, TableWord, TraceRecord,
+    Bucket, Counters, Entry, Flow, FlowKey, FragmentKey, FragmentOwner, LAYOUT, Member, PortWord,
+    RealWord, Seed, Slot, SlotBlock, TableWord, Tick, Times, TraceRecord,
 };
 pub use outcome::{Action, Outcome};

@@ -1,7 +1,8 @@
 //! All limits of the datapath's tables, and the relations that must hold between them.
 //!
-//! Memory at these sizes: 16 MiB of ring slots, 8.3 MiB of service table, 0.5 MiB of reals, 1 MiB of their
-//! addresses, 2 MiB of counters for every CPU, and about 10 MiB for the fragments under way.
+//! Memory at these sizes: 16 MiB of ring slots and 32 MiB of their times, 8.3 MiB of service table, 0.5 MiB
+//! of reals, 1 MiB of their addresses, 1 MiB of budgets, 2 MiB of counters for every CPU, and about 10 MiB
+//! for the fragments under way. How many flows are noted is the configuration's to say.
 
 /// Slots in the arena that all rings share.
 pub const RING_SLOTS: u32 = 1 << 22;
@@ -54,11 +55,28 @@ pub const FRAGMENT_TIME: u64 = 30_000_000_000;
 /// Pings that each CPU answers a second, and in one burst.
 pub const ECHOES: u64 = 1000;
 
+/// Flows of one VIP that may be promoted from `FRESH` to `PINNED` each second, and in one burst: who
+/// opens connections only to fill that table needs that much longer.
+pub const PROMOTIONS: u64 = 10_000;
+
+/// How old the time of a flow's last packet may be, in ticks, before the next packet renews it: so
+/// that not every packet writes to memory that all CPUs read.
+pub const TOUCH: u32 = 64;
+
+/// How many flows are noted at most when nothing else is configured: of TCP, established ones and
+/// mere beginnings, and of all other protocols.
+pub const PINNED: u32 = 1 << 18;
+/// See [`PINNED`].
+pub const FRESH: u32 = 1 << 17;
+/// See [`PINNED`].
+pub const DATAGRAMS: u32 = 1 << 17;
+
 /// The highest weight of a real server.
 pub const WEIGHT_MAX: u16 = 256;
 
 const _: () = assert!(RING_SLOTS.is_multiple_of(SLOTS_PER_BLOCK));
 const _: () = assert!(RING_MAX <= RING_SLOTS);
+const _: () = assert!(RING_SLOTS <= 1 << 24, "the ring of a FlowKey has 24 bits");
 const _: () = assert!(TABLE_ENTRIES.is_power_of_two() && TABLE_DISPLACEMENTS.is_power_of_two());
 const _: () = assert!(SERVICE_KEYS <= TABLE_ENTRIES / 2);
 const _: () = assert!(POOL < u16::MAX as u32 && POOL <= REALS);

@@ -88,6 +88,8 @@ outcomes! {
     InterfaceGone = "interface_gone" => Drop,
     /// No room before the frame for the VLAN tag of the real server.
     NoRoom = "no_room" => Drop,
+    /// A TCP segment of a flow whose real has been drained, answered with a reset.
+    Reset = "reset" => Transmit,
 }
 
 impl Outcome {

@@ -221,7 +221,7 @@ impl Tables for Maps {
         };
         let now = now();
         // SAFETY: this CPU's value; nothing else on this CPU takes from it while the program runs.
-        unsafe { &mut *bucket }.take(now)
+        unsafe { &mut *bucket }.take::<{ limits::ECHOES }>(now)
     }
 }
 
