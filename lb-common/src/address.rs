@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// An address of one of the families, in wire order.
-pub trait Address: Copy + Eq {
+pub trait Address: Copy + Default + Eq {
     /// The service key of this address with a protocol and a port. One with protocol and port 0
     /// stands for the address itself, one with port 0 for all ports of the protocol. Never zero for a
     /// machine's address, so a table's empty entries match nothing; keys of the two families differ.
@@ -30,11 +30,11 @@ pub trait Address: Copy + Eq {
 }
 
 /// An IPv4 address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct V4(pub u32);
 
 /// An IPv6 address as two words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct V6(pub [u64; 2]);
 
 /// Set in the keys of IPv6, clear in those of IPv4.

@@ -177,6 +177,12 @@ impl Times {
         Self(now.0 as u64 | (now.0 as u64) << 32)
     }
 
+    /// The same slot, of which a packet of an unknown flow came now.
+    #[must_use]
+    pub const fn seen_at(self, now: Tick) -> Self {
+        Self(self.0 & u32::MAX as u64 | (now.0 as u64) << 32)
+    }
+
     /// When the slot was opened.
     #[inline(always)]
     #[must_use]
@@ -723,8 +729,9 @@ mod tests {
     fn a_bucket_gives_a_second_of_credit_at_once_and_then_what_time_brings() {
         let mut bucket = Bucket::default();
         let start = 1 << 40;
-        let given =
-            |bucket: &mut Bucket, now| (0..5000).filter(|_| bucket.take::<{ limits::ECHOES }>(now)).count() as u64;
+        let given = |bucket: &mut Bucket, now| {
+            (0..5000).filter(|_| bucket.take::<{ limits::ECHOES }>(now)).count() as u64
+        };
         assert_eq!(given(&mut bucket, start), limits::ECHOES);
         assert_eq!(given(&mut bucket, start), 0);
         assert_eq!(given(&mut bucket, start + Bucket::SECOND / 2), limits::ECHOES / 2);

@@ -7,7 +7,7 @@ use network_types::{
 };
 
 use crate::{
-    packet::{Ethernet, Frame, Packet},
+    packet::{Ethernet, Frame, Packet, exchange},
     parse::link::Link,
     tables::Tables,
 };
@@ -72,7 +72,7 @@ impl Ping for V6 {
         icmp.type_ = reply;
         let ip: &mut Ipv6Hdr = packet.header_mut(at)?;
         ip.hop_limit = TTL;
-        core::mem::swap(&mut ip.src_addr, &mut ip.dst_addr);
+        exchange(&mut ip.src_addr, &mut ip.dst_addr);
         Ok(())
     }
 }

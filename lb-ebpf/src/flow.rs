@@ -1,10 +1,22 @@
 //! Which real server owns a flow.
+//!
+//! A slot that has not moved has one owner, and no table of flows is asked. Of one that has moved, the
+//! flows that are older than the move still belong to the previous owner. They need no note: a TCP flow
+//! that is in no table and does not begin must be older. So only what begins is noted.
 
-use lb_common::{Entry, Outcome, layout::Rule};
+use lb_common::{
+    Address, Entry, Flow, FlowKey, Member, Outcome, RealWord, Slot, Tick, Times, layout::Rule,
+    limits,
+};
+use network_types::ip::IpProto;
 
-use crate::tables::Tables;
+use crate::{
+    parse::Datagram,
+    tables::{Notes, Shelf, Tables},
+};
 
 /// The owner of a flow: a real's place, and the rule that chose it.
+#[derive(Clone, Copy)]
 pub struct Owner {
     /// Its place in the arrays of reals and of counters.
     pub place: u32,
@@ -12,14 +24,246 @@ pub struct Owner {
     pub rule: Rule,
 }
 
-/// The real that gets the flows of this slot of this service.
+/// The owner of all flows of a slot that has not moved; `None` of one that has.
 ///
 /// # Errors
 ///
 /// [`Outcome::NoReal`] when nobody owns the slot.
 #[inline(always)]
-pub fn owner(tables: &impl Tables, service: &Entry, slot: u32) -> Result<Owner, Outcome> {
+pub fn stable_owner(
+    tables: &impl Tables,
+    service: &Entry,
+    slot: u32,
+) -> Option<Result<Owner, Outcome>> {
     let owners = tables.slot(service.ring.wrapping_add(slot));
+    if owners.is_tracked() {
+        return None;
+    }
+    Some(current(service, owners))
+}
+
+#[inline(always)]
+fn current(service: &Entry, owners: Slot) -> Result<Owner, Outcome> {
     let current = owners.current().ok_or(Outcome::NoReal)?;
     Ok(Owner { place: current.place(service.pool), rule: Rule::Current })
+}
+
+/// The real that gets this datagram, which belongs to this slot of this service.
+///
+/// # Errors
+///
+/// [`Outcome::NoReal`] when nobody owns the slot.
+#[inline(always)]
+pub fn owner<A: Address>(
+    tables: &impl Tables,
+    service: &Entry,
+    slot: u32,
+    datagram: &Datagram<A>,
+) -> Result<Owner, Outcome> {
+    let index = service.ring.wrapping_add(slot);
+    let owners = tables.slot(index);
+    let is_tcp = datagram.protocol == IpProto::Tcp as u8;
+    if !owners.is_tracked() || (!is_tcp && service.has(Entry::PER_PACKET)) {
+        return current(service, owners);
+    }
+    let key = FlowKey {
+        source: datagram.source.words(),
+        ports: datagram.ports.both,
+        service: FlowKey::service(service.ring, datagram.protocol),
+    };
+    let kind = match (datagram.is_quoted, datagram.ports.begins) {
+        (true, _) => Kind::Quoted,
+        (false, true) => Kind::Begins,
+        (false, false) => Kind::Goes,
+    };
+    let word = tables.aside(Shelf::Key, key, |key| tracked(tables, service, slot, key, kind));
+    Owned::unpack(word.unwrap_or_default())
+}
+
+/// What a packet says about its flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It begins: a SYN.
+    Begins,
+    /// It goes on, or cannot say.
+    Goes,
+    /// Nothing: an ICMP error quotes it. It is looked up and leaves no trace.
+    Quoted,
+}
+
+/// A result of [`tracked`] that fits the one register in which functions of BPF return.
+struct Owned;
+
+impl Owned {
+    #[inline(always)]
+    fn pack(member: Option<Member>, pool: u32, rule: Rule) -> u64 {
+        match member {
+            Some(member) => u64::from(member.place(pool)) | (rule as u64) << 32,
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn unpack(word: u64) -> Result<Owner, Outcome> {
+        let rule = Rule::from_number((word >> 32) as u32).ok_or(Outcome::NoReal)?;
+        Ok(Owner { place: word as u32, rule })
+    }
+}
+
+/// A flow of a tracked slot, and all that is asked about it.
+struct Question<'a> {
+    service: &'a Entry,
+    slot: u32,
+    key: &'a FlowKey,
+    kind: Kind,
+    owners: Slot,
+    times: Times,
+    now: Tick,
+}
+
+/// The owner in a slot that has moved, as [`Owned`]. Not inlined: few packets come here, and they shall
+/// not slow down the others.
+#[inline(never)]
+fn tracked(tables: &impl Tables, service: &Entry, slot: u32, key: &FlowKey, kind: Kind) -> u64 {
+    let index = service.ring.wrapping_add(slot);
+    let question = Question {
+        service,
+        slot,
+        key,
+        kind,
+        owners: tables.slot(index),
+        times: tables.times(index),
+        now: tables.now(),
+    };
+    if key.protocol() == IpProto::Tcp as u8 {
+        segment(tables, &question)
+    } else {
+        datagram(tables, &question)
+    }
+}
+
+/// TCP says when a flow begins: what does not and is not noted is older than the move.
+#[inline(always)]
+fn segment(tables: &impl Tables, question: &Question) -> u64 {
+    let Question { service, kind, now, .. } = *question;
+    let mut gone = None;
+    if let Some(flow) = question.find(tables, Notes::Pinned) {
+        if question.serves(tables, flow.member()) {
+            question.touch(tables, Notes::Pinned, &flow);
+            return Owned::pack(flow.member(), service.pool, Rule::Pinned);
+        }
+        gone = Some(Notes::Pinned);
+    } else if let Some(flow) = question.find(tables, Notes::Fresh) {
+        if question.serves(tables, flow.member()) {
+            if kind == Kind::Goes {
+                promote(tables, question, &flow);
+            }
+            return Owned::pack(flow.member(), service.pool, Rule::Fresh);
+        }
+        gone = Some(Notes::Fresh);
+    }
+    let (owner, rule) = match kind {
+        Kind::Begins => (question.owners.current(), Rule::Current),
+        Kind::Goes | Kind::Quoted => question.older(tables),
+    };
+    match (kind, gone) {
+        (Kind::Quoted, _) => {}
+        // Its real is gone: it belongs to somebody else from now on.
+        (_, Some(notes)) => question.note(tables, notes, owner),
+        (Kind::Begins, None) => question.note(tables, Notes::Fresh, owner),
+        (Kind::Goes, None) => {
+            if now.since(question.times.seen()) > limits::TOUCH {
+                tables.saw(question.index(), now);
+            }
+        }
+    }
+    Owned::pack(owner, service.pool, rule)
+}
+
+/// A flow that goes on is worth a place from which no flood of beginnings drives it out.
+#[inline(always)]
+fn promote(tables: &impl Tables, question: &Question, flow: &Flow) {
+    let flow = Flow { seen: question.now, owner: flow.owner | Flow::ESTABLISHED, ..*flow };
+    if tables.may_promote(question.service.pool) && tables.note(Notes::Pinned, question.key, &flow)
+    {
+        tables.forget(Notes::Fresh, question.key);
+    } else {
+        tables.renew(Notes::Fresh, question.key, &flow);
+    }
+}
+
+/// No other protocol says when a flow begins. For a time after the move whatever comes counts as older;
+/// then all older flows that are alive have been noted, and the unknown ones are new.
+#[inline(always)]
+fn datagram(tables: &impl Tables, question: &Question) -> u64 {
+    let pool = question.service.pool;
+    if let Some(flow) = question.find(tables, Notes::Datagrams)
+        && question.serves(tables, flow.member())
+    {
+        question.touch(tables, Notes::Datagrams, &flow);
+        return Owned::pack(flow.member(), pool, Rule::Pinned);
+    }
+    let (owner, rule) = if question.now.since(question.times.opened()) <= question.service.grace {
+        question.older(tables)
+    } else {
+        (question.owners.current(), Rule::Current)
+    };
+    if question.kind != Kind::Quoted {
+        question.note(tables, Notes::Datagrams, owner);
+    }
+    Owned::pack(owner, pool, rule)
+}
+
+impl Question<'_> {
+    #[inline(always)]
+    fn index(&self) -> u32 {
+        self.service.ring.wrapping_add(self.slot)
+    }
+
+    /// What is noted of the flow since the slot was opened.
+    #[inline(always)]
+    fn find(&self, tables: &impl Tables, notes: Notes) -> Option<Flow> {
+        tables.find(notes, self.key).filter(|flow| !flow.noted.is_before(self.times.opened()))
+    }
+
+    /// Whether a real can go on with the flow: it has a way to it, or it is one whose connections are
+    /// to be reset, and this is a segment of one.
+    #[inline(always)]
+    fn serves(&self, tables: &impl Tables, member: Option<Member>) -> bool {
+        let Some(member) = member else {
+            return false;
+        };
+        let real = tables.real(member.place(self.service.pool));
+        let is_tcp = self.key.protocol() == IpProto::Tcp as u8;
+        real.port() != 0 || real == RealWord::RESET && is_tcp && self.kind == Kind::Goes
+    }
+
+    /// The owner of a flow that is older than the move.
+    #[inline(always)]
+    fn older(&self, tables: &impl Tables) -> (Option<Member>, Rule) {
+        let previous = self.owners.previous();
+        if self.serves(tables, previous) {
+            (previous, Rule::Previous)
+        } else {
+            (self.owners.current(), Rule::Current)
+        }
+    }
+
+    #[inline(always)]
+    fn note(&self, tables: &impl Tables, notes: Notes, owner: Option<Member>) {
+        let Some(owner) = owner else {
+            return;
+        };
+        let (noted, seen) = (self.now, self.now);
+        let flow = Flow { noted, seen, slot: self.slot, owner: u32::from(owner.number()) };
+        tables.note(notes, self.key, &flow);
+    }
+
+    /// Says that the flow is alive, now and then.
+    #[inline(always)]
+    fn touch(&self, tables: &impl Tables, notes: Notes, flow: &Flow) {
+        if self.kind != Kind::Quoted && self.now.since(flow.seen) > limits::TOUCH {
+            tables.renew(notes, self.key, &Flow { seen: self.now, ..*flow });
+        }
+    }
 }

@@ -5,7 +5,7 @@ use lb_common::{Outcome, PortWord, RealWord, layout::VLAN_MASK};
 
 use crate::{
     packet::{Ethernet, Frame, Tag, set_mac},
-    parse::link::{CUSTOMER_TAG, Link, SERVICE_TAG},
+    parse::link::{CUSTOMER_TAG, Link, SERVICE_TAG, Tags},
     tables::Tables,
 };
 
@@ -25,7 +25,7 @@ pub fn rewrite(
     real: RealWord,
 ) -> Result<(), Outcome> {
     if real.port() == 0 {
-        return Err(Outcome::Unresolved);
+        return Err(if real == RealWord::RESET { Outcome::Reset } else { Outcome::Unresolved });
     }
     if real.mac_bits() == link.source {
         return Err(Outcome::Bounced);
@@ -35,8 +35,8 @@ pub fn rewrite(
     } else {
         other_port(frame, tables, real.port())?
     };
-    if link.tags != 0 || real.vlan() != 0 || port.outer_vlan() != 0 {
-        tag(frame, link, port, real)?;
+    if link.tags.count() != 0 || real.vlan() != 0 || port.outer_vlan() != 0 {
+        tag(frame, link.tags, port, real)?;
     }
     let mut packet = frame.packet();
     let ethernet: &mut Ethernet = packet.header_mut(0)?;
@@ -64,18 +64,18 @@ fn other_port(
 /// Gives the frame the tags of the way to the real: none, one or two, whatever it had. The priorities
 /// that it had stay.
 #[inline(never)]
-fn tag(frame: &mut impl Frame, link: &Link, port: PortWord, real: RealWord) -> Result<(), Outcome> {
+fn tag(frame: &mut impl Frame, tags: Tags, port: PortWord, real: RealWord) -> Result<(), Outcome> {
     let (outer, inner) = (port.outer_vlan(), real.vlan());
-    let more = i32::from(outer != 0) + i32::from(inner != 0) - link.tags as i32;
+    let more = i32::from(outer != 0) + i32::from(inner != 0) - tags.count() as i32;
     if more != 0 {
         frame.move_start(-more * size_of::<Tag>() as i32)?;
     }
     let control = |old: u16, vlan: u16| (old & !VLAN_MASK | vlan).to_be_bytes();
     let kind = if port.is_service_tag() { SERVICE_TAG } else { CUSTOMER_TAG };
-    let network = link.ether_type.to_ne_bytes();
+    let network = tags.ether_type().to_ne_bytes();
     let mut packet = frame.packet();
     let (first, behind_outer) = match (outer, inner) {
-        (0, 0) => (link.ether_type, network),
+        (0, 0) => (tags.ether_type(), network),
         (0, _) => (CUSTOMER_TAG, network),
         (_, 0) => (kind, network),
         (_, _) => (kind, CUSTOMER_TAG.to_ne_bytes()),
@@ -83,12 +83,12 @@ fn tag(frame: &mut impl Frame, link: &Link, port: PortWord, real: RealWord) -> R
     packet.header_mut::<Ethernet>(0)?.ether_type = first.to_ne_bytes();
     let mut at = Link::behind(0);
     if outer != 0 {
-        let tag = Tag { control: control(link.outer, outer), next: behind_outer };
+        let tag = Tag { control: control(tags.outer(), outer), next: behind_outer };
         *packet.header_mut(at)? = tag;
         at = Link::behind(1);
     }
     if inner != 0 {
-        *packet.header_mut(at)? = Tag { control: control(link.inner, inner), next: network };
+        *packet.header_mut(at)? = Tag { control: control(tags.inner(), inner), next: network };
     }
     Ok(())
 }

@@ -3,7 +3,11 @@
 
 use lb_common::{Address, FragmentKey, Outcome, layout::Rule};
 
-use crate::{flow::Owner, parse::Datagram, tables::Tables};
+use crate::{
+    flow::Owner,
+    parse::Datagram,
+    tables::{Shelf, Tables},
+};
 
 /// The real that got the first fragment of the datagram that this is a later one of.
 ///
@@ -13,7 +17,8 @@ use crate::{flow::Owner, parse::Datagram, tables::Tables};
 /// together anyway, unless by chance.
 #[inline(always)]
 pub fn owner<A: Address>(tables: &impl Tables, datagram: &Datagram<A>) -> Result<Owner, Outcome> {
-    let place = tables.fragment(&key(datagram)).ok_or(Outcome::Fragment)?;
+    let place = tables.aside(Shelf::Key, key(datagram), |key| tables.fragment(key)).flatten();
+    let place = place.ok_or(Outcome::Fragment)?;
     Ok(Owner { place, rule: Rule::Fragment })
 }
 
@@ -21,7 +26,7 @@ pub fn owner<A: Address>(tables: &impl Tables, datagram: &Datagram<A>) -> Result
 #[inline(always)]
 pub fn remember<A: Address>(tables: &impl Tables, datagram: &Datagram<A>, place: u32) {
     if datagram.is_first {
-        tables.remember_fragment(&key(datagram), place);
+        tables.aside(Shelf::Key, key(datagram), |key| tables.remember_fragment(key, place));
     }
 }
 

@@ -24,6 +24,10 @@ impl Frame for Vec<u8> {
         Ok(())
     }
 
+    fn cut_end(&mut self, length: u64) {
+        self.truncate(length as usize);
+    }
+
     fn redirect(&mut self, _: u8) -> Result<(), Outcome> {
         Ok(())
     }

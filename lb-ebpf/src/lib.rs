@@ -27,18 +27,22 @@ pub mod forward;
 
 pub mod echo;
 
+pub mod reset;
+
 pub mod count;
 
 use lb_common::{Outcome, V4, V6, layout::Rule};
 
 use crate::{
     echo::Ping,
+    flow::Owner,
     packet::Frame,
     parse::{
         Datagram, Family, Transport,
         link::{self, Link},
     },
-    tables::{Count, Tables},
+    reset::Reset,
+    tables::{Count, Shelf, Tables},
 };
 
 /// Where a frame was steered.
@@ -93,8 +97,8 @@ pub fn decide(
     outcome
 }
 
-/// Most frames take the first or the second turn; all others, whatever is special about them, one of
-/// the others. The path behind is the same.
+/// Most frames take the first or the second turn: plain packets of slots that have not moved. All others,
+/// whatever is special about them, begin anew in one of the others.
 #[inline(always)]
 fn steer(
     frame: &mut impl Frame,
@@ -104,10 +108,16 @@ fn steer(
     let packet = frame.packet();
     let link = link::read(&packet, tables)?;
     if let Some(datagram) = V4::plain(&packet, &link) {
-        return path(frame, tables, &link, &datagram, forward);
+        if let Some(ended) = short_path(frame, tables, &link, &datagram, forward) {
+            return ended;
+        }
+        return special::<V4>(frame, tables, forward);
     }
     if let Some(datagram) = V6::plain(&packet, &link) {
-        return path(frame, tables, &link, &datagram, forward);
+        if let Some(ended) = short_path(frame, tables, &link, &datagram, forward) {
+            return ended;
+        }
+        return special::<V6>(frame, tables, forward);
     }
     let link = link::read_tags(&packet, &link)?;
     if link::is_ipv4(&link) {
@@ -119,49 +129,102 @@ fn steer(
     }
 }
 
+/// The path of a plain packet; `None` where its slot has moved, so that flows are to be looked up.
+#[inline(always)]
+fn short_path<A: Family>(
+    frame: &mut impl Frame,
+    tables: &impl Tables,
+    link: &Link,
+    datagram: &Datagram<A>,
+    forward: &mut Forward,
+) -> Option<Result<(), Outcome>> {
+    let service = match service::lookup(tables, datagram) {
+        Ok(service) => service,
+        Err(outcome) => return Some(Err(outcome)),
+    };
+    let slot = ring::slot(tables, service, datagram);
+    let owner = match flow::stable_owner(tables, service, slot)? {
+        Ok(owner) => owner,
+        Err(outcome) => return Some(Err(outcome)),
+    };
+    Some(send(frame, tables, link, datagram, owner, slot, forward))
+}
+
 /// Not inlined: what it keeps in mind would slow down the others. It begins anew, so that to the
 /// verifier it is the same from wherever it is called.
 #[inline(never)]
-fn special<A: Family + Ping>(
+fn special<A: Family + Ping + Reset>(
     frame: &mut impl Frame,
     tables: &impl Tables,
     forward: &mut Forward,
 ) -> Result<(), Outcome> {
+    let nothing = (Link::default(), Datagram::<A>::default());
+    let ended = tables.aside(Shelf::Datagram, nothing, |(link, datagram)| {
+        read(frame, tables, link, datagram)?;
+        path(frame, tables, link, datagram, forward)
+    });
+    ended.unwrap_or(Err(Outcome::Malformed))
+}
+
+/// Reads a frame with all that it may have. A function of its own for its share of the stack.
+#[inline(never)]
+fn read<A: Family>(
+    frame: &mut impl Frame,
+    tables: &impl Tables,
+    link: &mut Link,
+    datagram: &mut Datagram<A>,
+) -> Result<(), Outcome> {
     let packet = frame.packet();
-    let link = link::read(&packet, tables)?;
-    let link = link::read_tags(&packet, &link)?;
-    let datagram = A::datagram(&packet, link.ip())?;
-    let (link, mut datagram) = tables.opaque((link, datagram))?;
-    let end = datagram.end as u64;
-    if end > frame.packet().len() && end > frame.whole() {
+    *link = link::read_tags(&packet, &link::read(&packet, tables)?)?;
+    *datagram = A::datagram(&packet, link.ip())?;
+    let (end, first) = (datagram.end as u64, packet.len());
+    if end > first && end > frame.whole() {
         // Whether it matters depends on whom it is for.
         datagram.transport = Transport::Truncated;
     }
-    path(frame, tables, &link, &datagram, forward)
+    Ok(())
 }
 
 /// The whole path on one screen.
 #[inline(always)]
-fn path<A: Family + Ping>(
+fn path<A: Family + Ping + Reset>(
     frame: &mut impl Frame,
     tables: &impl Tables,
     link: &Link,
     datagram: &Datagram<A>,
     forward: &mut Forward,
 ) -> Result<(), Outcome> {
-    let first = frame.packet().len();
     let (owner, slot) = match service::lookup(tables, datagram) {
         Ok(service) => {
             let slot = ring::slot(tables, service, datagram);
-            (flow::owner(tables, service, slot)?, slot)
+            (flow::owner(tables, service, slot, datagram)?, slot)
         }
         Err(Outcome::Fragment) => (fragment::owner(tables, datagram)?, 0),
         Err(Outcome::EchoAnswered) => return Err(echo::answer::<A>(frame, tables, link)),
         Err(outcome) => return Err(outcome),
     };
+    match send(frame, tables, link, datagram, owner, slot, forward) {
+        Ok(()) => fragment::remember(tables, datagram, owner.place),
+        Err(Outcome::Reset) => return Err(reset::answer::<A>(frame, link.ip())),
+        Err(outcome) => return Err(outcome),
+    }
+    Ok(())
+}
+
+/// The last stage that both paths have: to the real server at this place.
+#[inline(always)]
+fn send<A>(
+    frame: &mut impl Frame,
+    tables: &impl Tables,
+    link: &Link,
+    datagram: &Datagram<A>,
+    owner: Owner,
+    slot: u32,
+    forward: &mut Forward,
+) -> Result<(), Outcome> {
+    let first = frame.packet().len();
     let real = tables.real(owner.place);
     forward::rewrite(frame, tables, link, real)?;
-    fragment::remember(tables, datagram, owner.place);
     *forward = Forward {
         place: owner.place,
         slot,

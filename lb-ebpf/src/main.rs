@@ -48,17 +48,23 @@ mod programs {
     #[inline(always)]
     fn balance(ctx: &XdpContext, frame: &mut impl Frame) -> u32 {
         let mut forward = Forward::default();
-        let outcome = decide(frame, &Maps, &Maps, &mut forward);
+        let outcome = decide(frame, &Maps::<true>, &Maps::<true>, &mut forward);
         if matches!(outcome, Outcome::Malformed | Outcome::NoReal | Outcome::Unresolved) {
-            debug!(ctx, "dropped: outcome {}", outcome.index());
+            tell(ctx, outcome.index());
         }
         action(outcome, &forward)
+    }
+
+    /// Not inlined: a log has its own buffer on the stack.
+    #[inline(never)]
+    fn tell(ctx: &XdpContext, outcome: u32) {
+        debug!(ctx, "dropped: outcome {}", outcome);
     }
 
     #[inline(always)]
     fn follow(frame: &mut impl Frame) -> u32 {
         let mut forward = Forward::default();
-        let outcome = decide(frame, &Maps, &Uncounted, &mut forward);
+        let outcome = decide(frame, &Maps::<false>, &Uncounted, &mut forward);
         let Forward { slot, place, rule, .. } = forward;
         maps::record(TraceRecord { outcome: outcome.index(), slot, place, rule: rule as u32 });
         action(outcome, &forward)
@@ -66,7 +72,7 @@ mod programs {
 
     #[inline(always)]
     fn action(outcome: Outcome, forward: &Forward) -> u32 {
-        if outcome == Outcome::Forwarded && forward.port != Maps.port_number() {
+        if outcome == Outcome::Forwarded && forward.port != Maps::<true>.port_number() {
             return xdp_action::XDP_REDIRECT;
         }
         match outcome.action() {

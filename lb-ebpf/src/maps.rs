@@ -3,19 +3,19 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::BPF_F_MMAPABLE,
-    helpers::{bpf_ktime_get_ns, bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
+    helpers::{bpf_ktime_get_ns, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     macros::map,
-    maps::{Array, DevMap, LruHashMap, PerCpuArray},
+    maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray},
     programs::XdpContext,
 };
 use lb_common::{
-    Bucket, Counters, Entry, FragmentKey, FragmentOwner, LAYOUT, Outcome, PortWord, RealWord, Seed,
-    Slot, SlotBlock, TableWord, TraceRecord, limits,
+    Bucket, Counters, Entry, Flow, FlowKey, FragmentKey, FragmentOwner, LAYOUT, Outcome, PortWord,
+    RealWord, Seed, Slot, SlotBlock, TableWord, Tick, Times, TraceRecord, limits,
 };
 
 use lb_ebpf::{
     packet::{Frame, Packet},
-    tables::{Count, Tables},
+    tables::{Count, Notes, Shelf, Tables},
 };
 
 /// Flags of the arrays that the daemon writes through a mapping, one atomic store a word.
@@ -38,6 +38,9 @@ static ENTRIES: Array<Entry> = Array::with_max_entries(limits::TABLE_ENTRIES * 2
 #[map]
 static RINGS: Array<SlotBlock> =
     Array::with_max_entries(limits::RING_SLOTS / limits::SLOTS_PER_BLOCK, MAPPED);
+/// The moments of each slot.
+#[map]
+static TIMES: Array<u64> = Array::with_max_entries(limits::RING_SLOTS, MAPPED);
 #[map]
 static REALS: Array<u64> = Array::with_max_entries(limits::REALS, MAPPED);
 /// The address of the real at each place, for the daemon that takes over; the datapath never looks.
@@ -53,15 +56,25 @@ static TRACE: Array<TraceRecord> = Array::with_max_entries(1, MAPPED);
 #[map]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentOwner> =
     LruHashMap::with_max_entries(limits::FRAGMENTS, 0);
-/// Not pinned: a new program starts with a full bucket.
+/// Three tables of flows; their sizes are the loader's to set.
+#[map]
+static PINNED: HashMap<FlowKey, Flow> = HashMap::with_max_entries(limits::PINNED, 0);
+#[map]
+static FRESH: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(limits::FRESH, 0);
+#[map]
+static DATAGRAMS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(limits::DATAGRAMS, 0);
+/// What each VIP may still promote, at its own place. Not pinned, as little as those of pings: a new
+/// program starts with full buckets.
+#[map]
+static BUDGETS: Array<Bucket> = Array::with_max_entries(limits::REALS, 0);
 #[map]
 static ECHO: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(1, 0);
 
-/// Where values pass through that the verifier shall not know.
+/// The shelves.
 #[map]
-static SCRATCH: PerCpuArray<[u64; SCRATCH_WORDS]> = PerCpuArray::with_max_entries(1, 0);
+static ASIDE: PerCpuArray<[u64; ASIDE_WORDS]> = PerCpuArray::with_max_entries(2, 0);
 
-const SCRATCH_WORDS: usize = 32;
+const ASIDE_WORDS: usize = 20;
 
 /// Set by the loader; constants for the verifier.
 #[unsafe(no_mangle)]
@@ -103,6 +116,16 @@ impl<const FRAGS: bool> Frame for Live<'_, FRAGS> {
     }
 
     #[inline(always)]
+    fn cut_end(&mut self, length: u64) {
+        let more = self.whole().saturating_sub(length);
+        if more != 0 {
+            // SAFETY: the context that the program was given. It stays as long as it is where that
+            // fails, which nobody minds behind an IP packet.
+            unsafe { bpf_xdp_adjust_tail(self.0.as_ptr().cast(), -(more as i32)) };
+        }
+    }
+
+    #[inline(always)]
     fn redirect(&mut self, port: u8) -> Result<(), Outcome> {
         match DEVICES.redirect(u32::from(port), 0) {
             Ok(_) => Ok(()),
@@ -111,8 +134,9 @@ impl<const FRAGS: bool> Frame for Live<'_, FRAGS> {
     }
 }
 
-/// The maps, from a frame's point of view.
-pub struct Maps;
+/// The maps, from a frame's point of view. `NOTES` says whether it may leave a trace in the tables of
+/// flows.
+pub struct Maps<const NOTES: bool>;
 
 /// A constant that the loader has set in the object's read-only data.
 ///
@@ -140,7 +164,16 @@ fn word(array: &'static Array<u64>, index: u32) -> u64 {
     unsafe { core::ptr::read_volatile(word) }
 }
 
-impl Tables for Maps {
+#[inline(always)]
+fn noted(notes: Notes, key: &FlowKey) -> Option<*mut Flow> {
+    match notes {
+        Notes::Pinned => PINNED.get_ptr_mut(key),
+        Notes::Fresh => FRESH.get_ptr_mut(key),
+        Notes::Datagrams => DATAGRAMS.get_ptr_mut(key),
+    }
+}
+
+impl<const NOTES: bool> Tables for Maps<NOTES> {
     #[inline(always)]
     fn port_number(&self) -> u8 {
         constant(&PORT)
@@ -189,6 +222,95 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn now(&self) -> Tick {
+        Tick::at(now())
+    }
+
+    #[inline(always)]
+    fn times(&self, index: u32) -> Times {
+        Times(word(&TIMES, index))
+    }
+
+    #[inline(always)]
+    fn saw(&self, index: u32, now: Tick) {
+        if let Some(times) = TIMES.get_ptr_mut(index).filter(|_| NOTES) {
+            // SAFETY: the upper half of a value of the array, aligned.
+            let seen = unsafe { times.cast::<Tick>().add(1) };
+            // SAFETY: as above; whoever stores at the same time stores the same, or nearly.
+            unsafe { seen.write_volatile(now) };
+        }
+    }
+
+    #[inline(always)]
+    fn find(&self, notes: Notes, key: &FlowKey) -> Option<Flow> {
+        let flow = noted(notes, key)?;
+        // SAFETY: a value of the map, which stays readable while the program runs. Other CPUs may
+        // change it, field by field, each of which makes sense with each.
+        Some(unsafe { flow.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn note(&self, notes: Notes, key: &FlowKey, flow: &Flow) -> bool {
+        if !NOTES {
+            return false;
+        }
+        let noted = match notes {
+            Notes::Pinned => PINNED.insert(key, flow, 0),
+            Notes::Fresh => FRESH.insert(key, flow, 0),
+            Notes::Datagrams => DATAGRAMS.insert(key, flow, 0),
+        };
+        noted.is_ok()
+    }
+
+    #[inline(always)]
+    fn renew(&self, notes: Notes, key: &FlowKey, flow: &Flow) {
+        if let Some(noted) = noted(notes, key).filter(|_| NOTES) {
+            // SAFETY: as in `find`.
+            unsafe { noted.write_volatile(*flow) };
+        }
+    }
+
+    #[inline(always)]
+    fn forget(&self, notes: Notes, key: &FlowKey) {
+        if !NOTES {
+            return;
+        }
+        // One that is not there is forgotten already.
+        let _ = match notes {
+            Notes::Pinned => PINNED.remove(key),
+            Notes::Fresh => FRESH.remove(key),
+            Notes::Datagrams => DATAGRAMS.remove(key),
+        };
+    }
+
+    #[inline(always)]
+    fn may_promote(&self, pool: u32) -> bool {
+        let Some(bucket) = BUDGETS.get_ptr_mut(pool).filter(|_| NOTES) else {
+            return false;
+        };
+        // SAFETY: a value of the array. CPUs that take from it at the same time may take more than
+        // there is, by a few.
+        unsafe { &mut *bucket }.take::<{ limits::PROMOTIONS }>(now())
+    }
+
+    #[inline(always)]
+    fn aside<T: Copy, R>(
+        &self,
+        shelf: Shelf,
+        value: T,
+        then: impl FnOnce(&mut T) -> R,
+    ) -> Option<R> {
+        const { assert!(size_of::<T>() <= ASIDE_WORDS * 8 && align_of::<T>() <= 8) };
+        let place = || ASIDE.get_ptr_mut(shelf as u32).map(|words| words.cast::<T>());
+        // SAFETY: large and aligned enough by the assertion; this CPU's value, and nothing else on
+        // this CPU writes to it while the program runs.
+        unsafe { place()?.write(value) };
+        // Looked up anew, so that the compiler does not know what is there, either.
+        // SAFETY: what was written just now, and nobody else refers to it: one value a shelf.
+        Some(then(unsafe { &mut *place()? }))
+    }
+
+    #[inline(always)]
     fn fragment(&self, key: &FragmentKey) -> Option<u32> {
         let owner = FRAGMENTS.get_ptr(key)?;
         // SAFETY: a value of the map, which stays readable while the program runs.
@@ -204,17 +326,6 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn opaque<T: Copy>(&self, value: T) -> Result<T, Outcome> {
-        const { assert!(size_of::<T>() <= SCRATCH_WORDS * 8 && align_of::<T>() <= 8) };
-        let scratch = || SCRATCH.get_ptr_mut(0).map(|words| words.cast::<T>());
-        // SAFETY: large and aligned enough by the assertion; this CPU's value, and nothing else on
-        // this CPU writes to it while the program runs.
-        unsafe { scratch().ok_or(Outcome::Malformed)?.write(value) };
-        // SAFETY: what was written just now. (Looked up anew, so that the compiler does not know.)
-        Ok(unsafe { scratch().ok_or(Outcome::Malformed)?.read() })
-    }
-
-    #[inline(always)]
     fn may_echo(&self) -> bool {
         let Some(bucket) = ECHO.get_ptr_mut(0) else {
             return false;
@@ -225,7 +336,7 @@ impl Tables for Maps {
     }
 }
 
-impl Count for Maps {
+impl Count for Maps<true> {
     #[inline(always)]
     fn outcome(&self, outcome: Outcome) {
         if let Some(counter) = OUTCOMES.get_ptr_mut(outcome.index()) {

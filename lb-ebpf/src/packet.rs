@@ -32,6 +32,9 @@ pub trait Frame {
     /// [`Outcome::NoRoom`] when there is no room for more.
     fn move_start(&mut self, by: i32) -> Result<(), Outcome>;
 
+    /// Makes the frame as short as this, in bytes, if it is longer.
+    fn cut_end(&mut self, length: u64);
+
     /// Has the frame sent by another port than it came in on.
     ///
     /// # Errors
@@ -100,6 +103,39 @@ pub struct PortPair {
     pub destination: [u8; 2],
 }
 
+/// A TCP header without options (RFC 9293, section 3.1), of byte arrays, to be written.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Segment {
+    /// Where it comes from, in wire order.
+    pub source: [u8; 2],
+    /// Where it goes, in wire order.
+    pub destination: [u8; 2],
+    /// The place of its first byte.
+    pub sequence: [u8; 4],
+    /// The place of the next byte that is expected.
+    pub acknowledgement: [u8; 4],
+    /// How many words the header has, in the upper half.
+    pub words: u8,
+    /// [`Segment::RST`] and its fellows.
+    pub flags: u8,
+    /// How much more may be sent.
+    pub window: [u8; 2],
+    /// The checksum.
+    pub check: [u8; 2],
+    /// The urgent pointer.
+    pub urgent: [u8; 2],
+}
+
+impl Segment {
+    /// There is no such connection.
+    pub const RST: u8 = 1 << 2;
+    /// The acknowledgement counts.
+    pub const ACK: u8 = 1 << 4;
+}
+
+// SAFETY: bytes and byte arrays only.
+unsafe impl Header for Segment {}
 // SAFETY: byte arrays only.
 unsafe impl Header for Ethernet {}
 // SAFETY: byte arrays only.
@@ -225,20 +261,38 @@ pub fn mac_bits(mac: &[u8; 6]) -> u64 {
 /// Writes the low 48 bits of a word as a MAC address, in two stores.
 #[inline(always)]
 pub fn set_mac(mac: &mut [u8; 6], bits: u64) {
-    #[cfg(not(target_arch = "bpf"))]
-    {
-        *mac = lb_common::layout::mac_bytes(bits);
-    }
+    store(mac, bits as u32);
+    let [_, _, _, _, high @ ..] = mac;
+    store(high, (bits >> 32) as u16);
+}
+
+/// Lets two IPv6 addresses change places, word by word.
+#[inline(always)]
+pub fn exchange(one: &mut [u8; 16], other: &mut [u8; 16]) {
+    let ([a, b], [c, d]) = (words64(one), words64(other));
+    let set = |address: &mut [u8; 16], first: u64, second: u64| {
+        store(address, first);
+        let [_, _, _, _, _, _, _, _, half @ ..] = address;
+        store(half, second);
+    };
+    set(one, c, d);
+    set(other, a, b);
+}
+
+/// Stores an integer in the first bytes of a field: the counterpart of [`load`].
+#[inline(always)]
+fn store<T: Copy, const N: usize>(bytes: &mut [u8; N], value: T) {
+    const { assert!(size_of::<T>() <= N) };
+    let field: *mut T = bytes.as_mut_ptr().cast();
     #[cfg(target_arch = "bpf")]
-    {
-        let low: *mut u32 = mac.as_mut_ptr().cast();
-        // SAFETY: four of the array's six bytes. The target is told a lie about alignment, which
-        // it may be told: see `load`.
-        unsafe { low.write(bits as u32) };
-        // SAFETY: the last two bytes of the array; as above.
-        let high: *mut u16 = unsafe { mac.as_mut_ptr().add(4) }.cast();
-        // SAFETY: as above.
-        unsafe { high.write((bits >> 32) as u16) };
+    // SAFETY: the array has room for `T`, an integer; alignment as said there.
+    unsafe {
+        field.write(value);
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: the array has room for `T`, an integer.
+    unsafe {
+        field.write_unaligned(value);
     }
 }
 

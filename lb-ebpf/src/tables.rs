@@ -1,9 +1,33 @@
 //! What the datapath reads besides the packet. Two implementations exist: the kernel's maps
 //! (`maps`), and the daemon's and the tests' memory.
 
-use lb_common::{Entry, FragmentKey, Outcome, PortWord, RealWord, Seed, Slot, TableWord};
+use lb_common::{
+    Entry, Flow, FlowKey, FragmentKey, Outcome, PortWord, RealWord, Seed, Slot, TableWord, Tick,
+    Times,
+};
 
-/// The tables, all read by index: no look-up calls a helper in the kernel.
+/// Where flows of tracked slots are noted. Of three kinds, so that none can drive out another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Notes {
+    /// TCP connections that are more than a SYN. Nothing is ever driven out; a flow that finds no room
+    /// stays where it was.
+    Pinned,
+    /// TCP connections that have just begun. The oldest make room.
+    Fresh,
+    /// Flows of all other protocols. The oldest make room.
+    Datagrams,
+}
+
+/// Where [`Tables::aside`] keeps a value: one at a time on each shelf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shelf {
+    /// What was read of a special packet.
+    Datagram,
+    /// The key of a look-up.
+    Key,
+}
+
+/// The tables. Those that a stable slot asks are read by index: no look-up calls a helper in the kernel.
 pub trait Tables {
     /// The number of the port that the frame came in on, 1 or more.
     fn port_number(&self) -> u8;
@@ -21,19 +45,35 @@ pub trait Tables {
     fn slot(&self, index: u32) -> Slot;
     /// The real at this place; nobody outside of the array.
     fn real(&self, place: u32) -> RealWord;
+    /// The time.
+    fn now(&self) -> Tick;
+    /// The moments of a tracked slot of the arena.
+    fn times(&self, index: u32) -> Times;
+    /// A packet of an unknown flow went to the slot's previous owner now.
+    fn saw(&self, index: u32, now: Tick);
+    /// What is noted of a flow.
+    fn find(&self, notes: Notes, key: &FlowKey) -> Option<Flow>;
+    /// Notes a flow; returns whether there was room.
+    fn note(&self, notes: Notes, key: &FlowKey, flow: &Flow) -> bool;
+    /// Changes what is noted of a flow, in place.
+    fn renew(&self, notes: Notes, key: &FlowKey, flow: &Flow);
+    /// Notes a flow no longer.
+    fn forget(&self, notes: Notes, key: &FlowKey);
+    /// Whether one more flow of the VIP with this pool may be promoted now.
+    fn may_promote(&self, pool: u32) -> bool;
+    /// Hands on a value from a place that is not the stack, of which there is little in the kernel. There the
+    /// verifier forgets what it knows of the value, and with it the many ways in which it came about: what
+    /// follows is verified once and not for each of them. (It does not fail; the verifier cannot know.)
+    fn aside<T: Copy, R>(
+        &self,
+        shelf: Shelf,
+        value: T,
+        then: impl FnOnce(&mut T) -> R,
+    ) -> Option<R>;
     /// The place of the real that got the first fragment of this datagram, not too long ago.
     fn fragment(&self, key: &FragmentKey) -> Option<u32>;
     /// Remembers it.
     fn remember_fragment(&self, key: &FragmentKey, place: u32);
-    /// This very value, of which the verifier forgets what it knows, and with it the many ways in which
-    /// it came about: what follows is verified once and not for each of them.
-    ///
-    /// # Errors
-    ///
-    /// None on the host. In the kernel, [`Outcome::Malformed`] stands for what cannot happen.
-    fn opaque<T: Copy>(&self, value: T) -> Result<T, Outcome> {
-        Ok(value)
-    }
     /// Whether one more ping may be answered now.
     fn may_echo(&self) -> bool;
 }

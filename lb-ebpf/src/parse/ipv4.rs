@@ -76,6 +76,7 @@ impl Family for V4 {
             ports,
             identification: if fragment == 0 { 0 } else { u32::from(word16(&ip.id)) },
             is_first: fragment != 0 && fragment & FRAGMENT_OFFSET == 0,
+            is_quoted: false,
             end,
         })
     }
@@ -129,6 +130,7 @@ fn quoted_flow(
         ports,
         identification: 0,
         is_first: false,
+        is_quoted: true,
         end,
     })
 }

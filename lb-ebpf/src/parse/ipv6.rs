@@ -68,6 +68,7 @@ impl Family for V6 {
             ports: Ports::default(),
             identification: 0,
             is_first: false,
+            is_quoted: false,
             end,
         };
         let upper = match upper(packet, ip.next_hdr, at + Ipv6Hdr::LEN, end) {
@@ -194,5 +195,5 @@ fn quoted_flow(
     let offset = quote + header;
     let (transport, ports) = quoted_transport(packet, protocol, offset, length - header)?;
     let source = V6(words64(&ip.dst_addr));
-    Some(Datagram { source, protocol, transport, ports, ..*error })
+    Some(Datagram { source, protocol, transport, ports, is_quoted: true, ..*error })
 }

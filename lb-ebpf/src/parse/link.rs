@@ -9,31 +9,83 @@ use crate::{
 };
 
 /// What comes before the IP header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// The MAC address of the interface that the frame came in by.
     pub own: u64,
     /// The MAC address that the frame comes from.
     pub source: u64,
+    /// The VLAN tags, and what follows them.
+    pub tags: Tags,
+}
+
+/// The VLAN tags that a frame came with, in one word, which a function can be given in a register: the
+/// `EtherType` of what follows (bits 0 to 15, in wire order), the control fields of the outer and of
+/// the inner tag (bits 16 to 31 and 32 to 47; of a single one both; 0 without), and how many there are.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tags(u64);
+
+impl Tags {
+    /// None.
+    #[inline(always)]
+    #[must_use]
+    pub const fn none(ether_type: u16) -> Self {
+        Self(ether_type as u64)
+    }
+
+    /// This one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn one(control: u16, ether_type: u16) -> Self {
+        Self(ether_type as u64 | (control as u64) << 16 | (control as u64) << 32 | 1 << 48)
+    }
+
+    /// These two.
+    #[inline(always)]
+    #[must_use]
+    pub const fn two(outer: u16, inner: u16, ether_type: u16) -> Self {
+        Self(ether_type as u64 | (outer as u64) << 16 | (inner as u64) << 32 | 2 << 48)
+    }
+
+    /// How many: none, one or two. (The mask tells the verifier what it has forgotten.)
+    #[inline(always)]
+    #[must_use]
+    pub const fn count(self) -> usize {
+        (self.0 >> 48) as usize & 3
+    }
+
     /// What follows, an `EtherType` in wire order.
-    pub ether_type: u16,
-    /// How many tags there are: none, one or two.
-    pub tags: usize,
+    #[inline(always)]
+    #[must_use]
+    pub const fn ether_type(self) -> u16 {
+        self.0 as u16
+    }
+
     /// The control field of the outer or only tag, as a number; 0 without.
-    pub outer: u16,
+    #[inline(always)]
+    #[must_use]
+    pub const fn outer(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
     /// The control field of the inner or only tag, as a number; 0 without.
-    pub inner: u16,
+    #[inline(always)]
+    #[must_use]
+    pub const fn inner(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
 }
 
 impl Link {
     /// Where the IP header is in a frame without tags.
     pub const UNTAGGED: usize = size_of::<Ethernet>();
 
-    /// Where the IP header is. (The mask tells the verifier what it has forgotten.)
+    /// Where the IP header is.
     #[inline(always)]
     #[must_use]
     pub const fn ip(&self) -> usize {
-        Self::behind(self.tags & 3)
+        Self::behind(self.tags.count())
     }
 
     /// Where the IP header is behind so many tags.
@@ -64,8 +116,7 @@ pub fn read(packet: &Packet, tables: &impl Tables) -> Result<Link, Outcome> {
         return Err(Outcome::NotForUs);
     }
     let source = mac_bits(&ethernet.source);
-    let ether_type = word16(&ethernet.ether_type);
-    Ok(Link { own, source, ether_type, tags: 0, outer: 0, inner: 0 })
+    Ok(Link { own, source, tags: Tags::none(word16(&ethernet.ether_type)) })
 }
 
 /// Reads up to two tags behind the Ethernet header. A third one is what follows, and no IP.
@@ -75,15 +126,15 @@ pub fn read(packet: &Packet, tables: &impl Tables) -> Result<Link, Outcome> {
 /// [`Outcome::Truncated`] where the frame ends within a tag.
 #[inline(always)]
 pub fn read_tags(packet: &Packet, link: &Link) -> Result<Link, Outcome> {
-    if !is_tag(link.ether_type) {
+    if !is_tag(link.tags.ether_type()) {
         return Ok(*link);
     }
     let (first, ether_type) = tag(packet, Link::behind(0))?;
     if !is_tag(ether_type) {
-        return Ok(Link { ether_type, tags: 1, outer: first, inner: first, ..*link });
+        return Ok(Link { tags: Tags::one(first, ether_type), ..*link });
     }
     let (second, ether_type) = tag(packet, Link::behind(1))?;
-    Ok(Link { ether_type, tags: 2, outer: first, inner: second, ..*link })
+    Ok(Link { tags: Tags::two(first, second, ether_type), ..*link })
 }
 
 #[inline(always)]
@@ -102,12 +153,12 @@ fn tag(packet: &Packet, offset: usize) -> Result<(u16, u16), Outcome> {
 #[inline(always)]
 #[must_use]
 pub const fn is_ipv4(link: &Link) -> bool {
-    link.ether_type == EtherType::Ipv4 as u16
+    link.tags.ether_type() == EtherType::Ipv4 as u16
 }
 
 /// Whether the frame carries IPv6.
 #[inline(always)]
 #[must_use]
 pub const fn is_ipv6(link: &Link) -> bool {
-    link.ether_type == EtherType::Ipv6 as u16
+    link.tags.ether_type() == EtherType::Ipv6 as u16
 }

@@ -11,7 +11,7 @@ use self::link::Link;
 use crate::packet::{Packet, PortPair, word16};
 
 /// A datagram on its way somewhere, or the flow that an ICMP error is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Datagram<A> {
     /// The client's address.
     pub source: A,
@@ -30,14 +30,17 @@ pub struct Datagram<A> {
     pub identification: u32,
     /// Whether it is the first of several fragments.
     pub is_first: bool,
+    /// Whether this is not the datagram itself: an ICMP error quotes it.
+    pub is_quoted: bool,
     /// Where it ends by its own account, as an offset in the frame.
     pub end: usize,
 }
 
 /// What kind of transport header a datagram has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
     /// That of TCP or UDP.
+    #[default]
     Ports,
     /// A ping (ICMP echo request) right behind an IP header without options.
     Echo,
@@ -100,15 +103,15 @@ fn plain<A>(
     let (transport @ Transport::Ports, ports) = transport(packet, protocol, offset, length) else {
         return None;
     };
-    let (identification, is_first) = (0, false);
     Some(Datagram {
         source,
         destination,
         protocol,
         transport,
         ports,
-        identification,
-        is_first,
+        identification: 0,
+        is_first: false,
+        is_quoted: false,
         end,
     })
 }
@@ -184,7 +187,7 @@ mod tests {
     use network_types::eth::EtherType;
     use proptest::{collection::vec, prelude::*, sample::Index};
 
-    use super::*;
+    use super::{link::Tags, *};
 
     /// What is written over random bytes, so that some frames are plain ones and others nearly.
     #[derive(Clone, Debug)]
@@ -222,7 +225,7 @@ mod tests {
     }
 
     fn link(ether_type: EtherType) -> Link {
-        Link { own: 1, source: 2, ether_type: ether_type as u16, tags: 0, outer: 0, inner: 0 }
+        Link { own: 1, source: 2, tags: Tags::none(ether_type as u16) }
     }
 
     /// Whether the frame is a plain one; panics where that is not what it is in full.

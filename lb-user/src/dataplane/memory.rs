@@ -1,14 +1,20 @@
 //! The datapath in this process's memory: the packet code of the kernel on tables of our own.
 
-use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, net::IpAddr};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    convert::Infallible,
+    net::IpAddr,
+};
 
 use lb_common::{
-    Counters, Entry, FragmentKey, Outcome, PortWord, RealWord, Seed, Slot, TableWord, limits,
+    Counters, Entry, Flow, FlowKey, FragmentKey, Outcome, PortWord, RealWord, Seed, Slot,
+    TableWord, Tick, Times, limits,
 };
 use lb_ebpf::{
     Forward,
     packet::Frame,
-    tables::{Count, Tables},
+    tables::{Count, Notes, Shelf, Tables},
 };
 
 use super::Dataplane;
@@ -22,6 +28,9 @@ pub struct Memory {
     slots: BTreeMap<u32, Vec<Slot>>,
     reals: BTreeMap<u32, RealWord>,
     addresses: BTreeMap<u32, IpAddr>,
+    now: Cell<Tick>,
+    times: RefCell<BTreeMap<u32, Times>>,
+    flows: RefCell<BTreeMap<(Notes, FlowKey), Flow>>,
     fragments: RefCell<BTreeMap<FragmentKey, u32>>,
     counts: RefCell<Counts>,
 }
@@ -44,6 +53,9 @@ impl Memory {
             slots: BTreeMap::new(),
             reals: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            now: Cell::default(),
+            times: RefCell::default(),
+            flows: RefCell::default(),
             fragments: RefCell::default(),
             counts: RefCell::default(),
         }
@@ -52,6 +64,11 @@ impl Memory {
     /// Says what a port is.
     pub fn set_port(&mut self, number: u8, word: PortWord) {
         self.ports.insert(number, word);
+    }
+
+    /// Says what time it is: here it passes only so.
+    pub fn set_now(&mut self, now: Tick) {
+        self.now.set(now);
     }
 
     /// Runs the datapath on a frame, which is rewritten if it is forwarded.
@@ -173,6 +190,46 @@ impl Tables for Memory {
         self.reals.get(&place).copied().unwrap_or_default()
     }
 
+    fn now(&self) -> Tick {
+        self.now.get()
+    }
+
+    fn times(&self, index: u32) -> Times {
+        self.times.borrow().get(&index).copied().unwrap_or_default()
+    }
+
+    fn saw(&self, index: u32, now: Tick) {
+        let mut times = self.times.borrow_mut();
+        let times = times.entry(index).or_default();
+        *times = times.seen_at(now);
+    }
+
+    fn find(&self, notes: Notes, key: &FlowKey) -> Option<Flow> {
+        self.flows.borrow().get(&(notes, *key)).copied()
+    }
+
+    fn note(&self, notes: Notes, key: &FlowKey, flow: &Flow) -> bool {
+        self.flows.borrow_mut().insert((notes, *key), *flow);
+        true
+    }
+
+    fn renew(&self, notes: Notes, key: &FlowKey, flow: &Flow) {
+        self.note(notes, key, flow);
+    }
+
+    fn forget(&self, notes: Notes, key: &FlowKey) {
+        self.flows.borrow_mut().remove(&(notes, *key));
+    }
+
+    fn may_promote(&self, _: u32) -> bool {
+        true
+    }
+
+    fn aside<T: Copy, R>(&self, _: Shelf, value: T, then: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let mut value = value;
+        Some(then(&mut value))
+    }
+
     fn fragment(&self, key: &FragmentKey) -> Option<u32> {
         self.fragments.borrow().get(key).copied()
     }
@@ -181,7 +238,7 @@ impl Tables for Memory {
         self.fragments.borrow_mut().insert(*key, place);
     }
 
-    /// Time stands still here: predictions and tests do not depend on the clock.
+    /// Predictions and tests do not depend on how many there were.
     fn may_echo(&self) -> bool {
         true
     }

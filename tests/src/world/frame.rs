@@ -85,6 +85,12 @@ impl Frame for Arrived {
         if missing { Err(Outcome::NoRoom) } else { self.first.move_start(by) }
     }
 
+    fn cut_end(&mut self, length: u64) {
+        let first = self.first.len();
+        self.rest.truncate((length as usize).saturating_sub(first));
+        self.first.truncate(length as usize);
+    }
+
     fn redirect(&mut self, port: u8) -> Result<(), Outcome> {
         if !self.interfaces || PORTS.iter().all(|known| known.number != port) {
             return Err(Outcome::InterfaceGone);

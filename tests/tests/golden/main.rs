@@ -52,11 +52,11 @@ fn check(row: &Row, state: &State, before: &Seen, after: &Seen) {
 fn action(outcome: Outcome) -> u32 {
     use Outcome::{
         Bounced, EchoAnswered, EchoLimited, ExtensionHeaders, Forwarded, Fragment, InterfaceGone,
-        Malformed, NeighbourDiscovery, NoReal, NoRoom, NoService, NotForUs, NotIp, NotVip,
+        Malformed, NeighbourDiscovery, NoReal, NoRoom, NoService, NotForUs, NotIp, NotVip, Reset,
         Truncated, Unresolved, VipLocal,
     };
     match outcome {
-        Forwarded | EchoAnswered => TRANSMIT,
+        Forwarded | EchoAnswered | Reset => TRANSMIT,
         NotForUs | NotIp | NotVip | VipLocal | NeighbourDiscovery => PASS,
         NoService | Truncated | Malformed | Fragment | EchoLimited | NoReal | Unresolved
         | ExtensionHeaders | Bounced | InterfaceGone | NoRoom => DROP,
