@@ -133,9 +133,11 @@ impl Real {
                 let mac = mac.map(|mac| mac.to_string());
                 client.add_real(&vip, &NewReal { address: address.to_string(), weight, mac })?
             }
-            Self::Set(Set { which: Which { vip, address }, weight, mac }) => {
-                client.set_real(&vip, address, &RealPatch { weight, mac, state: None })?
-            }
+            Self::Set(Set { which: Which { vip, address }, weight, mac }) => client.set_real(
+                &vip,
+                address,
+                &RealPatch { weight, mac, ..RealPatch::default() },
+            )?,
             Self::List { vip } => return list(session, vip),
             Self::Enable(Which { vip, address }) => {
                 client.set_real(&vip, address, &state(RealState::Active))?

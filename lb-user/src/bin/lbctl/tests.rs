@@ -120,6 +120,11 @@ fn every_change_asks_for_exactly_what_the_command_says() {
             "vip set web --idle-timeout 1m --drain-timeout 2h --udp-idle-timeout 3s --address 192.0.2.11",
             r#"PATCH vips/web {"address":"192.0.2.11","idle_timeout":"1m","drain_timeout":"2h","udp_idle_timeout":"3s"}"#,
         ),
+        (
+            "vip set web --on-deadline reset --slow-start 30s --udp flow",
+            r#"PATCH vips/web {"on_deadline":"reset","udp":"flow","slow_start":"30s"}"#,
+        ),
+        ("vip set web --slow-start none", r#"PATCH vips/web {"slow_start":"none"}"#),
         ("vip del web", "DELETE vips/web"),
         ("real add web 10.0.0.13", r#"POST vips/web/reals {"address":"10.0.0.13"}"#),
         (
@@ -264,6 +269,7 @@ fn wrong_words_are_a_usage_error_and_ask_nobody() {
         ("vip set web --hash both", "unknown hash mode \"both\"; one of: flow, source"),
         ("vip set web --announce bgp", "unknown announce mode \"bgp\""),
         ("vip set web --udp no", "unknown udp mode \"no\""),
+        ("vip set web --on-deadline no", "unknown on_deadline \"no\"; one of: rehash, reset"),
         ("vip set web --sorry nobody", "\"nobody\" is not an IP address"),
         ("real add web", "<IP>"),
         ("real add web 10.0.0.300", "\"10.0.0.300\" is not an IP address"),
