@@ -402,6 +402,8 @@ const STATUS: &str = r#"{
     "vips": [
         {"name": "web", "address": "192.0.2.10", "ports": ["tcp/80", "tcp/443"], "state": "degraded",
          "reason": "1 of 2 reals is down", "announce": "arp", "hash": "flow", "announced": true,
+         "idle_timeout": "15m", "drain_timeout": "1h", "on_deadline": "rehash", "udp_idle_timeout": "30s",
+         "udp": "flow", "slow_start": "2m",
          "ring": 1021, "tracked_slots": 12, "packets": 1234567, "bytes": 987654321, "flows": 12345,
          "sorry": "10.0.0.99", "reals": [
             {"address": "10.0.0.11", "mac": "02:00:00:00:00:0b", "interface": "eth0", "state": "active",
@@ -412,6 +414,8 @@ const STATUS: &str = r#"{
              "weight": 10, "share": 0.0, "packets": 567, "bytes": 654321, "flows": 345}]},
         {"name": "dns", "address": "2001:db8::53", "ports": ["udp/53"], "state": "down",
          "reason": "", "announce": "none", "hash": "source", "announced": false,
+         "idle_timeout": "15m", "drain_timeout": "1h", "on_deadline": "reset", "udp_idle_timeout": "30s",
+         "udp": "packet", "slow_start": null,
          "ring": 1021, "tracked_slots": 0, "packets": 0, "bytes": 0, "flows": 0,
          "sorry": null, "reals": []}],
     "outcomes": {"forwarded": 1234567, "truncated": 3, "not_vip": 0, "of_tomorrow": 5}
