@@ -255,6 +255,10 @@ pub fn list(vips: &[VipStatus]) -> String {
 pub fn show(vip: &VipStatus, now: Timestamp) -> String {
     let announced = if vip.announced { "announced" } else { "not announced by lbd" };
     let sorry = vip.sorry.map_or_else(|| "none".to_owned(), |sorry| sorry.to_string());
+    let starts = vip
+        .slow_start
+        .as_ref()
+        .map_or_else(|| "at once".to_owned(), |time| format!("slowly, within {time}"));
     let lines = [
         ("name", vip.name.clone()),
         ("address", vip.address.to_string()),
@@ -262,6 +266,15 @@ pub fn show(vip: &VipStatus, now: Timestamp) -> String {
         ("state", state(vip)),
         ("announce", format!("{} ({announced})", vip.announce)),
         ("hash", vip.hash.clone()),
+        (
+            "timeouts",
+            format!(
+                "idle {}, drain {} (then {}), udp idle {}",
+                vip.idle_timeout, vip.drain_timeout, vip.on_deadline, vip.udp_idle_timeout
+            ),
+        ),
+        ("udp", vip.udp.clone()),
+        ("starts", starts),
         ("sorry", sorry),
         ("ring", format!("{} slots, {} with a previous owner", vip.ring, vip.tracked_slots)),
         (
