@@ -37,6 +37,34 @@ pub struct Node {
     pub hash_seed: Option<HashSeed>,
     /// Where the read-only HTTP listener binds, if anywhere.
     pub listen: Option<SocketAddr>,
+    /// How many flows can be noted.
+    pub tables: FlowTables,
+}
+
+/// The numbers of entries in the tables of noted flows, [`FlowTables::LEAST`] to
+/// [`FlowTables::MOST`] each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowTables {
+    /// Established TCP flows; none is ever forgotten for another.
+    pub pinned: u32,
+    /// TCP flows that have begun; when it is full the oldest are forgotten.
+    pub fresh: u32,
+    /// Flows of all other protocols; when it is full the oldest are forgotten.
+    pub datagrams: u32,
+}
+
+impl FlowTables {
+    /// The smallest size of a table.
+    pub const LEAST: u32 = 1 << 10;
+
+    /// The largest size of a table.
+    pub const MOST: u32 = 1 << 24;
+}
+
+impl Default for FlowTables {
+    fn default() -> Self {
+        Self { pinned: 1 << 18, fresh: 1 << 17, datagrams: 1 << 17 }
+    }
 }
 
 /// The seed of the flow hash, kept out of logs.
@@ -60,10 +88,15 @@ pub struct Vip {
     pub idle_timeout: Duration,
     /// How long a drain lasts at most.
     pub drain_timeout: Duration,
+    /// What becomes of the flows that are open when a drain has lasted that long.
+    pub on_deadline: OnDeadline,
     /// How long unknown UDP flows count as old after a change.
     pub udp_idle_timeout: Duration,
     /// Whether UDP flows keep their real across changes.
     pub udp: UdpMode,
+    /// How long a real that comes into service takes to get its whole part of the new flows; at
+    /// once where there is none.
+    pub slow_start: Option<Duration>,
     /// Takes new flows while no real is up.
     pub sorry: Option<IpAddr>,
     /// How health is checked.
@@ -184,6 +217,18 @@ words! {
         Flow = "flow",
         /// Every packet for itself.
         Packet = "packet",
+    }
+}
+
+words! {
+    /// What becomes of the open flows of a real whose drain has reached its deadline.
+    #[derive(Default)]
+    OnDeadline, "on_deadline" {
+        /// Another real gets them and knows nothing of them: TCP answers with a reset.
+        #[default]
+        Rehash = "rehash",
+        /// The balancer resets TCP flows itself, so that their clients know at once.
+        Reset = "reset",
     }
 }
 

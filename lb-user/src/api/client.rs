@@ -7,6 +7,7 @@ use std::{
     io,
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -17,7 +18,13 @@ use reqwest::{
 };
 use serde::de::DeserializeOwned;
 
-use super::types::{Done, Problem, RealStatus, Status, Trace, TraceQuery, VipStatus};
+use super::{
+    VERSION_HEADER,
+    types::{
+        ApplyQuery, Done, Flows, FlowsQuery, PlanQuery, PlanReport, Problem, RealStatus,
+        RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
+    },
+};
 use crate::config::change::{NewReal, NewVip, RealPatch, VipPatch};
 
 /// Where the daemon listens unless its configuration says otherwise.
@@ -71,6 +78,7 @@ pub enum Error {
 pub struct Client {
     http: blocking::Client,
     socket: PathBuf,
+    version: OnceLock<String>,
 }
 
 impl Client {
@@ -82,7 +90,13 @@ impl Client {
             .redirect(redirect::Policy::none())
             .build()
             .map_err(|source| Error::Unreachable { socket: socket.to_owned(), source })?;
-        Ok(Self { http, socket: socket.to_owned() })
+        Ok(Self { http, socket: socket.to_owned(), version: OnceLock::new() })
+    }
+
+    /// The daemon's version, once it has said it in an answer.
+    #[must_use]
+    pub fn daemon_version(&self) -> Option<&str> {
+        self.version.get().map(String::as_str)
     }
 
     /// The node, its VIPs and its counters.
@@ -138,7 +152,22 @@ impl Client {
     /// Removes a real once it is drained, or at once.
     pub fn delete_real(&self, vip: &str, address: IpAddr, now: bool) -> Result<Done, Error> {
         let request = self.work(Method::DELETE, &real_path(vip, address));
-        self.json(if now { request.query(&[("now", true)]) } else { request })
+        self.json(if now { request.query(&RemoveRealQuery { now }) } else { request })
+    }
+
+    /// The flows noted now.
+    pub fn flows(&self, query: &FlowsQuery) -> Result<Flows, Error> {
+        self.json(self.read("flows").query(query))
+    }
+
+    /// What this configuration would change.
+    pub fn plan(&self, query: &PlanQuery) -> Result<PlanReport, Error> {
+        self.json(self.work(Method::POST, "plan").json(query))
+    }
+
+    /// Puts this configuration in force.
+    pub fn apply(&self, query: &ApplyQuery) -> Result<Done, Error> {
+        self.json(self.work(Method::POST, "apply").json(query))
     }
 
     /// What would become of a packet.
@@ -175,6 +204,10 @@ impl Client {
 
     fn text(&self, request: RequestBuilder) -> Result<String, Error> {
         let response = request.send().map_err(|error| self.unreachable(error))?;
+        if let Some(version) = response.headers().get(VERSION_HEADER) {
+            let version = String::from_utf8_lossy(version.as_bytes()).into_owned();
+            self.version.get_or_init(|| version);
+        }
         let status = response.status();
         let text = Response::text(response).map_err(|error| self.unreachable(error))?;
         if status.is_success() {
@@ -276,6 +309,7 @@ mod tests {
             title: "Internal Server Error".into(),
             status: 500,
             detail: String::new(),
+            places: Vec::new(),
         };
         assert_eq!(Error::Problem(problem).to_string(), "lbd answered 500 Internal Server Error");
     }

@@ -4,8 +4,14 @@ use std::net::IpAddr;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::types::{Done, Status, Trace, TraceQuery};
-use crate::config::change::{NewReal, NewVip, RealPatch, VipPatch};
+use super::types::{Done, Flows, FlowsQuery, Place, PlanReport, Status, Trace, TraceQuery};
+use crate::{
+    config::{
+        self,
+        change::{NewReal, NewVip, RealPatch, VipPatch},
+    },
+    model::Model,
+};
 
 /// A question or a change, with where the answer goes.
 #[derive(Debug)]
@@ -14,6 +20,10 @@ pub enum Request {
     Status(Reply<Status>),
     /// Where a packet would go.
     Trace(TraceQuery, Reply<Trace>),
+    /// Which flows are noted.
+    Flows(FlowsQuery, Reply<Flows>),
+    /// What a configuration would change.
+    Plan(Candidate, Reply<PlanReport>),
     /// The running configuration as TOML.
     Export(Reply<String>),
     /// A change to the configuration.
@@ -38,8 +48,48 @@ pub enum Change {
     AddReal(String, NewReal),
     /// Change a real of a VIP.
     SetReal(String, IpAddr, RealPatch),
-    /// Remove a real from a VIP.
-    RemoveReal(String, IpAddr),
+    /// Remove a real from a VIP: at once where the last word is true, else when it is drained.
+    RemoveReal(String, IpAddr, bool),
+    /// Replace the whole configuration.
+    Apply(Candidate),
+}
+
+/// A configuration that somebody asks about, or wants in force: read and found good.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// As it was sent.
+    pub text: String,
+    /// What it says.
+    pub model: Model,
+    /// The part of the hash space, 0 to 1, of which no more may move; only asked when it is put in
+    /// force.
+    pub max_moved: Option<f64>,
+}
+
+impl Candidate {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it, with the places.
+    pub fn read(text: String) -> Result<Self, Refusal> {
+        let model = config::parse(&text).map_err(|errors| Refusal::misplaced(&errors))?;
+        Ok(Self { text, model, max_moved: None })
+    }
+
+    /// The same, refused if more than this part of the hash space moves.
+    ///
+    /// # Errors
+    ///
+    /// If that is no part of a whole.
+    pub fn at_most(self, max_moved: Option<f64>) -> Result<Self, Refusal> {
+        match max_moved {
+            Some(part) if !(0.0..=1.0).contains(&part) => Err(Refusal::invalid(format!(
+                "max_moved {part} is no part of the hash space; write a number from 0 to 1"
+            ))),
+            _ => Ok(Self { max_moved, ..self }),
+        }
+    }
 }
 
 /// Why something was not done.
@@ -49,27 +99,48 @@ pub struct Refusal {
     pub status: u16,
     /// One line that names the object and what to do.
     pub detail: String,
+    /// Where the configuration that was sent is wrong.
+    pub places: Vec<Place>,
 }
 
 impl Refusal {
+    /// A refusal with this HTTP status.
+    pub fn new(status: u16, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), places: Vec::new() }
+    }
+
     /// The input is wrong.
     pub fn invalid(detail: impl Into<String>) -> Self {
-        Self { status: 400, detail: detail.into() }
+        Self::new(400, detail)
+    }
+
+    /// A configuration that was sent is wrong.
+    #[must_use]
+    pub fn misplaced(errors: &config::Errors) -> Self {
+        let place = |found: &config::Problem| Place {
+            line: found.line,
+            column: found.column,
+            message: found.message.clone(),
+        };
+        Self {
+            places: errors.problems().iter().map(place).collect(),
+            ..Self::invalid(format!("the configuration: {}", errors.messages()))
+        }
     }
 
     /// There is no such object.
     pub fn missing(detail: impl Into<String>) -> Self {
-        Self { status: 404, detail: detail.into() }
+        Self::new(404, detail)
     }
 
     /// The circumstances forbid it.
     pub fn conflict(detail: impl Into<String>) -> Self {
-        Self { status: 409, detail: detail.into() }
+        Self::new(409, detail)
     }
 
     /// It was tried and failed.
     pub fn failed(detail: impl Into<String>) -> Self {
-        Self { status: 500, detail: detail.into() }
+        Self::new(500, detail)
     }
 }
 

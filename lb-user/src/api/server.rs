@@ -5,17 +5,26 @@ use std::net::IpAddr;
 use axum::{
     Router,
     body::Bytes,
-    extract::{Path, Query, State},
-    http::{StatusCode, header},
+    extract::{DefaultBodyLimit, Path, Query, State, rejection::QueryRejection},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    request::{Change, Refusal, Request, Requests},
-    types::{Problem, RealStatus, TraceQuery, VipStatus},
+    VERSION, VERSION_HEADER,
+    request::{Candidate, Change, Refusal, Request, Requests},
+    types::{
+        ApplyQuery, FlowsQuery, PlanQuery, Problem, RealStatus, RemoveRealQuery, TraceQuery,
+        VipStatus,
+    },
 };
+use crate::config::change::RealPatch;
+
+/// The largest body, in bytes: a configuration of every size that fits into the tables.
+const BODY: usize = 64 << 20;
 
 /// Everything, for the control socket.
 pub fn control(requests: Requests) -> Router {
@@ -26,10 +35,15 @@ pub fn control(requests: Requests) -> Router {
         .route("/v1/vips/{name}/reals", get(reals).post(add_real))
         .route("/v1/vips/{name}/reals/{address}", get(real).patch(set_real).delete(remove_real))
         .route("/v1/trace", get(trace).post(trace_with_body))
+        .route("/v1/flows", get(flows))
+        .route("/v1/plan", post(plan))
+        .route("/v1/apply", post(apply))
         .route("/v1/export", get(export))
         .route("/v1/detach", post(detach))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(map_response(with_version))
         .with_state(requests)
 }
 
@@ -40,6 +54,7 @@ pub fn read_only(requests: Requests) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(map_response(with_version))
         .with_state(requests)
 }
 
@@ -102,21 +117,54 @@ async fn set_real(
     Path((name, real)): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
-    change(&requests, Change::SetReal(name, address(&real)?, parse(&body)?)).await
+    let patch: RealPatch = parse(&body)?;
+    patch.drain_timeout().map_err(Refusal::invalid)?;
+    change(&requests, Change::SetReal(name, address(&real)?, patch)).await
 }
 
 async fn remove_real(
     State(requests): State<Requests>,
     Path((name, real)): Path<(String, String)>,
+    query: Result<Query<RemoveRealQuery>, QueryRejection>,
 ) -> Answer {
-    change(&requests, Change::RemoveReal(name, address(&real)?)).await
+    let RemoveRealQuery { now } = queried(query)?;
+    change(&requests, Change::RemoveReal(name, address(&real)?, now)).await
+}
+
+async fn flows(
+    State(requests): State<Requests>,
+    query: Result<Query<FlowsQuery>, QueryRejection>,
+) -> Answer {
+    let query = queried(query)?;
+    if !(1..=FlowsQuery::MOST as usize).contains(&query.limit()) {
+        let most = FlowsQuery::MOST;
+        return Err(Refusal::invalid(format!(
+            "limit {} is out of range; write a whole number from 1 to {most}",
+            query.limit()
+        )));
+    }
+    if let Some(vip) = &query.vip {
+        find_vip(&requests, vip).await?;
+    }
+    json(&requests.ask(|reply| Request::Flows(query, reply)).await?)
+}
+
+async fn plan(State(requests): State<Requests>, body: Bytes) -> Answer {
+    let PlanQuery { config } = parse(&body)?;
+    let candidate = Candidate::read(config)?;
+    json(&requests.ask(|reply| Request::Plan(candidate, reply)).await?)
+}
+
+async fn apply(State(requests): State<Requests>, body: Bytes) -> Answer {
+    let ApplyQuery { config, max_moved } = parse(&body)?;
+    change(&requests, Change::Apply(Candidate::read(config)?.at_most(max_moved)?)).await
 }
 
 async fn trace(
     State(requests): State<Requests>,
-    query: Result<Query<TraceQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<TraceQuery>, QueryRejection>,
 ) -> Answer {
-    let Query(query) = query.map_err(|error| Refusal::invalid(error.body_text()))?;
+    let query = queried(query)?;
     json(&requests.ask(|reply| Request::Trace(query, reply)).await?)
 }
 
@@ -138,7 +186,18 @@ async fn no_route() -> Refusal {
 }
 
 async fn no_method() -> Refusal {
-    Refusal { status: 405, detail: "this path does not take that method".to_owned() }
+    Refusal::new(405, "this path does not take that method")
+}
+
+/// So that whoever asks can see that it is of another version.
+async fn with_version(mut response: Response) -> Response {
+    let header = HeaderName::from_static(VERSION_HEADER);
+    response.headers_mut().insert(header, HeaderValue::from_static(VERSION));
+    response
+}
+
+fn queried<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
+    query.map(|Query(query)| query).map_err(|error| Refusal::invalid(error.body_text()))
 }
 
 async fn change(requests: &Requests, change: Change) -> Answer {
@@ -184,6 +243,7 @@ impl IntoResponse for Refusal {
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
             detail: self.detail,
+            places: self.places,
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()

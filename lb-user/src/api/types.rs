@@ -60,6 +60,24 @@ pub struct VipStatus {
     pub announce: String,
     /// `flow` or `source`.
     pub hash: String,
+    /// How long a silent flow is still honoured after a change.
+    #[serde(default)]
+    pub idle_timeout: String,
+    /// How long a drain lasts at most.
+    #[serde(default)]
+    pub drain_timeout: String,
+    /// `rehash` or `reset`.
+    #[serde(default)]
+    pub on_deadline: String,
+    /// How long unknown UDP flows count as old after a change.
+    #[serde(default)]
+    pub udp_idle_timeout: String,
+    /// `flow` or `packet`.
+    #[serde(default)]
+    pub udp: String,
+    /// How long a real takes to get its whole part of the new flows, if not at once.
+    #[serde(default)]
+    pub slow_start: Option<String>,
     /// Whether the daemon has assigned and announced the address.
     pub announced: bool,
     /// The length of the ring.
@@ -108,6 +126,37 @@ pub struct RealStatus {
     pub bytes: u64,
     /// TCP connections begun.
     pub flows: u64,
+    /// While it is draining.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainStatus>,
+    /// While it has not its whole part of the new flows yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStartStatus>,
+}
+
+/// What a drain still waits for. It is over when neither a slot nor a flow is left, or at the
+/// deadline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainStatus {
+    /// Slots that still name the real as their previous owner.
+    pub slots: u32,
+    /// Live flows that are noted on it.
+    pub flows: u64,
+    /// When it ends in any case.
+    pub deadline: Timestamp,
+    /// Until then.
+    pub seconds_left: u64,
+    /// Whether the real is removed afterwards.
+    pub removes: bool,
+}
+
+/// How far a real has come into service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SlowStartStatus {
+    /// Its part of the new flows relative to its whole part, 0 to 1.
+    pub part: f64,
+    /// Until it has its whole part.
+    pub seconds_left: u64,
 }
 
 /// What a change did: the answer to every `POST`, `PATCH` and `DELETE`.
@@ -115,6 +164,171 @@ pub struct RealStatus {
 pub struct Done {
     /// One line, for people.
     pub message: String,
+    /// What changed, where a whole configuration was put in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanReport>,
+}
+
+impl Done {
+    /// Done, and nothing more to tell.
+    #[must_use]
+    pub fn new(message: String) -> Self {
+        Self { message, plan: None }
+    }
+}
+
+/// The query of `DELETE /v1/vips/{name}/reals/{address}`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveRealQuery {
+    /// At once, without draining it first.
+    #[serde(default)]
+    pub now: bool,
+}
+
+/// `GET /v1/flows?vip=…&real=…&limit=…`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowsQuery {
+    /// Only flows of this VIP.
+    #[serde(default)]
+    pub vip: Option<String>,
+    /// Only flows noted on this real.
+    #[serde(default)]
+    pub real: Option<IpAddr>,
+    /// How many are listed at most, 1 to [`FlowsQuery::MOST`]; [`FlowsQuery::USUAL`] when absent.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+impl FlowsQuery {
+    /// How many flows are listed where nothing is said of it.
+    pub const USUAL: u32 = 1000;
+
+    /// How many flows can be listed at most.
+    pub const MOST: u32 = 100_000;
+
+    /// How many flows are listed at most.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit.unwrap_or(Self::USUAL) as usize
+    }
+}
+
+/// The flows noted now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Flows {
+    /// Those asked for, as many as the limit lets through.
+    pub flows: Vec<Flow>,
+    /// The table of established TCP flows.
+    pub pinned: TableStatus,
+    /// The table of TCP flows that have begun.
+    pub fresh: TableStatus,
+    /// The table of the flows of other protocols.
+    pub datagrams: TableStatus,
+    /// Whether there are more than were listed.
+    pub more: bool,
+}
+
+/// A noted flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// The VIP's name.
+    pub vip: String,
+    /// `tcp`, `udp`, or the protocol's number.
+    pub protocol: String,
+    /// The client, `198.51.100.7:40000`.
+    pub source: String,
+    /// The VIP and port, `192.0.2.10:80`.
+    pub destination: String,
+    /// The real that gets its packets.
+    pub real: IpAddr,
+    /// `pinned`, `fresh` or `datagram`.
+    pub table: String,
+    /// The slot of the VIP's ring.
+    pub slot: u32,
+    /// Since it was noted.
+    pub age_seconds: u64,
+    /// Since its last packet.
+    pub idle_seconds: u64,
+}
+
+/// How full a table of flows is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableStatus {
+    /// Entries in use, of all VIPs.
+    pub used: u64,
+    /// Entries there are.
+    pub size: u64,
+}
+
+/// `POST /v1/plan`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanQuery {
+    /// What if this were the configuration: TOML text.
+    pub config: String,
+}
+
+/// `POST /v1/apply`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyQuery {
+    /// The new configuration: TOML text, which replaces the file.
+    pub config: String,
+    /// Refuse if more than this part of the hash space moves, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_moved: Option<f64>,
+}
+
+/// What another configuration would change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlanReport {
+    /// What changes of `[node]`, which takes effect when lbd is restarted.
+    #[serde(default)]
+    pub node: Vec<String>,
+    /// Those that change, in the order of the new configuration, then those removed.
+    pub vips: Vec<VipPlan>,
+    /// The part of all VIPs' hash space of which the new flows go to another real, 0 to 1.
+    pub moved: f64,
+    /// The part of it of which the open flows lose their real at once, 0 to 1.
+    pub lost: f64,
+    /// Noted flows in the part that moves.
+    pub flows: u64,
+}
+
+/// What changes of a VIP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VipPlan {
+    /// Its name.
+    pub name: String,
+    /// `added`, `removed` or `changed`.
+    pub change: String,
+    /// The part of its hash space of which the new flows go to another real, 0 to 1.
+    pub moved: f64,
+    /// The part of it of which the open flows lose their real at once, 0 to 1.
+    pub lost: f64,
+    /// Noted flows in the part that moves.
+    pub flows: u64,
+    /// What changes beside the reals: `idle_timeout 15m -> 5m`.
+    pub details: Vec<String>,
+    /// Those that change, or whose share does.
+    pub reals: Vec<RealPlan>,
+}
+
+/// What changes of a real.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RealPlan {
+    /// Its address.
+    pub address: IpAddr,
+    /// `added`, `removed` or `changed`.
+    pub change: String,
+    /// `weight 1 -> 2`.
+    pub details: Vec<String>,
+    /// Its part of the VIP's hash space now, 0 to 1.
+    pub share_before: f64,
+    /// Its part afterwards.
+    pub share_after: f64,
 }
 
 /// `GET /v1/trace?src=…&dst=…`.
@@ -175,4 +389,18 @@ pub struct Problem {
     pub status: u16,
     /// One line that names the object and what to do.
     pub detail: String,
+    /// Where the configuration that was sent is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
+}
+
+/// A place in a configuration, and what is wrong there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// The object, what is wrong with it and what would be right.
+    pub message: String,
 }

@@ -2,7 +2,11 @@
 //! and what `lbctl` sends. Their words are those of the file and are checked as the file is, once
 //! the change stands in it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use super::check::duration;
 
 /// A VIP to add: `POST /v1/vips`. Words as in the configuration file, checked by the daemon.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -37,12 +41,18 @@ pub struct VipOptions {
     /// As in `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_timeout: Option<String>,
+    /// `rehash` or `reset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_deadline: Option<String>,
     /// As in `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub udp_idle_timeout: Option<String>,
     /// `flow` or `packet`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub udp: Option<String>,
+    /// As in `30s`, or `none` to remove it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<String>,
     /// An address, or `none` to remove it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sorry: Option<String>,
@@ -93,4 +103,56 @@ pub struct RealPatch {
     /// A static MAC address, or `none` to resolve it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
+    /// Beside `"state": "drain"`: how long this drain lasts at most, instead of the VIP's
+    /// `drain_timeout`. It is not written to the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+}
+
+impl RealPatch {
+    /// How long the drain that this begins lasts at most, where that is said.
+    ///
+    /// # Errors
+    ///
+    /// If it is no duration, or this begins no drain.
+    pub fn drain_timeout(&self) -> Result<Option<Duration>, String> {
+        let Some(text) = self.timeout.as_deref() else {
+            return Ok(None);
+        };
+        if self.state.as_deref() != Some("drain") {
+            return Err("timeout is the deadline of a drain; give it with state \"drain\"".into());
+        }
+        duration::parse("timeout", text, &duration::FLOWS).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patch(state: Option<&str>, timeout: &str) -> RealPatch {
+        let state = state.map(str::to_owned);
+        RealPatch { state, timeout: Some(timeout.to_owned()), ..RealPatch::default() }
+    }
+
+    #[test]
+    fn a_drain_may_have_a_deadline_of_its_own() {
+        let minutes = Duration::from_secs(600);
+        assert_eq!(patch(Some("drain"), "10m").drain_timeout(), Ok(Some(minutes)));
+        assert_eq!(RealPatch::default().drain_timeout(), Ok(None));
+    }
+
+    #[test]
+    fn a_deadline_without_a_drain_or_that_is_none_is_refused() {
+        for (state, timeout, part) in [
+            (None, "10m", "give it with state \"drain\""),
+            (Some("disabled"), "10m", "give it with state \"drain\""),
+            (Some("drain"), "10", "timeout \"10\" is not a duration"),
+            (Some("drain"), "0s", "timeout must be more than 0"),
+            (Some("drain"), "8days", "timeout \"8days\" is out of range"),
+        ] {
+            let reason = patch(state, timeout).drain_timeout().unwrap_err();
+            assert!(reason.contains(part), "{reason}");
+        }
+    }
 }

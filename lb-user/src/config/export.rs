@@ -34,7 +34,12 @@ fn write_node(out: &mut String, node: &Node) -> fmt::Result {
     if let Some(HashSeed(seed)) = node.hash_seed {
         writeln!(out, "hash_seed = \"{:016x}{:016x}\"", seed.0[0], seed.0[1])?;
     }
-    node.listen.map_or(Ok(()), |listen| writeln!(out, "listen = {}", quoted(listen)))
+    if let Some(listen) = node.listen {
+        writeln!(out, "listen = {}", quoted(listen))?;
+    }
+    writeln!(out, "pinned_flows = {}", node.tables.pinned)?;
+    writeln!(out, "fresh_flows = {}", node.tables.fresh)?;
+    writeln!(out, "datagram_flows = {}", node.tables.datagrams)
 }
 
 fn write_vip(out: &mut String, vip: &Vip) -> fmt::Result {
@@ -47,8 +52,12 @@ fn write_vip(out: &mut String, vip: &Vip) -> fmt::Result {
     writeln!(out, "hash = {}", quoted(vip.hash))?;
     writeln!(out, "idle_timeout = {}", duration(vip.idle_timeout))?;
     writeln!(out, "drain_timeout = {}", duration(vip.drain_timeout))?;
+    writeln!(out, "on_deadline = {}", quoted(vip.on_deadline))?;
     writeln!(out, "udp_idle_timeout = {}", duration(vip.udp_idle_timeout))?;
     writeln!(out, "udp = {}", quoted(vip.udp))?;
+    if let Some(slow_start) = vip.slow_start {
+        writeln!(out, "slow_start = {}", duration(slow_start))?;
+    }
     if let Some(sorry) = vip.sorry {
         writeln!(out, "sorry = {}", quoted(sorry))?;
     }
@@ -117,6 +126,9 @@ xdp = "auto"
 socket = "/run/lb/lbd.sock"
 state_dir = "/var/lib/lb"
 pin_dir = "/sys/fs/bpf/lb"
+pinned_flows = 262144
+fresh_flows = 131072
+datagram_flows = 131072
 
 [[vip]]
 name = "web"
@@ -126,6 +138,7 @@ announce = "arp"
 hash = "flow"
 idle_timeout = "15m"
 drain_timeout = "1h"
+on_deadline = "rehash"
 udp_idle_timeout = "30s"
 udp = "flow"
 check = { type = "http", port = 80, path = "/", via = "vip", interval = "2s", timeout = "1s", rise = 2, fall = 3 }

@@ -58,8 +58,9 @@ fn node() -> impl Strategy<Value = Node> {
     let seed = any::<[u64; 2]>().prop_map(|words| HashSeed(Seed(words)));
     let interfaces =
         btree_set("[a-z0-9.@-]{2,15}".prop_map(|name| name.replace("..", "lo")), 1..=15);
-    (interfaces, xdp, path(), path(), path(), option::of(seed), option::of(listen)).prop_map(
-        |(interfaces, xdp, socket, state_dir, pin_dir, hash_seed, listen)| Node {
+    let seed_and_listen = (option::of(seed), option::of(listen));
+    (interfaces, xdp, path(), path(), path(), seed_and_listen, tables()).prop_map(
+        |(interfaces, xdp, socket, state_dir, pin_dir, (hash_seed, listen), tables)| Node {
             interfaces: interfaces.into_iter().collect(),
             xdp,
             socket: socket.into(),
@@ -67,8 +68,18 @@ fn node() -> impl Strategy<Value = Node> {
             pin_dir: pin_dir.into(),
             hash_seed,
             listen,
+            tables,
         },
     )
+}
+
+fn tables() -> impl Strategy<Value = FlowTables> {
+    let size = || FlowTables::LEAST..=FlowTables::MOST;
+    (size(), size(), size()).prop_map(|(pinned, fresh, datagrams)| FlowTables {
+        pinned,
+        fresh,
+        datagrams,
+    })
 }
 
 fn vip() -> impl Strategy<Value = Vip> {
@@ -76,6 +87,8 @@ fn vip() -> impl Strategy<Value = Vip> {
         select(vec![Announce::Arp, Announce::None]),
         select(vec![HashMode::Flow, HashMode::Source]),
         select(vec![UdpMode::Flow, UdpMode::Packet]),
+        select(vec![OnDeadline::Rehash, OnDeadline::Reset]),
+        option::of(duration(86_400_000)),
     );
     let timeouts = [duration(604_800_000), duration(604_800_000), duration(604_800_000)];
     (
@@ -91,7 +104,7 @@ fn vip() -> impl Strategy<Value = Vip> {
             |(
                 name,
                 ports,
-                (announce, hash, udp),
+                (announce, hash, udp, on_deadline, slow_start),
                 [idle_timeout, drain_timeout, udp_idle_timeout],
                 sorry,
                 check,
@@ -106,8 +119,10 @@ fn vip() -> impl Strategy<Value = Vip> {
                     hash,
                     idle_timeout,
                     drain_timeout,
+                    on_deadline,
                     udp_idle_timeout,
                     udp,
+                    slow_start,
                     sorry,
                     check,
                     reals,

@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{
-    Announce, Check, CheckKind, CheckVia, HashMode, Ports, Protocol, UdpMode, XdpChoice,
+    Announce, Check, CheckKind, CheckVia, FlowTables, HashMode, OnDeadline, Ports, Protocol,
+    UdpMode, XdpChoice,
 };
 
 /// What is refused in a text, as `LINE:COLUMN: message` lines.
@@ -70,6 +71,8 @@ fn the_least_configuration_has_the_documented_defaults() {
         ["/run/lb/lbd.sock", "/var/lib/lb", "/sys/fs/bpf/lb"]
     );
     assert_eq!((node.hash_seed, node.listen), (None, None));
+    let FlowTables { pinned, fresh, datagrams } = node.tables;
+    assert_eq!([pinned, fresh, datagrams], [262_144, 131_072, 131_072]);
     let vip = &model.vips[0];
     assert_eq!((vip.announce, vip.hash, vip.udp), (Announce::Arp, HashMode::Flow, UdpMode::Flow));
     assert_eq!(
@@ -77,6 +80,7 @@ fn the_least_configuration_has_the_documented_defaults() {
         [900, 3600, 30]
     );
     assert_eq!((vip.sorry, &vip.check), (None, &None));
+    assert_eq!((vip.on_deadline, vip.slow_start), (OnDeadline::Rehash, None));
     assert_eq!(
         (vip.reals[0].weight, vip.reals[0].state, vip.reals[0].mac),
         (1, crate::model::RealState::Active, None)
@@ -486,8 +490,47 @@ fn a_wrong_word_or_duration_of_a_vip_is_refused() {
                 "7:16: vip \"web\": idle_timeout \"1us\" is out of range; write 1ms to 7days",
             ),
             ("idle_timeout = \"500ms\"", "accepted"),
+            (
+                "on_deadline = \"kill\"",
+                "7:15: vip \"web\": unknown on_deadline \"kill\"; one of: rehash, reset",
+            ),
+            ("on_deadline = \"reset\"", "accepted"),
+            ("slow_start = \"30\"", &format!("7:14: vip \"web\": slow_start \"30\" {write}")),
+            (
+                "slow_start = \"2days\"",
+                "7:14: vip \"web\": slow_start \"2days\" is out of range; write 1ms to 1day",
+            ),
+            ("slow_start = \"30s\"", "accepted"),
         ],
     );
+}
+
+#[test]
+fn a_flow_table_has_a_size_within_bounds() {
+    check(
+        with_node,
+        &[
+            (
+                "pinned_flows = 1023",
+                "3:16: node: pinned_flows 1023 is out of range; write a whole number from 1024 to 16777216",
+            ),
+            (
+                "fresh_flows = 16777217",
+                "3:15: node: fresh_flows 16777217 is out of range; write a whole number from 1024 to 16777216",
+            ),
+            (
+                "datagram_flows = \"many\"",
+                "3:18: node: datagram_flows must be a whole number from 1024 to 16777216, not a string",
+            ),
+            (
+                "pinned_flow = 1024",
+                "3:1: node: unknown key \"pinned_flow\"; did you mean \"pinned_flows\"?",
+            ),
+        ],
+    );
+    let sizes = "pinned_flows = 1024\nfresh_flows = 16_777_216\ndatagram_flows = 4096";
+    let tables = FlowTables { pinned: 1024, fresh: 1 << 24, datagrams: 4096 };
+    assert_eq!(parse(&with_node(sizes)).unwrap().node.tables, tables);
 }
 
 #[test]

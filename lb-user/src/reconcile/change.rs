@@ -117,7 +117,7 @@ impl Reconciler {
         })?;
         let message = describe(change);
         log::info!("{message}");
-        Ok(Done { message })
+        Ok(Done::new(message))
     }
 
     /// Reads the file again. A bad one is refused whole.
@@ -159,7 +159,7 @@ impl Reconciler {
             .map_err(|error| Refusal::failed(format!("removing addresses: {error}")))?;
         let message = format!("detached from {}; lbd stops", node.interfaces.join(", "));
         log::info!("{message}");
-        Ok(Done { message })
+        Ok(Done::new(message))
     }
 }
 
@@ -170,7 +170,8 @@ fn edit(text: &str, change: &Change) -> Result<Edited, EditError> {
         Change::RemoveVip(name) => edit::remove_vip(text, name),
         Change::AddReal(vip, real) => edit::add_real(text, vip, real),
         Change::SetReal(vip, address, patch) => edit::set_real(text, vip, *address, patch),
-        Change::RemoveReal(vip, address) => edit::remove_real(text, vip, *address),
+        Change::RemoveReal(vip, address, _) => edit::remove_real(text, vip, *address),
+        Change::Apply(new) => Ok(Edited { text: new.text.clone(), model: new.model.clone() }),
     }
 }
 
@@ -198,6 +199,9 @@ fn describe(change: &Change) -> String {
             Some(state) => format!("real {address} of vip \"{vip}\" is {state}"),
             None => format!("real {address} of vip \"{vip}\" changed"),
         },
-        Change::RemoveReal(vip, address) => format!("real {address} removed from vip \"{vip}\""),
+        Change::RemoveReal(vip, address, _) => {
+            format!("real {address} removed from vip \"{vip}\"")
+        }
+        Change::Apply(_) => "the configuration was replaced".to_owned(),
     }
 }

@@ -29,7 +29,7 @@ use self::{attaching::Attachments, interfaces::Place, ports::Ports};
 use crate::{
     announce::Conflict,
     api::{
-        request::{Change, Reply, Request},
+        request::{Change, Refusal, Reply, Request},
         types::Done,
     },
     config,
@@ -233,6 +233,15 @@ impl Reconciler {
             Request::Trace(query, reply) => drop(reply.send(self.trace(&query))),
             Request::Export(reply) => {
                 drop(reply.send(Ok(config::export::to_toml(&self.config.model))));
+            }
+            Request::Flows(_, reply) => {
+                drop(reply.send(Err(Refusal::failed("flows are not listed yet"))));
+            }
+            Request::Plan(_, reply) => {
+                drop(reply.send(Err(Refusal::failed("no configuration is planned yet"))));
+            }
+            Request::Change(Change::Apply(_), reply) => {
+                drop(reply.send(Err(Refusal::failed("no configuration is applied yet"))));
             }
             Request::Change(change, reply) => self.change(change, reply).await,
             Request::Detach(reply) => {

@@ -1,10 +1,12 @@
 //! What `GET /v1/status` says.
 
+use humantime::format_duration;
 use lb_common::{Counters, Outcome};
 
 use super::Reconciler;
 use crate::{
     api::{
+        self,
         request::Refusal,
         types::{InterfaceStatus, NodeStatus, RealStatus, Status, VipStatus},
     },
@@ -34,7 +36,7 @@ impl Reconciler {
     fn node_status(&self) -> NodeStatus {
         let interfaces = self.network.interfaces.configured().iter();
         NodeStatus {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: api::VERSION.to_owned(),
             seed_id: self.seed.id(),
             daemon: "running".to_owned(),
             interfaces: interfaces.map(|name| self.interface_status(name)).collect(),
@@ -84,6 +86,12 @@ impl Reconciler {
             reason,
             announce: vip.announce.to_string(),
             hash: vip.hash.to_string(),
+            idle_timeout: format_duration(vip.idle_timeout).to_string(),
+            drain_timeout: format_duration(vip.drain_timeout).to_string(),
+            on_deadline: vip.on_deadline.to_string(),
+            udp_idle_timeout: format_duration(vip.udp_idle_timeout).to_string(),
+            udp: vip.udp.to_string(),
+            slow_start: vip.slow_start.map(|time| format_duration(time).to_string()),
             announced: vip.announce == Announce::Arp && self.network.is_local(vip.address),
             ring: block.ring_len(),
             tracked_slots: block.slots.iter().filter(|slot| slot.previous().is_some()).count()
@@ -123,6 +131,8 @@ impl Reconciler {
             packets: counters.packets,
             bytes: counters.bytes,
             flows: counters.flows,
+            drain: None,
+            slow_start: None,
         })
     }
 

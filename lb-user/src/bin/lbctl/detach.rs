@@ -35,5 +35,5 @@ fn detach_dead(left: &Path) -> Result<Done, Failure> {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(Failure::Detach(io::Error::other(said)));
     }
-    Ok(Done { message: "detached what lbd, which does not run, had left forwarding".to_owned() })
+    Ok(Done::new("detached what lbd, which does not run, had left forwarding".to_owned()))
 }

@@ -1,11 +1,14 @@
 //! Why a command failed, and the exit code for it.
 
 use std::{
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind},
+    net::IpAddr,
     path::PathBuf,
 };
 
-use lb_user::api::client;
+use lb_user::api::{client, types::Place};
+
+use crate::output::Notes;
 
 /// The daemon refused, or the thing asked about is not so.
 const REFUSED: u8 = 1;
@@ -20,13 +23,33 @@ pub enum Failure {
     /// The daemon said so, or said nothing.
     #[error(transparent)]
     Daemon(#[from] client::Error),
-    /// The file of `--config` cannot be read.
-    #[error("--config \"{}\" cannot be read ({source}): name a readable TOML file", .path.display())]
+    /// A file that was named cannot be read.
+    #[error("{option} \"{}\" cannot be read ({source}): name a readable TOML file", .path.display())]
     File {
+        /// The option that named it.
+        option: &'static str,
         /// As given.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A configuration is wrong; each line tells of one place.
+    #[error("{}", lines(.file, .places))]
+    BadFile {
+        /// As given.
+        file: String,
+        /// Where it is wrong.
+        places: Vec<Place>,
+    },
+    /// The drain that was waited for was called off.
+    #[error(
+        "real {address} of vip \"{vip}\" is active again: somebody enabled it while it drained"
+    )]
+    Resumed {
+        /// The VIP.
+        vip: String,
+        /// The real.
+        address: IpAddr,
     },
     /// What a dead daemon left cannot be detached.
     #[error("lbd does not run, and `lbd --detach` failed: {0}")]
@@ -37,13 +60,15 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Says it in one line; gives the exit code.
-    pub fn report(&self, stderr: &mut dyn Write) -> u8 {
+    /// Says it in one line, or a line for each place of a bad file, as `lbd --check` does; gives the
+    /// exit code.
+    pub fn report(&self, notes: &mut Notes<'_>) -> u8 {
         let code = self.code();
-        if code != 0 {
+        if let Self::BadFile { .. } = self {
+            notes.line(&self.to_string());
+        } else if code != 0 {
             let line = self.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-            // Where even this cannot be written, the exit code has to say it.
-            let _ = writeln!(stderr, "lbctl: {line}");
+            notes.line(&format!("lbctl: {line}"));
         }
         code
     }
@@ -55,11 +80,17 @@ impl Failure {
             Self::Daemon(client::Error::Unreachable { .. } | client::Error::Garbled { .. }) => {
                 UNREACHABLE
             }
-            Self::File { .. } => INVALID,
-            Self::Detach(_) => REFUSED,
+            Self::File { .. } | Self::BadFile { .. } => INVALID,
+            Self::Detach(_) | Self::Resumed { .. } => REFUSED,
             // Whoever reads our output has read enough, as `head` does.
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => 0,
             Self::Output(_) => REFUSED,
         }
     }
+}
+
+fn lines(file: &str, places: &[Place]) -> String {
+    let line =
+        |Place { line, column, message }: &Place| format!("{file}:{line}:{column}: {message}");
+    places.iter().map(line).collect::<Vec<_>>().join("\n")
 }

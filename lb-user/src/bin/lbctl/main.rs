@@ -2,9 +2,12 @@
 //! becomes of them; this one only routes.
 
 mod detach;
+mod drain;
 mod export;
 mod failure;
+mod flows;
 mod output;
+mod plan;
 mod real;
 mod status;
 mod trace;
@@ -16,16 +19,19 @@ mod tests;
 
 use std::{
     ffi::OsString,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     path::PathBuf,
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
-use lb_user::api::client::{self, Client};
+use lb_user::api::{
+    VERSION,
+    client::{self, Client},
+};
 
 use failure::Failure;
-use output::{Format, Output};
+use output::{Format, Notes, Output};
 
 const EXAMPLES: &str = "\
 Exit codes:
@@ -37,7 +43,8 @@ Exit codes:
 Examples:
   lbctl vip add web --address 192.0.2.10 --port tcp/80 --real 10.0.0.11 --real 10.0.0.12
   lbctl status
-  lbctl real disable web 10.0.0.12
+  lbctl real drain web 10.0.0.12 --wait
+  lbctl plan -f new.toml
   lbctl trace --src 198.51.100.7:40000 --dst 192.0.2.10:80 -o json";
 
 /// Above the options that every command has.
@@ -85,8 +92,14 @@ enum Command {
     /// The node, its VIPs and reals, health with the reason, counters
     #[command(after_help = status::EXAMPLES)]
     Status,
+    /// The flows noted now
+    Flows(flows::Flows),
     /// Which real a packet would get, and why
     Trace(trace::Trace),
+    /// What a configuration would change
+    Plan(plan::Plan),
+    /// Replaces the configuration, and shows what changed
+    Apply(plan::Apply),
     /// Prints the running configuration
     #[command(after_help = export::EXAMPLES)]
     Export,
@@ -99,27 +112,35 @@ enum Command {
 struct Session<'a> {
     client: Client,
     output: Output<'a>,
+    notes: Notes<'a>,
     /// The link that the daemon leaves to its configuration.
     left: PathBuf,
 }
 
 fn main() -> ExitCode {
-    ExitCode::from(run(std::env::args_os(), &mut io::stdout(), &mut io::stderr()))
+    let terminal = io::stderr().is_terminal();
+    let mut stderr = io::stderr();
+    let notes = Notes::new(&mut stderr, terminal);
+    ExitCode::from(run(std::env::args_os(), &mut io::stdout(), notes))
 }
 
 /// Does what the arguments say; gives the exit code.
-fn run(
+fn run<'a>(
     arguments: impl IntoIterator<Item = OsString>,
-    stdout: &mut dyn Write,
-    stderr: &mut dyn Write,
+    stdout: &'a mut dyn Write,
+    mut notes: Notes<'a>,
 ) -> u8 {
     match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => match execute(arguments, stdout) {
-            Ok(()) => 0,
-            Err(failure) => failure.report(stderr),
+        Ok(arguments) => match Client::new(&arguments.socket) {
+            Ok(client) => {
+                let output = Output::new(arguments.output, stdout);
+                let left = client::config_link(&arguments.socket);
+                execute(arguments.command, Session { client, output, notes, left })
+            }
+            Err(error) => Failure::from(error).report(&mut notes),
         },
         Err(usage) if usage.use_stderr() => {
-            render(&usage, stderr);
+            render(&usage, notes.stream());
             failure::INVALID
         }
         Err(help) => {
@@ -129,17 +150,29 @@ fn run(
     }
 }
 
-fn execute(arguments: Arguments, stdout: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&arguments.socket)?;
-    let output = Output::new(arguments.output, stdout);
-    let mut session = Session { client, output, left: client::config_link(&arguments.socket) };
-    match arguments.command {
+fn execute(command: Command, mut session: Session<'_>) -> u8 {
+    let result = match command {
         Command::Vip(command) => command.run(&mut session),
         Command::Real(command) => command.run(&mut session),
         Command::Status => status::run(&mut session),
+        Command::Flows(command) => command.run(&mut session),
         Command::Trace(command) => command.run(&mut session),
+        Command::Plan(command) => command.run(&mut session),
+        Command::Apply(command) => command.run(&mut session),
         Command::Export => export::run(&mut session),
         Command::Detach => detach::run(&mut session),
+    };
+    warn_of_other_version(&mut session);
+    result.map_or_else(|failure| failure.report(&mut session.notes), |()| 0)
+}
+
+/// What two versions say to each other may be understood in part only.
+fn warn_of_other_version(session: &mut Session<'_>) {
+    if let Some(other) = session.client.daemon_version().filter(|other| *other != VERSION) {
+        session.notes.line(&format!(
+            "lbctl: warning: lbctl {VERSION} talks to lbd {other}: install both of one version, \
+             then restart lbd (`systemctl restart lbd`; forwarding goes on)"
+        ));
     }
 }
 

@@ -1,6 +1,9 @@
 //! How answers are shown.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::{Duration, Instant},
+};
 
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
@@ -31,6 +34,11 @@ impl<'a> Output<'a> {
         Self { format, stream }
     }
 
+    /// Whether answers are for people.
+    pub fn is_table(&self) -> bool {
+        self.format == Format::Table
+    }
+
     /// Shows one answer; `table` is asked only where the format wants it.
     pub fn show<T: Serialize>(
         &mut self,
@@ -52,6 +60,58 @@ impl<'a> Output<'a> {
     /// Shows what a change did.
     pub fn done(&mut self, done: &Done) -> io::Result<()> {
         self.show(done, |done| done.message.clone())
+    }
+}
+
+/// Where nobody watches a terminal, progress is told no more often than that.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// Where everything goes that is no answer: errors, warnings, progress. Where even this cannot be
+/// written, the exit code has to say it.
+pub struct Notes<'a> {
+    stream: &'a mut dyn Write,
+    terminal: bool,
+    shown: Option<(String, Instant)>,
+}
+
+impl<'a> Notes<'a> {
+    /// Notes on a terminal, or in a file.
+    pub fn new(stream: &'a mut dyn Write, terminal: bool) -> Self {
+        Self { stream, terminal, shown: None }
+    }
+
+    /// Where they go.
+    pub fn stream(&mut self) -> &mut dyn Write {
+        self.stream
+    }
+
+    /// One line.
+    pub fn line(&mut self, line: &str) {
+        drop(writeln!(self.stream, "{line}"));
+    }
+
+    /// How far something is: on a terminal in the same line again and again, else a line when
+    /// `what` has changed. `time` changes all the time.
+    pub fn progress(&mut self, what: &str, time: &str, now: Instant) {
+        if self.terminal {
+            drop(write!(self.stream, "\r\x1b[K{what}{time}"));
+            drop(self.stream.flush());
+        } else {
+            let fresh = |(before, at): &(String, Instant)| before != what && now - *at >= PROGRESS;
+            if !self.shown.as_ref().is_none_or(fresh) {
+                return;
+            }
+            self.line(&format!("{what}{time}"));
+        }
+        self.shown = Some((what.to_owned(), now));
+    }
+
+    /// Frees the line for what comes next.
+    pub fn end_progress(&mut self) {
+        if self.shown.take().is_some() && self.terminal {
+            drop(write!(self.stream, "\r\x1b[K"));
+            drop(self.stream.flush());
+        }
     }
 }
 
@@ -104,7 +164,12 @@ pub fn percent(part: f64) -> String {
 
 /// How long ago that was, in the largest unit that is not zero.
 pub fn age(since: Timestamp, now: Timestamp) -> String {
-    match now.as_second().saturating_sub(since.as_second()).max(0) {
+    span(now.as_second().saturating_sub(since.as_second()).try_into().unwrap_or(0))
+}
+
+/// A time in the largest unit that is not zero.
+pub fn span(seconds: u64) -> String {
+    match seconds {
         seconds @ ..60 => format!("{seconds}s"),
         seconds @ ..3_600 => format!("{}m", seconds / 60),
         seconds @ ..86_400 => format!("{}h", seconds / 3_600),
@@ -146,6 +211,30 @@ mod tests {
             let (since, now) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(seconds).unwrap());
             assert_eq!(age(since, now), text);
         }
+    }
+
+    fn shown(terminal: bool) -> String {
+        let mut stream = Vec::new();
+        let mut notes = Notes::new(&mut stream, terminal);
+        let start = Instant::now();
+        for (millis, what, time) in [
+            (0, "2 flows", ", 9s left"),
+            (200, "1 flows", ", 9s left"),
+            (1000, "1 flows", ", 8s left"),
+            (2200, "1 flows", ", 7s left"),
+        ] {
+            notes.progress(what, time, start + Duration::from_millis(millis));
+        }
+        notes.end_progress();
+        String::from_utf8(stream).unwrap()
+    }
+
+    #[test]
+    fn progress_is_one_line_of_a_terminal_and_in_a_file_a_line_for_each_change() {
+        assert_eq!(shown(false), "2 flows, 9s left\n1 flows, 8s left\n");
+        let terminal = shown(true);
+        assert!(terminal.starts_with("\r\x1b[K2 flows, 9s left\r\x1b[K1 flows, 9s left"));
+        assert!(terminal.ends_with("1 flows, 7s left\r\x1b[K"), "{terminal:?}");
     }
 
     #[test]

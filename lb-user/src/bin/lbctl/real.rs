@@ -6,16 +6,16 @@ use clap::{Args, Subcommand};
 use comfy_table::CellAlignment::{Left, Right};
 use jiff::Timestamp;
 use lb_user::{
-    api::types::{RealStatus, VipStatus},
+    api::types::{DrainStatus, RealStatus, SlowStartStatus, VipStatus},
     config::change::{NewReal, RealPatch},
     model::{Mac, RealState},
 };
 use serde::Serialize;
 
 use crate::{
-    Session,
+    Session, drain,
     failure::Failure,
-    output::{age, count, grid, percent},
+    output::{age, count, grid, percent, span},
     value,
 };
 
@@ -40,6 +40,15 @@ const ENABLE_EXAMPLES: &str = "\
 Example:
   lbctl real enable web 10.0.0.13";
 
+const DRAIN_EXAMPLES: &str = "\
+It takes no new flows from now on and keeps its open ones until they have ended, or until
+the deadline: --timeout, or the VIP's drain timeout. `real enable` calls it off. --wait
+shows what is left and ends when nothing is; Ctrl-C ends the waiting, not the drain.
+
+Examples:
+  lbctl real drain web 10.0.0.13
+  lbctl real drain web 10.0.0.13 --timeout 10m --wait";
+
 const DISABLE_EXAMPLES: &str = "\
 Its open connections break.
 
@@ -48,7 +57,8 @@ Example:
 
 const DEL_EXAMPLES: &str = "\
 Takes no new flows from now on and is removed when its open ones have ended, or at the
-VIP's drain timeout; with --now at once, and its open connections break.
+VIP's drain timeout; `lbctl real list` shows it until then. With --now it is removed at
+once, and its open connections break.
 
 Examples:
   lbctl real del web 10.0.0.13
@@ -70,18 +80,30 @@ pub enum Real {
         #[arg(value_parser = value::name)]
         vip: Option<String>,
     },
+    /// Lets a real's open flows end and gives it no new ones
+    #[command(after_help = DRAIN_EXAMPLES)]
+    Drain {
+        #[command(flatten)]
+        which: Which,
+        /// How long it lasts at most, as in 10m; the VIP's drain timeout when absent
+        #[arg(long, value_name = "TIME")]
+        timeout: Option<String>,
+        /// Wait until it is over, and show how far it is
+        #[arg(long)]
+        wait: bool,
+    },
     /// Takes a real into service
     #[command(after_help = ENABLE_EXAMPLES)]
     Enable(Which),
     /// Takes a real out of service at once
     #[command(after_help = DISABLE_EXAMPLES)]
     Disable(Which),
-    /// Removes a real, at once: this version does not drain it first
+    /// Removes a real once its open flows have ended
     #[command(after_help = DEL_EXAMPLES)]
     Del {
         #[command(flatten)]
         which: Which,
-        /// Ask for that expressly: a later version drains without it
+        /// At once: its open connections break
         #[arg(long)]
         now: bool,
     },
@@ -133,10 +155,20 @@ impl Real {
                 let mac = mac.map(|mac| mac.to_string());
                 client.add_real(&vip, &NewReal { address: address.to_string(), weight, mac })?
             }
-            Self::Set(Set { which: Which { vip, address }, weight, mac }) => {
-                client.set_real(&vip, address, &RealPatch { weight, mac, state: None })?
-            }
+            Self::Set(Set { which: Which { vip, address }, weight, mac }) => client.set_real(
+                &vip,
+                address,
+                &RealPatch { weight, mac, ..RealPatch::default() },
+            )?,
             Self::List { vip } => return list(session, vip),
+            Self::Drain { which: Which { vip, address }, timeout, wait } => {
+                let done = client.set_real(
+                    &vip,
+                    address,
+                    &RealPatch { timeout, ..state(RealState::Drain) },
+                )?;
+                if wait { drain::wait(session, &vip, address)? } else { done }
+            }
             Self::Enable(Which { vip, address }) => {
                 client.set_real(&vip, address, &state(RealState::Active))?
             }
@@ -173,6 +205,21 @@ fn list(session: &mut Session<'_>, vip: Option<String>) -> Result<(), Failure> {
     Ok(session.output.show(&members(&vips), |members| everyone(members, now))?)
 }
 
+/// Why the real is as it is, and what a drain or a slow start still waits for.
+fn reason(real: &RealStatus) -> String {
+    let mut reason = real.reason.clone();
+    if let Some(DrainStatus { slots, flows, seconds_left, removes, .. }) = &real.drain {
+        let then = if *removes { " until it is removed" } else { "" };
+        let left = span(*seconds_left);
+        reason.push_str(&format!("; {slots} slots, {flows} flows, {left} left{then}"));
+    }
+    if let Some(SlowStartStatus { part, seconds_left }) = &real.slow_start {
+        let (part, left) = (percent(*part), span(*seconds_left));
+        reason.push_str(&format!("; starts slowly: {part} of its part, {left} left"));
+    }
+    reason
+}
+
 pub fn members(vips: &[VipStatus]) -> Vec<Member<'_>> {
     vips.iter()
         .flat_map(|vip| vip.reals.iter().map(|real| Member { vip: &vip.name, real }))
@@ -204,7 +251,7 @@ pub fn everyone(members: &[Member<'_>], now: Timestamp) -> String {
                 age(real.since, now),
                 real.weight.to_string(),
                 percent(real.share),
-                real.reason.clone(),
+                reason(real),
             ]
         }),
     )
@@ -236,7 +283,7 @@ pub fn pool(reals: &[RealStatus], now: Timestamp) -> String {
                 real.weight.to_string(),
                 percent(real.share),
                 count(real.flows),
-                real.reason.clone(),
+                reason(real),
             ]
         }),
     )

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Answers one request, and remembers it.
+/// Answers requests, and remembers them.
 struct Daemon {
     directory: TempDir,
     thread: JoinHandle<String>,
@@ -29,8 +29,12 @@ struct Ran {
 impl Daemon {
     /// A daemon that answers with this status and body.
     fn answering(status: u16, body: &str) -> Self {
-        let length = body.len();
-        Self::saying(format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n{body}"))
+        Self::saying(answer(status, body))
+    }
+
+    /// A daemon that answers with these bodies, one after the other.
+    fn answering_in_turn(answers: &[(u16, String)]) -> Self {
+        Self::saying_in_turn(answers.iter().map(|(status, body)| answer(*status, body)).collect())
     }
 
     /// A daemon that refuses.
@@ -43,13 +47,20 @@ impl Daemon {
 
     /// Something that says this to whoever asks.
     fn saying(answer: String) -> Self {
+        Self::saying_in_turn(vec![answer])
+    }
+
+    fn saying_in_turn(answers: Vec<String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("lbd.sock")).unwrap();
         let thread = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let request = request(&mut stream);
-            stream.write_all(answer.as_bytes()).unwrap();
-            request
+            let serve = |answer: &String| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let request = request(&mut stream);
+                stream.write_all(answer.as_bytes()).unwrap();
+                request
+            };
+            answers.iter().map(serve).collect::<Vec<_>>().join("\n")
         });
         Self { directory, thread }
     }
@@ -63,6 +74,12 @@ impl Daemon {
         let ran = lbctl(&self.socket(), words);
         (self.thread.join().unwrap(), ran)
     }
+}
+
+/// An answer after which the connection is closed.
+fn answer(status: u16, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
 /// Reads a request; gives its method, target and body.
@@ -85,7 +102,7 @@ fn request(stream: &mut UnixStream) -> String {
 /// Runs the command with these words.
 fn lbctl(socket: &Path, words: &str) -> Ran {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let code = run(arguments(socket, words), &mut stdout, &mut stderr);
+    let code = run(arguments(socket, words), &mut stdout, Notes::new(&mut stderr, false));
     Ran {
         code,
         stdout: String::from_utf8(stdout).unwrap(),
@@ -120,6 +137,11 @@ fn every_change_asks_for_exactly_what_the_command_says() {
             "vip set web --idle-timeout 1m --drain-timeout 2h --udp-idle-timeout 3s --address 192.0.2.11",
             r#"PATCH vips/web {"address":"192.0.2.11","idle_timeout":"1m","drain_timeout":"2h","udp_idle_timeout":"3s"}"#,
         ),
+        (
+            "vip set web --on-deadline reset --slow-start 30s --udp flow",
+            r#"PATCH vips/web {"on_deadline":"reset","udp":"flow","slow_start":"30s"}"#,
+        ),
+        ("vip set web --slow-start none", r#"PATCH vips/web {"slow_start":"none"}"#),
         ("vip del web", "DELETE vips/web"),
         ("real add web 10.0.0.13", r#"POST vips/web/reals {"address":"10.0.0.13"}"#),
         (
@@ -139,6 +161,11 @@ fn every_change_asks_for_exactly_what_the_command_says() {
         ("real set web 10.0.0.13 --mac none", r#"PATCH vips/web/reals/10.0.0.13 {"mac":"none"}"#),
         ("real enable web 10.0.0.13", r#"PATCH vips/web/reals/10.0.0.13 {"state":"active"}"#),
         ("real disable web 10.0.0.13", r#"PATCH vips/web/reals/10.0.0.13 {"state":"disabled"}"#),
+        ("real drain web 10.0.0.13", r#"PATCH vips/web/reals/10.0.0.13 {"state":"drain"}"#),
+        (
+            "real drain web 10.0.0.13 --timeout 10m",
+            r#"PATCH vips/web/reals/10.0.0.13 {"state":"drain","timeout":"10m"}"#,
+        ),
         ("real del web 10.0.0.13", "DELETE vips/web/reals/10.0.0.13"),
         ("real del web 2001:db8::d --now", "DELETE vips/web/reals/2001%3Adb8%3A%3Ad?now=true"),
         ("detach", "POST detach"),
@@ -264,6 +291,7 @@ fn wrong_words_are_a_usage_error_and_ask_nobody() {
         ("vip set web --hash both", "unknown hash mode \"both\"; one of: flow, source"),
         ("vip set web --announce bgp", "unknown announce mode \"bgp\""),
         ("vip set web --udp no", "unknown udp mode \"no\""),
+        ("vip set web --on-deadline no", "unknown on_deadline \"no\"; one of: rehash, reset"),
         ("vip set web --sorry nobody", "\"nobody\" is not an IP address"),
         ("real add web", "<IP>"),
         ("real add web 10.0.0.300", "\"10.0.0.300\" is not an IP address"),
@@ -281,6 +309,14 @@ fn wrong_words_are_a_usage_error_and_ask_nobody() {
             "\"/nonexistent\" cannot be read",
         ),
         ("status -o toml", "invalid value 'toml'"),
+        ("real drain web", "<IP>"),
+        ("flows a/b", "\"a/b\" is not a name"),
+        ("flows --real web", "\"web\" is not an IP address"),
+        ("flows --limit 0", "0 is not in 1..=100000"),
+        ("plan", "--file <FILE>"),
+        ("plan -f /nonexistent", "lbctl: --file \"/nonexistent\" cannot be read"),
+        ("apply -f /nonexistent", "name a readable TOML file"),
+        ("apply -f /dev/null --max-moved 5", "\"5\" is not a part of the whole; write 0% to 100%"),
         ("frobnicate", "unrecognized subcommand 'frobnicate'"),
     ] {
         let ran = lbctl(Path::new("/nonexistent/lbd.sock"), words);
@@ -301,11 +337,15 @@ fn every_command_has_help_with_an_example() {
         "real add",
         "real set",
         "real list",
+        "real drain",
         "real enable",
         "real disable",
         "real del",
         "status",
+        "flows",
         "trace",
+        "plan",
+        "apply",
         "export",
         "detach",
     ] {
@@ -332,7 +372,9 @@ fn global_options_may_stand_before_and_after_the_command() {
     let daemon = Daemon::answering(200, DONE);
     let words = format!("lbctl vip del web --socket {}", daemon.socket().display());
     let mut stdout = Vec::new();
-    assert_eq!(run(words.split(' ').map(OsString::from), &mut stdout, &mut io::sink()), 0);
+    let mut stderr = io::sink();
+    let notes = Notes::new(&mut stderr, false);
+    assert_eq!(run(words.split(' ').map(OsString::from), &mut stdout, notes), 0);
 }
 
 #[test]
@@ -383,7 +425,8 @@ fn a_reader_that_has_read_enough_is_no_error_and_a_full_disk_is_one() {
     ] {
         let daemon = Daemon::answering(200, STATUS);
         let mut stderr = Vec::new();
-        let ran = run(arguments(&daemon.socket(), "status"), &mut Failing(kind), &mut stderr);
+        let notes = Notes::new(&mut stderr, false);
+        let ran = run(arguments(&daemon.socket(), "status"), &mut Failing(kind), notes);
         assert_eq!((ran, String::from_utf8(stderr).unwrap().as_str()), (code, line));
     }
 }
@@ -396,6 +439,8 @@ const STATUS: &str = r#"{
     "vips": [
         {"name": "web", "address": "192.0.2.10", "ports": ["tcp/80", "tcp/443"], "state": "degraded",
          "reason": "1 of 2 reals is down", "announce": "arp", "hash": "flow", "announced": true,
+         "idle_timeout": "15m", "drain_timeout": "1h", "on_deadline": "rehash", "udp_idle_timeout": "30s",
+         "udp": "flow", "slow_start": "2m",
          "ring": 1021, "tracked_slots": 12, "packets": 1234567, "bytes": 987654321, "flows": 12345,
          "sorry": "10.0.0.99", "reals": [
             {"address": "10.0.0.11", "mac": "02:00:00:00:00:0b", "interface": "eth0", "state": "active",
@@ -406,6 +451,8 @@ const STATUS: &str = r#"{
              "weight": 10, "share": 0.0, "packets": 567, "bytes": 654321, "flows": 345}]},
         {"name": "dns", "address": "2001:db8::53", "ports": ["udp/53"], "state": "down",
          "reason": "", "announce": "none", "hash": "source", "announced": false,
+         "idle_timeout": "15m", "drain_timeout": "1h", "on_deadline": "reset", "udp_idle_timeout": "30s",
+         "udp": "packet", "slow_start": null,
          "ring": 1021, "tracked_slots": 0, "packets": 0, "bytes": 0, "flows": 0,
          "sorry": null, "reals": []}],
     "outcomes": {"forwarded": 1234567, "truncated": 3, "not_vip": 0, "of_tomorrow": 5}
@@ -460,6 +507,9 @@ ports     tcp/80 tcp/443
 state     degraded: 1 of 2 reals is down
 announce  arp (announced)
 hash      flow
+timeouts  idle 15m, drain 1h (then rehash), udp idle 30s
+udp       flow
+starts    slowly, within 2m
 sorry     10.0.0.99
 ring      1021 slots, 12 with a previous owner
 traffic   12.3k flows, 1.2M packets, 987M bytes
@@ -512,4 +562,213 @@ fn the_reals_of_one_vip_are_listed_as_the_daemon_sent_them() {
     assert_eq!(asked, "GET vips/web/reals");
     let list: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(list, serde_json::from_str::<serde_json::Value>(&pool).unwrap());
+}
+
+#[test]
+fn a_daemon_of_another_version_is_warned_of_in_one_line() {
+    let say = |version: &str, status: u16, body: &str| {
+        let length = body.len();
+        Daemon::saying(format!(
+            "HTTP/1.1 {status} X\r\nlb-version: {version}\r\ncontent-length: {length}\r\n\r\n{body}"
+        ))
+    };
+    let warning = format!(
+        "lbctl: warning: lbctl {VERSION} talks to lbd 99.1.2: install both of one version, \
+         then restart lbd (`systemctl restart lbd`; forwarding goes on)\n"
+    );
+    let (_, ran) = say("99.1.2", 200, DONE).ask("vip del web -o json");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, warning.as_str()));
+    assert!(ran.stdout.starts_with('{'), "{}", ran.stdout);
+
+    let (_, ran) = say("99.1.2", 404, r#"{"type":"","title":"No","status":404,"detail":"no VIP"}"#)
+        .ask("vip show web");
+    assert_eq!((ran.code, ran.stderr), (1, format!("{warning}lbctl: no VIP\n")));
+
+    let (_, ran) = say(VERSION, 200, DONE).ask("vip del web");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+}
+
+/// A real as the daemon shows it, with these words in it.
+fn real_13(state: &str, drain: &str) -> (u16, String) {
+    let text = format!(
+        r#"{{"address": "10.0.0.13", "mac": null, "interface": null, "state": "{state}", "health": "up",
+        "reason": "", "since": "2026-01-01T00:00:00Z", "weight": 1, "share": 0.0, "packets": 0,
+        "bytes": 0, "flows": 0 {drain}}}"#
+    );
+    (200, text)
+}
+
+fn draining(slots: u32, flows: u32) -> (u16, String) {
+    let drain = format!(
+        r#", "drain": {{"slots": {slots}, "flows": {flows}, "deadline": "2999-01-01T00:00:00Z",
+        "seconds_left": 3500, "removes": false}}"#
+    );
+    real_13("drain", &drain)
+}
+
+#[test]
+fn waiting_for_a_drain_shows_what_is_left_and_ends_when_nothing_is() {
+    let answers = [(200, DONE.to_owned()), draining(120, 37), draining(3, 0), draining(0, 0)];
+    let (asked, ran) =
+        Daemon::answering_in_turn(&answers).ask("real drain web 10.0.0.13 --timeout 1h --wait");
+    let patch = r#"PATCH vips/web/reals/10.0.0.13 {"state":"drain","timeout":"1h"}"#;
+    let poll = "GET vips/web/reals/10.0.0.13";
+    assert_eq!(asked, [patch, poll, poll, poll].join("\n"));
+    assert_eq!(ran.stderr, "web 10.0.0.13: 120 slots, 37 flows, 58m left\n");
+    let done = "real 10.0.0.13 of vip \"web\" is drained: no flow is left on it\n";
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, done));
+}
+
+#[test]
+fn a_real_that_is_gone_or_enabled_meanwhile_ends_the_waiting() {
+    let wait = |last: (u16, String)| {
+        let answers = [(200, DONE.to_owned()), draining(1, 1), last];
+        Daemon::answering_in_turn(&answers).ask("real drain web 10.0.0.13 --wait").1
+    };
+    let gone = r#"{"type":"","title":"No","status":404,"detail":"no real"}"#.to_owned();
+    let ran = wait((404, gone));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("is drained, and removed"), "{}", ran.stdout);
+
+    let ran = wait(real_13("active", ""));
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.contains("is active again: somebody enabled it"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_drain_that_is_refused_is_not_waited_for() {
+    let (asked, ran) =
+        Daemon::refusing(404, "no vip \"web\"").ask("real drain web 10.0.0.13 --wait");
+    assert_eq!((asked.lines().count(), ran.code), (1, 1));
+}
+
+#[test]
+fn reals_that_drain_or_start_slowly_say_how_far_they_are() {
+    let (mut status, now) = fixed();
+    let reals = &mut status.vips[0].reals;
+    let drain = r#"{"slots": 120, "flows": 37, "deadline": "2026-01-01T02:00:00Z",
+        "seconds_left": 3600, "removes": true}"#;
+    reals[0].drain = Some(serde_json::from_str(drain).unwrap());
+    reals[1].slow_start =
+        Some(serde_json::from_str(r#"{"part": 0.4, "seconds_left": 12}"#).unwrap());
+    let expected = "\
+REAL       STATE   HEALTH  FOR  WEIGHT   SHARE  FLOWS  REASON
+10.0.0.11  active  up       1h       1  100.0%  12.0k  http 200 in 0.8 ms; 120 slots, 37 flows, 1h left until it is removed
+10.0.0.12  active  down    12s      10    0.0%    345  neighbour unresolved; starts slowly: 40.0% of its part, 12s left";
+    assert_eq!(real::pool(reals, now), expected);
+}
+
+const FLOWS: &str = r#"{"flows": [
+    {"vip": "web", "protocol": "tcp", "source": "198.51.100.7:40000", "destination": "192.0.2.10:80",
+     "real": "10.0.0.13", "table": "pinned", "slot": 17, "age_seconds": 130, "idle_seconds": 4},
+    {"vip": "dns", "protocol": "udp", "source": "[2001:db8:1::7]:5353", "destination": "[2001:db8::53]:53",
+     "real": "2001:db8::b", "table": "datagram", "slot": 1020, "age_seconds": 0, "idle_seconds": 0}],
+    "pinned": {"used": 1, "size": 262144}, "fresh": {"used": 0, "size": 131072},
+    "datagrams": {"used": 5, "size": 131072}, "more": true}"#;
+
+#[test]
+fn flows_are_listed_with_their_real_and_it_is_said_when_there_are_more() {
+    let (asked, ran) = Daemon::answering(200, FLOWS).ask("flows");
+    assert_eq!((asked.as_str(), ran.code), ("GET flows?limit=1000", 0));
+    let expected = "\
+VIP  PROTO  SOURCE                DESTINATION        REAL         TABLE     SLOT  AGE  IDLE
+web  tcp    198.51.100.7:40000    192.0.2.10:80      10.0.0.13    pinned      17   2m    4s
+dns  udp    [2001:db8:1::7]:5353  [2001:db8::53]:53  2001:db8::b  datagram  1020   0s    0s
+
+Tables: pinned 1 of 262144, fresh 0 of 131072, datagrams 5 of 131072
+There are more than these 2: name a VIP or --real, or raise --limit.
+";
+    assert_eq!(ran.stdout, expected);
+}
+
+#[test]
+fn flows_are_asked_for_by_vip_real_and_number() {
+    let nothing = r#"{"flows": [], "pinned": {"used": 0, "size": 1024}, "fresh": {"used": 0, "size": 1024},
+        "datagrams": {"used": 0, "size": 1024}, "more": false}"#;
+    let words = "flows web --real 2001:db8::b --limit 7";
+    let (asked, ran) = Daemon::answering(200, nothing).ask(words);
+    assert_eq!(asked, "GET flows?vip=web&real=2001%3Adb8%3A%3Ab&limit=7");
+    assert_eq!(
+        ran.stdout,
+        "no flow is noted\n\nTables: pinned 0 of 1024, fresh 0 of 1024, datagrams 0 of 1024\n"
+    );
+    let (asked, ran) = Daemon::answering(200, nothing).ask("flows -o json");
+    assert_eq!(asked, "GET flows?limit=100000");
+    let value: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(value, serde_json::from_str::<serde_json::Value>(nothing).unwrap());
+}
+
+const PLAN: &str = r#"{"node": ["listen none -> 127.0.0.1:9101"], "vips": [
+    {"name": "web", "change": "changed", "moved": 0.25, "lost": 0.0001, "flows": 120,
+     "details": ["idle_timeout 15m -> 5m", "udp flow -> packet"], "reals": [
+        {"address": "10.0.0.11", "change": "changed", "details": [], "share_before": 1.0, "share_after": 0.75},
+        {"address": "10.0.0.13", "change": "added", "details": ["weight 1"], "share_before": 0.0, "share_after": 0.25}]},
+    {"name": "dns", "change": "removed", "moved": 1.0, "lost": 1.0, "flows": 0, "details": [], "reals": []}],
+    "moved": 0.625, "lost": 0.50005, "flows": 120}"#;
+
+const PLAN_TEXT: &str = "\
+[node] listen none -> 127.0.0.1:9101, once lbd is restarted
+VIP  CHANGE    MOVED    LOST  FLOWS  DETAILS
+web  changed   25.0%   <0.1%    120  idle_timeout 15m -> 5m, udp flow -> packet
+dns  removed  100.0%  100.0%      0  -
+
+VIP  REAL       CHANGE   BEFORE  AFTER  DETAILS
+web  10.0.0.11  changed  100.0%  75.0%  -
+web  10.0.0.13  added      0.0%  25.0%  weight 1
+
+In all 62.5% of the hash space moves, 50.0% loses its open flows; 120 noted flows move.
+";
+
+const NO_CHANGE: &str = r#"{"node": [], "vips": [], "moved": 0.0, "lost": 0.0, "flows": 0}"#;
+
+/// A file with this text, and the words with its name in them.
+fn with_file(text: &str, words: &str) -> (tempfile::NamedTempFile, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let words = words.replace("FILE", file.path().to_str().unwrap());
+    (file, words)
+}
+
+#[test]
+fn a_plan_is_shown_vip_by_vip_and_changes_nothing() {
+    let (_file, words) = with_file("[node]\n", "plan -f FILE");
+    let (asked, ran) = Daemon::answering(200, PLAN).ask(&words);
+    assert_eq!(asked, r#"POST plan {"config":"[node]\n"}"#);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, PLAN_TEXT));
+
+    let (_, ran) = Daemon::answering(200, NO_CHANGE).ask(&words);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "no change\n"));
+
+    let (_, ran) = Daemon::answering(200, PLAN).ask(&format!("{words} -o json"));
+    let [shown, sent]: [serde_json::Value; 2] =
+        [&ran.stdout, PLAN].map(|text| serde_json::from_str(text).unwrap());
+    assert_eq!(shown, sent);
+}
+
+#[test]
+fn an_applied_configuration_is_told_with_what_it_changed() {
+    let done = format!(r#"{{"message": "the configuration was replaced", "plan": {PLAN}}}"#);
+    let (_file, words) = with_file("[node]\n", "apply -f FILE --max-moved 5%");
+    let (asked, ran) = Daemon::answering(200, &done).ask(&words);
+    assert_eq!(asked, r#"POST apply {"config":"[node]\n","max_moved":0.05}"#);
+    assert_eq!(ran.stdout, format!("{PLAN_TEXT}\nthe configuration was replaced\n"));
+
+    let (_, ran) = Daemon::refusing(409, "62.5% of the hash space would move").ask(&words);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert_eq!(ran.stderr, "lbctl: 62.5% of the hash space would move\n");
+}
+
+#[test]
+fn a_bad_file_is_refused_with_its_name_and_every_place() {
+    let problem = r#"{"type": "about:blank", "title": "Bad Request", "status": 400, "detail": "bad",
+        "places": [{"line": 2, "column": 14, "message": "interfaces is empty"},
+                   {"line": 3, "column": 1, "message": "unknown key"}]}"#;
+    for command in ["plan", "apply"] {
+        let (file, words) = with_file("[node]\n", &format!("{command} -f FILE"));
+        let (_, ran) = Daemon::answering(400, problem).ask(&words);
+        let name = file.path().display();
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+        let expected = format!("{name}:2:14: interfaces is empty\n{name}:3:1: unknown key\n");
+        assert_eq!(ran.stderr, expected);
+    }
 }

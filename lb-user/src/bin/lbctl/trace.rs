@@ -59,7 +59,7 @@ impl Trace {
             None => None,
             Some(path) => match std::fs::read_to_string(&path) {
                 Ok(text) => Some(text),
-                Err(source) => return Err(Failure::File { path, source }),
+                Err(source) => return Err(Failure::File { option: "--config", path, source }),
             },
         };
         Ok(TraceQuery {

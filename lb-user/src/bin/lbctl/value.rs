@@ -74,6 +74,22 @@ pub fn weight(text: &str) -> Result<u16, String> {
     })
 }
 
+/// A part of a whole, 0 to 1: `5%` or `0.05`. A whole number could mean either, so it needs its
+/// percent sign.
+pub fn part(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%');
+    let part = match percent {
+        Some(percent) => percent.trim_end().parse().map(|percent: f64| percent / 100.0).ok(),
+        None => text.parse().ok().filter(|_| text.contains('.') || text == "0"),
+    };
+    let part = part.filter(|part| (0.0..=1.0).contains(part));
+    part.ok_or_else(|| {
+        format!(
+            "\"{text}\" is not a part of the whole; write 0% to 100%, or a fraction such as 0.05"
+        )
+    })
+}
+
 /// A real of a new VIP: `IP[,weight=N][,mac=M]`.
 pub fn real(text: &str) -> Result<NewReal, String> {
     let mut parts = text.split(',');
@@ -167,6 +183,23 @@ mod tests {
         assert!(address_or_none("nobody").is_err());
         assert_eq!(mac_or_none("none").as_deref(), Ok("none"));
         assert!(mac_or_none("00:00:00:00:00:00").is_err());
+    }
+
+    #[test]
+    fn a_part_is_a_fraction_or_has_a_percent_sign() {
+        for (text, expected) in [
+            ("5%", 0.05),
+            ("0.05", 0.05),
+            ("100%", 1.0),
+            ("0", 0.0),
+            ("0%", 0.0),
+            ("12.5 %", 0.125),
+        ] {
+            assert_eq!(part(text), Ok(expected), "{text}");
+        }
+        for text in ["", "%", "5", "1", "1.5", "101%", "-1%", "-0.5", "nan%", "inf", "five"] {
+            assert!(part(text).unwrap_err().contains("is not a part of the whole"), "{text}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lb_user::{
     api::types::VipStatus,
     config::change::{NewReal, NewVip, VipOptions, VipPatch},
-    model::{Announce, HashMode, Ports, UdpMode},
+    model::{Announce, HashMode, OnDeadline, Ports, UdpMode},
 };
 
 use crate::{
@@ -41,6 +41,7 @@ Changes what is named and keeps the rest; --port replaces the whole list.
 Examples:
   lbctl vip set web --check tcp:80 --drain-timeout 30m
   lbctl vip set web --port tcp/80 --port tcp/443
+  lbctl vip set web --slow-start 30s --on-deadline reset
   lbctl vip set web --sorry none";
 
 const DEL_EXAMPLES: &str = "\
@@ -104,7 +105,7 @@ pub struct Add {
     multiple = true,
     args = [
         "address", "ports", "announce", "hash", "sorry", "check", "idle_timeout", "drain_timeout",
-        "udp_idle_timeout", "udp",
+        "on_deadline", "udp_idle_timeout", "udp", "slow_start",
     ]
 )]
 pub struct Set {
@@ -137,21 +138,24 @@ struct Options {
     /// runs in this version)
     #[arg(long, value_name = "KIND[:ARG]")]
     check: Option<String>,
-    /// How long a silent flow is still honoured after a change, as in 15m (kept; no effect in this
-    /// version)
+    /// How long a silent flow is still honoured after a change, as in 15m
     #[arg(long, value_name = "TIME")]
     idle_timeout: Option<String>,
-    /// How long a drain lasts at most, as in 1h (kept; no effect in this version)
+    /// How long a drain lasts at most, as in 1h
     #[arg(long, value_name = "TIME")]
     drain_timeout: Option<String>,
-    /// How long unknown UDP flows count as old after a change, as in 30s (kept; no effect in this
-    /// version)
+    /// What becomes of flows that are open at a drain's deadline: others get them, or lbd resets them
+    #[arg(long, value_name = "rehash|reset")]
+    on_deadline: Option<OnDeadline>,
+    /// How long unknown UDP flows count as old after a change, as in 30s
     #[arg(long, value_name = "TIME")]
     udp_idle_timeout: Option<String>,
-    /// Whether UDP flows keep their real across changes, or every packet is for itself (kept; no
-    /// effect in this version)
+    /// Whether UDP flows keep their real across changes, or every packet is for itself
     #[arg(long, value_name = "flow|packet")]
     udp: Option<UdpMode>,
+    /// How long a real that comes into service takes to get its whole part of the new flows, as in 30s
+    #[arg(long, value_name = "TIME|none")]
+    slow_start: Option<String>,
 }
 
 impl From<Options> for VipOptions {
@@ -161,8 +165,10 @@ impl From<Options> for VipOptions {
             hash: options.hash.map(|word| word.to_string()),
             idle_timeout: options.idle_timeout,
             drain_timeout: options.drain_timeout,
+            on_deadline: options.on_deadline.map(|word| word.to_string()),
             udp_idle_timeout: options.udp_idle_timeout,
             udp: options.udp.map(|word| word.to_string()),
+            slow_start: options.slow_start,
             sorry: options.sorry,
             check: options.check,
         }
@@ -249,6 +255,10 @@ pub fn list(vips: &[VipStatus]) -> String {
 pub fn show(vip: &VipStatus, now: Timestamp) -> String {
     let announced = if vip.announced { "announced" } else { "not announced by lbd" };
     let sorry = vip.sorry.map_or_else(|| "none".to_owned(), |sorry| sorry.to_string());
+    let starts = vip
+        .slow_start
+        .as_ref()
+        .map_or_else(|| "at once".to_owned(), |time| format!("slowly, within {time}"));
     let lines = [
         ("name", vip.name.clone()),
         ("address", vip.address.to_string()),
@@ -256,6 +266,15 @@ pub fn show(vip: &VipStatus, now: Timestamp) -> String {
         ("state", state(vip)),
         ("announce", format!("{} ({announced})", vip.announce)),
         ("hash", vip.hash.clone()),
+        (
+            "timeouts",
+            format!(
+                "idle {}, drain {} (then {}), udp idle {}",
+                vip.idle_timeout, vip.drain_timeout, vip.on_deadline, vip.udp_idle_timeout
+            ),
+        ),
+        ("udp", vip.udp.clone()),
+        ("starts", starts),
         ("sorry", sorry),
         ("ring", format!("{} slots, {} with a previous owner", vip.ring, vip.tracked_slots)),
         (

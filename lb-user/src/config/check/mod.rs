@@ -1,7 +1,7 @@
 //! From the text as typed to a model that cannot be wrong.
 
 mod address;
-mod duration;
+pub(super) mod duration;
 mod health;
 mod node;
 mod real;

@@ -5,10 +5,23 @@ use std::path::PathBuf;
 use lb_common::limits;
 use toml::Spanned;
 
-use crate::{config::raw::Table, model::Node};
+use crate::{
+    config::raw::Table,
+    model::{FlowTables, Node},
+};
 
-const KEYS: &[&str] =
-    &["interfaces", "xdp", "socket", "state_dir", "pin_dir", "hash_seed", "listen"];
+const KEYS: &[&str] = &[
+    "interfaces",
+    "xdp",
+    "socket",
+    "state_dir",
+    "pin_dir",
+    "hash_seed",
+    "listen",
+    "pinned_flows",
+    "fresh_flows",
+    "datagram_flows",
+];
 
 /// The datapath's number 0 stands for no interface.
 const INTERFACES: usize = limits::PORTS as usize - 1;
@@ -26,6 +39,7 @@ pub(super) fn node(table: &Table<'_>) -> Option<Node> {
         pin_dir: path(table, "pin_dir", "/sys/fs/bpf/lb"),
         hash_seed: table.parsed("hash_seed").map(Spanned::into_inner),
         listen: listen(table),
+        tables: tables(table),
         interfaces: interfaces?,
     })
 }
@@ -63,6 +77,19 @@ fn interface(name: &str, before: &[String]) -> Result<(), String> {
         return Err(format!("interface \"{name}\" is given twice; remove one"));
     }
     Ok(())
+}
+
+/// The kernel makes them at a start, so what they cost is bounded here.
+fn tables(table: &Table<'_>) -> FlowTables {
+    let size = |key, default| {
+        table.number(key, FlowTables::LEAST.into(), FlowTables::MOST.into()).unwrap_or(default)
+    };
+    let FlowTables { pinned, fresh, datagrams } = FlowTables::default();
+    FlowTables {
+        pinned: size("pinned_flows", pinned),
+        fresh: size("fresh_flows", fresh),
+        datagrams: size("datagram_flows", datagrams),
+    }
 }
 
 fn socket(table: &Table<'_>) -> PathBuf {

@@ -10,12 +10,12 @@ use toml::Spanned;
 
 use super::{
     address,
-    duration::{self, FLOWS},
+    duration::{self, FLOWS, STARTS},
     health, real,
 };
 use crate::{
     config::raw::Table,
-    model::{Announce, Check, HashMode, Ports, Real, UdpMode, Vip},
+    model::{Announce, Check, HashMode, OnDeadline, Ports, Real, UdpMode, Vip},
 };
 
 const KEYS: &[&str] = &[
@@ -26,8 +26,10 @@ const KEYS: &[&str] = &[
     "hash",
     "idle_timeout",
     "drain_timeout",
+    "on_deadline",
     "udp_idle_timeout",
     "udp",
+    "slow_start",
     "sorry",
     "check",
     "real",
@@ -50,8 +52,10 @@ struct Options {
     hash: HashMode,
     idle_timeout: Duration,
     drain_timeout: Duration,
+    on_deadline: OnDeadline,
     udp_idle_timeout: Duration,
     udp: UdpMode,
+    slow_start: Option<Duration>,
     check: Option<Check>,
 }
 
@@ -91,20 +95,21 @@ impl<'t> Draft<'t> {
 
     /// The VIP and its table.
     pub(super) fn finish(self) -> Option<(Table<'t>, Vip)> {
-        let Options { announce, hash, idle_timeout, drain_timeout, udp_idle_timeout, udp, check } =
-            self.options;
+        let options = self.options;
         let vip = Vip {
             name: self.name?.into_inner().to_owned(),
             address: self.address?.into_inner(),
             ports: self.ports.into_iter().map(Spanned::into_inner).collect(),
-            announce,
-            hash,
-            idle_timeout,
-            drain_timeout,
-            udp_idle_timeout,
-            udp,
+            announce: options.announce,
+            hash: options.hash,
+            idle_timeout: options.idle_timeout,
+            drain_timeout: options.drain_timeout,
+            on_deadline: options.on_deadline,
+            udp_idle_timeout: options.udp_idle_timeout,
+            udp: options.udp,
+            slow_start: options.slow_start,
             sorry: self.sorry.map(Spanned::into_inner),
-            check,
+            check: options.check,
             reals: self.reals.into_iter().map(Spanned::into_inner).collect(),
         };
         Some((self.table, vip))
@@ -181,6 +186,7 @@ fn options(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Options {
         hash: table.parsed("hash").map_or(HashMode::Flow, Spanned::into_inner),
         idle_timeout: duration::or_default(table, "idle_timeout", &FLOWS, minutes(15)),
         drain_timeout: duration::or_default(table, "drain_timeout", &FLOWS, minutes(60)),
+        on_deadline: table.parsed("on_deadline").map(Spanned::into_inner).unwrap_or_default(),
         udp_idle_timeout: duration::or_default(
             table,
             "udp_idle_timeout",
@@ -188,6 +194,7 @@ fn options(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Options {
             Duration::from_secs(30),
         ),
         udp: table.parsed("udp").map_or(UdpMode::Flow, Spanned::into_inner),
+        slow_start: duration::optional(table, "slow_start", &STARTS),
         check: table.table("check").and_then(|check| health::check(&check, ports)),
     }
 }

@@ -55,12 +55,17 @@ fn options(options: &VipOptions) -> Patch {
         ("hash", &options.hash),
         ("idle_timeout", &options.idle_timeout),
         ("drain_timeout", &options.drain_timeout),
+        ("on_deadline", &options.on_deadline),
         ("udp_idle_timeout", &options.udp_idle_timeout),
         ("udp", &options.udp),
     ];
     let words =
         words.into_iter().filter_map(|(key, word)| Some((key, Some(word.as_deref()?.into()))));
-    words.chain(removable("sorry", options.sorry.as_deref())).collect()
+    let removable = [
+        removable("slow_start", options.slow_start.as_deref()),
+        removable("sorry", options.sorry.as_deref()),
+    ];
+    words.chain(removable.into_iter().flatten()).collect()
 }
 
 fn removable(key: &'static str, word: Option<&str>) -> Patch {

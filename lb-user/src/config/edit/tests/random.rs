@@ -12,7 +12,9 @@ use proptest::{
 use super::*;
 use crate::{
     config::{export::to_toml, samples},
-    model::{Announce, Check, CheckKind, CheckVia, HashMode, Real, RealState, UdpMode, Vip},
+    model::{
+        Announce, Check, CheckKind, CheckVia, HashMode, OnDeadline, Real, RealState, UdpMode, Vip,
+    },
 };
 
 /// How lists of tables are written.
@@ -77,8 +79,8 @@ fn options() -> impl Strategy<Value = VipOptions> {
         word(&["arp", "none"]),
         word(&["flow", "source"]),
         [word(&["1ms", "15m"]), word(&["2h", "7d"]), word(&["30s", "90s 5ms"])],
-        word(&["flow", "packet"]),
-        word(&["none", "10.0.0.201", "10.0.0.202"]),
+        (word(&["flow", "packet"]), word(&["rehash", "reset"])),
+        (word(&["none", "1ms", "30s"]), word(&["none", "10.0.0.201", "10.0.0.202"])),
         word(&["none", "tcp:80", "tcp:65535", "http:8080", "http:80/up", "http:1/a?b=c"]),
     )
         .prop_map(
@@ -86,8 +88,8 @@ fn options() -> impl Strategy<Value = VipOptions> {
                 announce,
                 hash,
                 [idle_timeout, drain_timeout, udp_idle_timeout],
-                udp,
-                sorry,
+                (udp, on_deadline),
+                (slow_start, sorry),
                 check,
             )| {
                 VipOptions {
@@ -95,8 +97,10 @@ fn options() -> impl Strategy<Value = VipOptions> {
                     hash,
                     idle_timeout,
                     drain_timeout,
+                    on_deadline,
                     udp_idle_timeout,
                     udp,
+                    slow_start,
                     sorry,
                     check,
                 }
@@ -120,6 +124,7 @@ fn real_patch() -> impl Strategy<Value = RealPatch> {
         weight,
         state,
         mac,
+        timeout: None,
     })
 }
 
@@ -206,8 +211,10 @@ fn added_vip(new: &NewVip) -> Vip {
         hash: HashMode::Flow,
         idle_timeout,
         drain_timeout,
+        on_deadline: OnDeadline::Rehash,
         udp_idle_timeout,
         udp: UdpMode::Flow,
+        slow_start: None,
         sorry: None,
         check: None,
         reals: new.reals.iter().map(added_real).collect(),
@@ -231,6 +238,10 @@ fn apply(options: &VipOptions, vip: &mut Vip) {
     replace(&mut vip.announce, &options.announce);
     replace(&mut vip.hash, &options.hash);
     replace(&mut vip.udp, &options.udp);
+    replace(&mut vip.on_deadline, &options.on_deadline);
+    if let Some(word) = &options.slow_start {
+        vip.slow_start = (word != "none").then(|| humantime::parse_duration(word).unwrap());
+    }
     replace_or_remove(&mut vip.sorry, &options.sorry);
     for (timeout, word) in [
         (&mut vip.idle_timeout, &options.idle_timeout),
@@ -332,7 +343,9 @@ fn only(vip: Vip) -> Model {
 
 /// Fields that an edit can remove have no comment.
 fn with_comments(fields: &[String], owner: &str) -> String {
-    let removable = |line: &str| ["sorry", "check", "mac"].iter().any(|key| line.starts_with(key));
+    let removable = |line: &str| {
+        ["slow_start", "sorry", "check", "mac"].iter().any(|key| line.starts_with(key))
+    };
     let comment = |line: &String| {
         if removable(line) { format!("{line}\n") } else { format!("{line} {owner}\n") }
     };
