@@ -13,12 +13,14 @@ use aya::{
     util::nr_cpus,
 };
 use lb_common::{
-    Counters, Entry, Member, Outcome, PortWord, RealWord, Slot, TableWord, TraceRecord, limits,
+    Counters, Entry, Member, Outcome, PortWord, RealWord, Slot, TableWord, Times, TraceRecord, limits,
 };
+use lb_ebpf::tables::Notes;
 
 use super::{
     Dataplane,
     attach::{self, Mode},
+    flows::FlowTable,
     instances::{self, Instances},
     load::{Error, Loader},
     mapped::Mapped,
@@ -39,6 +41,10 @@ pub struct Kernel {
     displacements: Mapped,
     entries: Mapped,
     rings: Mapped,
+    times: Mapped,
+    pinned: FlowTable,
+    fresh: FlowTable,
+    datagrams: FlowTable,
     reals: Mapped,
     addresses: Mapped,
     steered: PerCpuArray<MapData, Counters>,
@@ -62,6 +68,10 @@ impl Kernel {
             displacements: mapped(ebpf, "DISPLACE")?,
             entries: mapped(ebpf, "ENTRIES")?,
             rings: mapped(ebpf, "RINGS")?,
+            times: mapped(ebpf, "TIMES")?,
+            pinned: flows(ebpf, "PINNED")?,
+            fresh: flows(ebpf, "FRESH")?,
+            datagrams: flows(ebpf, "DATAGRAMS")?,
             reals: mapped(ebpf, "REALS")?,
             addresses: mapped(ebpf, "ADDRESSES")?,
             steered: per_cpu(ebpf, "STEERED")?,
@@ -231,6 +241,22 @@ impl Kernel {
         (!address.is_unspecified()).then(|| address.to_canonical())
     }
 
+    /// A table of noted flows.
+    #[must_use]
+    pub fn notes(&self, notes: Notes) -> &FlowTable {
+        match notes {
+            Notes::Pinned => &self.pinned,
+            Notes::Fresh => &self.fresh,
+            Notes::Datagrams => &self.datagrams,
+        }
+    }
+
+    /// The moments of a slot of the arena.
+    #[must_use]
+    pub fn times(&self, index: u32) -> Times {
+        Times(self.times.load(index as usize))
+    }
+
     /// What was steered to the real at a place, over all CPUs.
     ///
     /// # Errors
@@ -398,6 +424,13 @@ pub(super) fn mapped(ebpf: &mut Ebpf, name: &str) -> Result<Mapped, Error> {
 fn devices(ebpf: &mut Ebpf) -> Result<DevMap<MapData>, Error> {
     let map = ebpf.take_map("DEVICES").ok_or_else(|| missing("DEVICES"))?;
     DevMap::try_from(map).map_err(|error| Error::kernel("map DEVICES", &error))
+}
+
+fn flows(ebpf: &mut Ebpf, name: &str) -> Result<FlowTable, Error> {
+    match ebpf.take_map(name) {
+        Some(Map::HashMap(map) | Map::LruHashMap(map)) => FlowTable::new(map),
+        _ => Err(missing(name)),
+    }
 }
 
 fn per_cpu<V: Pod>(ebpf: &mut Ebpf, name: &str) -> Result<PerCpuArray<MapData, V>, Error> {

@@ -4,6 +4,7 @@
 //! this process, for predictions and for tests. Only this module knows `aya`.
 
 mod attach;
+mod flows;
 mod instances;
 mod kernel;
 mod load;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use self::{
     attach::{Mode, detach_all},
+    flows::{Cursor, FlowTable},
     kernel::Kernel,
     load::{Error, Loader, OBJECT},
     memory::Memory,
