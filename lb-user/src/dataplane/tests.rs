@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use lb_common::{Entry, Outcome, RealWord, Seed};
+use lb_common::{Entry, Outcome, RealWord, Seed, Tick};
 use proptest::{collection::vec, prelude::*};
 
 use super::{Dataplane as _, Memory};
 use crate::{
     model::{HashMode, Ports, Protocol},
-    plan::{Desired, DesiredReal, DesiredVip, State, plan},
+    plan::{Desired, DesiredReal, DesiredVip, Role, State, plan},
 };
 
 const SEED: Seed = Seed([1, 2]);
@@ -20,7 +20,8 @@ fn mac(real: u8) -> [u8; 6] {
 
 fn real(last: u8, weight: u16, usable: bool) -> DesiredReal {
     let word = if usable { RealWord::new(mac(last), 1) } else { RealWord::NONE };
-    DesiredReal { address: IpAddr::from([10, 0, 0, last]), weight, word, usable }
+    let role = if usable { Role::ACTIVE } else { Role::Out };
+    DesiredReal { address: IpAddr::from([10, 0, 0, last]), weight, word, role }
 }
 
 fn vip(number: u8, ports: Vec<Ports>, reals: Vec<DesiredReal>) -> DesiredVip {
@@ -31,8 +32,11 @@ fn vip(number: u8, ports: Vec<Ports>, reals: Vec<DesiredReal>) -> DesiredVip {
         hash: HashMode::Flow,
         ring_len: 251,
         local: false,
+        grace: 0,
+        per_packet: false,
         reals,
         sorry: None,
+        leaving: vec![],
     }
 }
 
@@ -74,7 +78,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
     vec(any_vip(), 0..6).prop_map(|mut vips| {
         let mut seen = BTreeSet::new();
         vips.retain(|vip| seen.insert(vip.name.clone()));
-        Desired { seed: SEED, vips }
+        Desired { seed: SEED, now: Tick(0), vips }
     })
 }
 
@@ -84,7 +88,7 @@ fn check_flows(memory: &Memory, desired: &Desired) {
         let usable: BTreeSet<[u8; 6]> = vip
             .reals
             .iter()
-            .filter(|real| real.usable && real.weight > 0)
+            .filter(|real| real.role.takes_new() && real.weight > 0)
             .map(|real| real.word.mac())
             .collect();
         for client in 0..50 {
@@ -140,6 +144,7 @@ proptest! {
             reals.retain(|real| seen.insert(real.address));
             let desired = Desired {
                 seed: SEED,
+                now: Tick(0),
                 vips: vec![vip(1, vec![Ports::Any], reals)],
             };
             let planned = plan(&state, &desired).expect("a plan");
@@ -161,7 +166,7 @@ proptest! {
 fn a_real_keeps_its_place_when_others_come_and_go() {
     let at = |reals: Vec<DesiredReal>, state: &State| {
         let vips = vec![vip(1, vec![Ports::Any], reals)];
-        plan(state, &Desired { seed: SEED, vips }).expect("a plan").state
+        plan(state, &Desired { seed: SEED, now: Tick(0), vips }).expect("a plan").state
     };
     let first = at(vec![real(11, 1, true), real(12, 1, true)], &State::default());
     let second = at(vec![real(12, 1, true), real(13, 1, true)], &first);
@@ -177,23 +182,11 @@ fn a_real_keeps_its_place_when_others_come_and_go() {
 }
 
 #[test]
-fn a_real_that_falls_silent_keeps_its_mac_address_for_the_flows_it_has() {
-    let at = |real: DesiredReal, state: &State| {
-        plan(state, &Desired { seed: SEED, vips: vec![vip(1, vec![Ports::Any], vec![real])] })
-            .expect("a plan")
-    };
-    let first = at(real(11, 1, true), &State::default());
-    let second = at(real(11, 1, false), &first.state);
-    let word = second.state.blocks[0].members[&IpAddr::from([10, 0, 0, 11])].word;
-    assert_eq!(word.mac(), mac(11));
-}
-
-#[test]
 fn the_sorry_server_serves_only_while_no_real_can() {
     let sorry = Some(real(99, 1, true));
     for (usable, expected) in [(true, 11), (false, 99)] {
         let wanted = DesiredVip { sorry, ..vip(1, vec![Ports::Any], vec![real(11, 1, usable)]) };
-        let desired = Desired { seed: SEED, vips: vec![wanted] };
+        let desired = Desired { seed: SEED, now: Tick(0), vips: vec![wanted] };
         let mut memory = Memory::new(OWN, SEED);
         let Ok(()) = memory.apply(&plan(&State::default(), &desired).expect("a plan").ops);
         let mut frame = segment(&desired.vips[0], 80, 1);
@@ -214,7 +207,7 @@ fn the_most_specific_service_of_an_address_wins() {
     for vip in &mut vips {
         vip.address = IpAddr::from([192, 0, 2, 1]);
     }
-    let desired = Desired { seed: SEED, vips };
+    let desired = Desired { seed: SEED, now: Tick(0), vips };
     let mut memory = Memory::new(OWN, SEED);
     let Ok(()) = memory.apply(&plan(&State::default(), &desired).expect("a plan").ops);
     let owner = |port, protocol| {
@@ -232,7 +225,10 @@ fn the_most_specific_service_of_an_address_wins() {
 fn an_address_that_is_assigned_here_leaves_the_rest_to_the_local_stack() {
     for (local, outcome) in [(true, Outcome::VipLocal), (false, Outcome::NoService)] {
         let wanted = DesiredVip { local, ..vip(1, vec![Ports::One(Protocol::Tcp, 80)], vec![]) };
-        let planned = plan(&State::default(), &Desired { seed: SEED, vips: vec![wanted.clone()] });
+        let planned = plan(
+            &State::default(),
+            &Desired { seed: SEED, now: Tick(0), vips: vec![wanted.clone()] },
+        );
         let planned = planned.expect("a plan");
         assert!(planned.state.entries.iter().any(|entry| entry.has(Entry::LOCAL) == local));
         let mut memory = Memory::new(OWN, SEED);
@@ -246,7 +242,7 @@ fn an_address_that_is_assigned_here_leaves_the_rest_to_the_local_stack() {
 fn everything() -> (Memory, DesiredVip) {
     let wanted =
         vip(1, vec![Ports::One(Protocol::Tcp, 80)], vec![real(11, 1, true), real(12, 1, true)]);
-    let desired = Desired { seed: SEED, vips: vec![wanted.clone()] };
+    let desired = Desired { seed: SEED, now: Tick(0), vips: vec![wanted.clone()] };
     let mut memory = Memory::new(OWN, SEED);
     let Ok(()) = memory.apply(&plan(&State::default(), &desired).expect("a plan").ops);
     (memory, wanted)
