@@ -1,6 +1,9 @@
 //! Plans applied to memory and followed by packets: what a sequence of changes leads to.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use lb_common::{Entry, Outcome, RealWord, Seed, Tick};
 use proptest::{collection::vec, prelude::*};
@@ -294,4 +297,64 @@ fn what_follows_the_datagram_in_the_frame_is_padding() {
     // The header says that no TCP header follows, although the frame goes on.
     frame[16..18].copy_from_slice(&30u16.to_be_bytes());
     assert_eq!(memory.process(&mut frame), Err(Outcome::Truncated));
+}
+
+/// Everything that a real may be told to do while its flows are to live or die with it.
+fn any_role() -> impl Strategy<Value = Role> {
+    prop_oneof![
+        3 => Just(Role::ACTIVE),
+        1 => (1u16..256).prop_map(|part| Role::Active { part }),
+        2 => Just(Role::Draining),
+        1 => Just(Role::Out),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_connection_changes_its_real_only_when_that_is_gone(
+        steps in vec((vec((11u8..20, 0u16..4, any_role(), any::<bool>()), 1..9), 1u32..100), 1..10),
+    ) {
+        let mut memory = Memory::new(OWN, SEED);
+        let mut state = State::default();
+        let mut connections: BTreeMap<u16, u8> = BTreeMap::new();
+        let mut now = 0;
+        for (begin, (pool, passes)) in (0u16..).zip(steps) {
+            now += passes;
+            memory.set_now(Tick(now));
+            let mut wanted = vip(1, vec![Ports::One(Protocol::Tcp, 80)], vec![]);
+            let mut seen = BTreeSet::new();
+            for (last, weight, role, leaves) in pool {
+                if seen.insert(last) {
+                    let to = if leaves { &mut wanted.leaving } else { &mut wanted.reals };
+                    let role = if leaves && role.takes_new() { Role::Draining } else { role };
+                    to.push(DesiredReal { role, ..real(last, weight, true) });
+                }
+            }
+            let desired = Desired { seed: SEED, now: Tick(now), vips: vec![wanted.clone()] };
+            let planned = plan(&state, &desired).expect("a plan");
+            let Ok(()) = memory.apply(&planned.ops);
+            state = planned.state;
+            let sent = |client: u16, flags: u8| {
+                let mut frame = segment(&wanted, 80, client);
+                frame[47] = flags;
+                memory.process(&mut frame).is_ok().then_some(frame[5])
+            };
+            connections = connections
+                .into_iter()
+                .filter_map(|(client, before)| {
+                    let after = sent(client, 0x10);
+                    let mut pool = wanted.reals.iter().chain(&wanted.leaving);
+                    let address = IpAddr::from([10, 0, 0, before]);
+                    if pool.any(|real| real.address == address && real.role.serves()) {
+                        assert_eq!(after, Some(before), "{client}");
+                    }
+                    Some((client, after?))
+                })
+                .collect();
+            let begun = (begin * 40..begin * 40 + 40).filter_map(|new| Some((new, sent(new, 2)?)));
+            connections.extend(begun);
+        }
+    }
 }
