@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
     path::Path,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
 };
 
 use aya::{
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     model::XdpChoice,
-    plan::{Base, Block, Occupant, Op, State, Table},
+    plan::{Block, Occupant, Op, State, Table},
 };
 
 /// The loaded datapath.
@@ -231,7 +231,7 @@ impl Kernel {
             pool: entry.pool,
             places: entry.places,
             members: members.collect(),
-            base: Base::default(),
+            base: Arc::default(),
         }
     }
 
@@ -322,6 +322,7 @@ impl Kernel {
             Op::Address { place, address } => self.write_address(*place as usize, *address),
             Op::Real { place, word } => self.reals.store(*place as usize, word.0),
             Op::ClearCounters { place } => self.set_counters(*place, Counters::default())?,
+            Op::Open { .. } => {}
             Op::Slots { first, slots } => {
                 for (index, slot) in (*first as usize..).zip(slots) {
                     self.rings.half_word(index).store(slot.0, Ordering::Release);

@@ -112,6 +112,10 @@ impl Memory {
             Op::ClearCounters { place } => {
                 self.counts.get_mut().steered.remove(place);
             }
+            Op::Open { first, count, at } => {
+                let opened = (*first..first + count).map(|index| (index, Times::opened_at(*at)));
+                self.times.get_mut().extend(opened);
+            }
             Op::Slots { first, slots } => self.write_slots(*first, slots),
             Op::Services(entries) => {
                 let half = self.table.as_ref().map_or(0, |table| 1 - table.word.half());

@@ -1,14 +1,17 @@
 //! Plans applied to memory and followed by packets: what a sequence of changes leads to.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use lb_common::{Entry, Outcome, RealWord, Seed};
+use lb_common::{Entry, Outcome, RealWord, Seed, Tick};
 use proptest::{collection::vec, prelude::*};
 
 use super::{Dataplane as _, Memory};
 use crate::{
     model::{HashMode, Ports, Protocol},
-    plan::{Desired, DesiredReal, DesiredVip, State, plan},
+    plan::{Desired, DesiredReal, DesiredVip, Role, State, plan},
 };
 
 const SEED: Seed = Seed([1, 2]);
@@ -20,7 +23,8 @@ fn mac(real: u8) -> [u8; 6] {
 
 fn real(last: u8, weight: u16, usable: bool) -> DesiredReal {
     let word = if usable { RealWord::new(mac(last), 1) } else { RealWord::NONE };
-    DesiredReal { address: IpAddr::from([10, 0, 0, last]), weight, word, usable }
+    let role = if usable { Role::ACTIVE } else { Role::Out };
+    DesiredReal { address: IpAddr::from([10, 0, 0, last]), weight, word, role }
 }
 
 fn vip(number: u8, ports: Vec<Ports>, reals: Vec<DesiredReal>) -> DesiredVip {
@@ -31,8 +35,11 @@ fn vip(number: u8, ports: Vec<Ports>, reals: Vec<DesiredReal>) -> DesiredVip {
         hash: HashMode::Flow,
         ring_len: 251,
         local: false,
+        grace: 0,
+        per_packet: false,
         reals,
         sorry: None,
+        leaving: vec![],
     }
 }
 
@@ -74,7 +81,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
     vec(any_vip(), 0..6).prop_map(|mut vips| {
         let mut seen = BTreeSet::new();
         vips.retain(|vip| seen.insert(vip.name.clone()));
-        Desired { seed: SEED, vips }
+        Desired { seed: SEED, now: Tick(0), vips }
     })
 }
 
@@ -84,7 +91,7 @@ fn check_flows(memory: &Memory, desired: &Desired) {
         let usable: BTreeSet<[u8; 6]> = vip
             .reals
             .iter()
-            .filter(|real| real.usable && real.weight > 0)
+            .filter(|real| real.role.takes_new() && real.weight > 0)
             .map(|real| real.word.mac())
             .collect();
         for client in 0..50 {
@@ -140,6 +147,7 @@ proptest! {
             reals.retain(|real| seen.insert(real.address));
             let desired = Desired {
                 seed: SEED,
+                now: Tick(0),
                 vips: vec![vip(1, vec![Ports::Any], reals)],
             };
             let planned = plan(&state, &desired).expect("a plan");
@@ -161,7 +169,7 @@ proptest! {
 fn a_real_keeps_its_place_when_others_come_and_go() {
     let at = |reals: Vec<DesiredReal>, state: &State| {
         let vips = vec![vip(1, vec![Ports::Any], reals)];
-        plan(state, &Desired { seed: SEED, vips }).expect("a plan").state
+        plan(state, &Desired { seed: SEED, now: Tick(0), vips }).expect("a plan").state
     };
     let first = at(vec![real(11, 1, true), real(12, 1, true)], &State::default());
     let second = at(vec![real(12, 1, true), real(13, 1, true)], &first);
@@ -177,23 +185,11 @@ fn a_real_keeps_its_place_when_others_come_and_go() {
 }
 
 #[test]
-fn a_real_that_falls_silent_keeps_its_mac_address_for_the_flows_it_has() {
-    let at = |real: DesiredReal, state: &State| {
-        plan(state, &Desired { seed: SEED, vips: vec![vip(1, vec![Ports::Any], vec![real])] })
-            .expect("a plan")
-    };
-    let first = at(real(11, 1, true), &State::default());
-    let second = at(real(11, 1, false), &first.state);
-    let word = second.state.blocks[0].members[&IpAddr::from([10, 0, 0, 11])].word;
-    assert_eq!(word.mac(), mac(11));
-}
-
-#[test]
 fn the_sorry_server_serves_only_while_no_real_can() {
     let sorry = Some(real(99, 1, true));
     for (usable, expected) in [(true, 11), (false, 99)] {
         let wanted = DesiredVip { sorry, ..vip(1, vec![Ports::Any], vec![real(11, 1, usable)]) };
-        let desired = Desired { seed: SEED, vips: vec![wanted] };
+        let desired = Desired { seed: SEED, now: Tick(0), vips: vec![wanted] };
         let mut memory = Memory::new(OWN, SEED);
         let Ok(()) = memory.apply(&plan(&State::default(), &desired).expect("a plan").ops);
         let mut frame = segment(&desired.vips[0], 80, 1);
@@ -214,7 +210,7 @@ fn the_most_specific_service_of_an_address_wins() {
     for vip in &mut vips {
         vip.address = IpAddr::from([192, 0, 2, 1]);
     }
-    let desired = Desired { seed: SEED, vips };
+    let desired = Desired { seed: SEED, now: Tick(0), vips };
     let mut memory = Memory::new(OWN, SEED);
     let Ok(()) = memory.apply(&plan(&State::default(), &desired).expect("a plan").ops);
     let owner = |port, protocol| {
@@ -232,7 +228,10 @@ fn the_most_specific_service_of_an_address_wins() {
 fn an_address_that_is_assigned_here_leaves_the_rest_to_the_local_stack() {
     for (local, outcome) in [(true, Outcome::VipLocal), (false, Outcome::NoService)] {
         let wanted = DesiredVip { local, ..vip(1, vec![Ports::One(Protocol::Tcp, 80)], vec![]) };
-        let planned = plan(&State::default(), &Desired { seed: SEED, vips: vec![wanted.clone()] });
+        let planned = plan(
+            &State::default(),
+            &Desired { seed: SEED, now: Tick(0), vips: vec![wanted.clone()] },
+        );
         let planned = planned.expect("a plan");
         assert!(planned.state.entries.iter().any(|entry| entry.has(Entry::LOCAL) == local));
         let mut memory = Memory::new(OWN, SEED);
@@ -246,7 +245,7 @@ fn an_address_that_is_assigned_here_leaves_the_rest_to_the_local_stack() {
 fn everything() -> (Memory, DesiredVip) {
     let wanted =
         vip(1, vec![Ports::One(Protocol::Tcp, 80)], vec![real(11, 1, true), real(12, 1, true)]);
-    let desired = Desired { seed: SEED, vips: vec![wanted.clone()] };
+    let desired = Desired { seed: SEED, now: Tick(0), vips: vec![wanted.clone()] };
     let mut memory = Memory::new(OWN, SEED);
     let Ok(()) = memory.apply(&plan(&State::default(), &desired).expect("a plan").ops);
     (memory, wanted)
@@ -298,4 +297,64 @@ fn what_follows_the_datagram_in_the_frame_is_padding() {
     // The header says that no TCP header follows, although the frame goes on.
     frame[16..18].copy_from_slice(&30u16.to_be_bytes());
     assert_eq!(memory.process(&mut frame), Err(Outcome::Truncated));
+}
+
+/// Everything that a real may be told to do while its flows are to live or die with it.
+fn any_role() -> impl Strategy<Value = Role> {
+    prop_oneof![
+        3 => Just(Role::ACTIVE),
+        1 => (1u16..256).prop_map(|part| Role::Active { part }),
+        2 => Just(Role::Draining),
+        1 => Just(Role::Out),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_connection_changes_its_real_only_when_that_is_gone(
+        steps in vec((vec((11u8..20, 0u16..4, any_role(), any::<bool>()), 1..9), 1u32..100), 1..10),
+    ) {
+        let mut memory = Memory::new(OWN, SEED);
+        let mut state = State::default();
+        let mut connections: BTreeMap<u16, u8> = BTreeMap::new();
+        let mut now = 0;
+        for (begin, (pool, passes)) in (0u16..).zip(steps) {
+            now += passes;
+            memory.set_now(Tick(now));
+            let mut wanted = vip(1, vec![Ports::One(Protocol::Tcp, 80)], vec![]);
+            let mut seen = BTreeSet::new();
+            for (last, weight, role, leaves) in pool {
+                if seen.insert(last) {
+                    let to = if leaves { &mut wanted.leaving } else { &mut wanted.reals };
+                    let role = if leaves && role.takes_new() { Role::Draining } else { role };
+                    to.push(DesiredReal { role, ..real(last, weight, true) });
+                }
+            }
+            let desired = Desired { seed: SEED, now: Tick(now), vips: vec![wanted.clone()] };
+            let planned = plan(&state, &desired).expect("a plan");
+            let Ok(()) = memory.apply(&planned.ops);
+            state = planned.state;
+            let sent = |client: u16, flags: u8| {
+                let mut frame = segment(&wanted, 80, client);
+                frame[47] = flags;
+                memory.process(&mut frame).is_ok().then_some(frame[5])
+            };
+            connections = connections
+                .into_iter()
+                .filter_map(|(client, before)| {
+                    let after = sent(client, 0x10);
+                    let mut pool = wanted.reals.iter().chain(&wanted.leaving);
+                    let address = IpAddr::from([10, 0, 0, before]);
+                    if pool.any(|real| real.address == address && real.role.serves()) {
+                        assert_eq!(after, Some(before), "{client}");
+                    }
+                    Some((client, after?))
+                })
+                .collect();
+            let begun = (begin * 40..begin * 40 + 40).filter_map(|new| Some((new, sent(new, 2)?)));
+            connections.extend(begun);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! balancer of a group compute the same.
 //!
 //! [`ring`] gives each candidate its slots as if all were well; [`deal`] hands the slots of those
-//! that are down to the others. A ring thus changes with the pool, never with its health.
+//! that are down, or part of the slots of those that start slowly, to the others. A ring thus changes with the pool, never with its health.
 
 use std::{iter, net::IpAddr};
 
@@ -11,7 +11,7 @@ use siphasher::{sip::SipHasher24, sip128};
 
 mod rendezvous;
 
-pub use rendezvous::deal;
+pub use rendezvous::{WHOLE, deal};
 
 /// A member of a pool that may own slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +145,7 @@ enum Use {
     Order = 1,
     Permutation = 2,
     Rendezvous = 3,
+    Start = 4,
 }
 
 fn hash(what: Use, address: IpAddr, seed: &Seed) -> u64 {

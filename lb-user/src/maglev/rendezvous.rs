@@ -1,4 +1,4 @@
-//! Slots of candidates that are down, dealt to those that are up.
+//! Slots of candidates that are down, or that start slowly, dealt to those that are up.
 //!
 //! Weighted rendezvous hashing (Thaler and Ravishankar, "Using name-based mappings to increase hit
 //! rates", IEEE/ACM Transactions on Networking 1998; weights by the logarithmic method of
@@ -12,30 +12,48 @@ use lb_common::Seed;
 
 use super::{Candidate, Use, hash};
 
-/// The holder of each slot while only some candidates are usable: its owner if that one is, else
-/// one of the usable by weight, `None` if there are none. `usable` stands beside `candidates`.
+/// The part of a candidate that takes all that is its own.
+pub const WHOLE: u16 = 256;
+
+/// The holder of each slot while candidates take only a part of what is theirs, counted in parts of
+/// [`WHOLE`]: 0 of one that is down, more from time to time of one that starts slowly. `parts` stands
+/// beside `candidates`.
+///
+/// A slot is its owner's if the owner takes it, else one of the others', by their weight and part; `None`
+/// if there is nobody. A growing part moves slots to that candidate and no other.
 #[must_use]
 pub fn deal(
     ring: &[u16],
     candidates: &[Candidate],
-    usable: &[bool],
+    parts: &[u16],
     seed: &Seed,
 ) -> Vec<Option<u16>> {
-    let up = |index: u16| usable.get(usize::from(index)).copied().unwrap_or(false);
-    if ring.iter().all(|owner| up(*owner)) {
+    let part = |index: u16| parts.get(usize::from(index)).copied().unwrap_or(0);
+    if ring.iter().all(|owner| part(*owner) >= WHOLE) {
         return ring.iter().copied().map(Some).collect();
     }
-    let classes = classes(candidates, up, seed);
-    let slots = (0u64..).zip(ring);
-    slots
-        .map(|(slot, owner)| if up(*owner) { Some(*owner) } else { best(&classes, slot) })
-        .collect()
+    let classes = classes(candidates, part, seed);
+    let keys = candidates.iter().map(|candidate| hash(Use::Start, candidate.address, seed));
+    let keys: Vec<u64> = keys.collect();
+    let takes = |owner: u16, slot: u64| {
+        let part = part(owner);
+        let drawn = mix(keys[usize::from(owner)] ^ spread(slot)) % u64::from(WHOLE);
+        part >= WHOLE || drawn < u64::from(part)
+    };
+    let dealt = |(slot, owner): (u64, &u16)| {
+        if takes(*owner, slot) {
+            return Some(*owner);
+        }
+        // With nobody else, one that starts slowly takes all.
+        best(&classes, slot, *owner).or_else(|| (part(*owner) > 0).then_some(*owner))
+    };
+    (0u64..).zip(ring).map(dealt).collect()
 }
 
-/// The usable candidates of one weight. Among them the largest hash decides, so that a slot costs
+/// The candidates of one weight that are up. Among them the largest hash decides, so that a slot costs
 /// one logarithm a weight and not one a candidate.
 struct Class {
-    weight: u16,
+    weight: u32,
     members: Vec<Member>,
 }
 
@@ -44,13 +62,15 @@ struct Member {
     index: u16,
 }
 
-/// Heaviest first, members by their keys: the order settles ties, so it must not be the input's.
-fn classes(candidates: &[Candidate], up: impl Fn(u16) -> bool, seed: &Seed) -> Vec<Class> {
+/// By weight times part. Heaviest first, members by their keys: the order settles ties, so it must not
+/// be the input's.
+fn classes(candidates: &[Candidate], part: impl Fn(u16) -> u16, seed: &Seed) -> Vec<Class> {
     let mut classes = BTreeMap::<_, Vec<_>>::new();
     for (index, candidate) in (0u16..).zip(candidates) {
-        if up(index) && candidate.weight > 0 {
+        let weight = u32::from(candidate.weight) * u32::from(part(index).min(WHOLE));
+        if weight > 0 {
             let key = hash(Use::Rendezvous, candidate.address, seed);
-            classes.entry(Reverse(candidate.weight)).or_default().push(Member { key, index });
+            classes.entry(Reverse(weight)).or_default().push(Member { key, index });
         }
     }
     let sorted = |(Reverse(weight), mut members): (_, Vec<Member>)| {
@@ -60,13 +80,14 @@ fn classes(candidates: &[Candidate], up: impl Fn(u16) -> bool, seed: &Seed) -> V
     classes.into_iter().map(sorted).collect()
 }
 
-fn best(classes: &[Class], slot: u64) -> Option<u16> {
+/// Who gets a slot that its owner does not take.
+fn best(classes: &[Class], slot: u64, owner: u16) -> Option<u16> {
     if let [class] = classes {
-        return class.best(slot).map(|(_, index)| index);
+        return class.best(slot, owner).map(|(_, index)| index);
     }
     let mut best: Option<(f64, u16)> = None;
     for class in classes {
-        let Some((hash, index)) = class.best(slot) else {
+        let Some((hash, index)) = class.best(slot, owner) else {
             continue;
         };
         let (unit, weight) = (unit(hash), f64::from(class.weight));
@@ -84,9 +105,10 @@ fn best(classes: &[Class], slot: u64) -> Option<u16> {
 }
 
 impl Class {
-    fn best(&self, slot: u64) -> Option<(u64, u16)> {
+    fn best(&self, slot: u64, owner: u16) -> Option<(u64, u16)> {
         let slot = spread(slot);
-        let hashed = self.members.iter().map(|member| (mix(member.key ^ slot), member.index));
+        let others = self.members.iter().filter(|member| member.index != owner);
+        let hashed = others.map(|member| (mix(member.key ^ slot), member.index));
         hashed.reduce(|best, next| if next.0 > best.0 { next } else { best })
     }
 }

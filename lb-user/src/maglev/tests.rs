@@ -26,8 +26,9 @@ fn addresses(ring: &[Option<u16>], candidates: &[Candidate]) -> Vec<Option<IpAdd
     ring.iter().map(|owner| owner.map(|index| candidates[usize::from(index)].address)).collect()
 }
 
-fn all_but(down: &[usize], candidates: usize) -> Vec<bool> {
-    (0..candidates).map(|index| !down.contains(&index)).collect()
+/// The parts of candidates of which these are down.
+fn all_but(down: &[usize], candidates: usize) -> Vec<u16> {
+    (0..candidates).map(|index| if down.contains(&index) { 0 } else { WHOLE }).collect()
 }
 
 prop_compose! {
@@ -40,6 +41,15 @@ prop_compose! {
         let unique: BTreeMap<_, _> = drawn.into_iter().map(candidate).map(|c| (c.address, c)).collect();
         unique.into_values().collect()
     }
+}
+
+/// Pools in which some are whole, some down, and some start slowly.
+fn pools_with_parts() -> impl Strategy<Value = (Vec<Candidate>, Vec<u16>)> {
+    let part = || prop_oneof![Just(0), Just(WHOLE), 1..WHOLE];
+    pools().prop_flat_map(move |pool| {
+        let parts = collection::vec(part(), pool.len());
+        (Just(pool), parts)
+    })
 }
 
 fn seeds() -> impl Strategy<Value = Seed> {
@@ -75,7 +85,7 @@ fn nobody_owns_no_slots() {
 #[test]
 fn the_ring_is_the_one_that_other_balancers_compute() {
     assert_eq!(ring(&pool(&[1, 2, 3]), &SEED, 13), RING);
-    assert_eq!(deal(&RING, &pool(&[1, 2, 3]), &[true, true, false], &SEED), DEALT.map(Some));
+    assert_eq!(deal(&RING, &pool(&[1, 2, 3]), &[WHOLE, WHOLE, 0], &SEED), DEALT.map(Some));
 }
 const RING: [u16; 13] = [0, 1, 1, 0, 2, 2, 2, 2, 1, 2, 1, 2, 2];
 const DEALT: [u16; 13] = [0, 1, 1, 0, 0, 1, 0, 0, 1, 0, 1, 1, 1];
@@ -104,7 +114,7 @@ fn a_candidate_without_weight_is_dealt_nothing() {
     let candidates = pool(&[5, 0, 5]);
     let ring = ring(&candidates, &SEED, 251);
     assert_eq!(counts(ring.iter().copied(), 3)[1], 0);
-    let dealt = deal(&ring, &candidates, &[false, true, false], &SEED);
+    let dealt = deal(&ring, &candidates, &[0, WHOLE, 0], &SEED);
     assert!(dealt.iter().all(Option::is_none));
 }
 
@@ -131,14 +141,15 @@ proptest! {
     #[test]
     fn the_order_of_configuration_does_not_matter(
         (candidates, shuffled) in pools().prop_flat_map(|pool| (Just(pool.clone()), Just(pool).prop_shuffle())),
-        seed in seeds(), len in lengths(), down: Index,
+        seed in seeds(), len in lengths(), down: Index, part in 0..WHOLE,
     ) {
         let down = candidates[down.index(candidates.len())].address;
         let holders = |candidates: &[Candidate]| {
-            let usable: Vec<_> = candidates.iter().map(|c| c.address != down).collect();
+            let part = |c: &Candidate| if c.address == down { part } else { WHOLE };
+            let parts: Vec<_> = candidates.iter().map(part).collect();
             let ring = ring(candidates, &seed, len);
             let owners: Vec<_> = ring.iter().copied().map(Some).collect();
-            let dealt = deal(&ring, candidates, &usable, &seed);
+            let dealt = deal(&ring, candidates, &parts, &seed);
             (addresses(&owners, candidates), addresses(&dealt, candidates))
         };
         prop_assert_eq!(holders(&candidates), holders(&shuffled));
@@ -165,7 +176,7 @@ proptest! {
     #[test]
     fn recovery_restores_the_ring(candidates in pools(), seed in seeds()) {
         let ring = ring(&candidates, &seed, 1021);
-        let dealt = deal(&ring, &candidates, &vec![true; candidates.len()], &seed);
+        let dealt = deal(&ring, &candidates, &vec![WHOLE; candidates.len()], &seed);
         prop_assert!(iter::zip(&ring, dealt).all(|(owner, holder)| holder == Some(*owner)));
     }
 
@@ -188,9 +199,47 @@ proptest! {
     }
 
     #[test]
+    fn a_growing_part_moves_slots_to_that_candidate_and_no_other(
+        (candidates, parts) in pools_with_parts(), seed in seeds(), growing: Index, more in 0..=WHOLE,
+    ) {
+        let growing = growing.index(candidates.len());
+        let ring = ring(&candidates, &seed, 1021);
+        let before = deal(&ring, &candidates, &parts, &seed);
+        let mut parts = parts;
+        parts[growing] = parts[growing].max(more);
+        let after = deal(&ring, &candidates, &parts, &seed);
+        for (before, after) in iter::zip(before, after) {
+            prop_assert!(before == after || after.map(usize::from) == Some(growing));
+        }
+    }
+
+    #[test]
+    fn whoever_is_whole_holds_all_that_is_its_own(
+        (candidates, parts) in pools_with_parts(), seed in seeds(),
+    ) {
+        let ring = ring(&candidates, &seed, 1021);
+        let dealt = deal(&ring, &candidates, &parts, &seed);
+        for (owner, holder) in iter::zip(&ring, dealt) {
+            prop_assert!(parts[usize::from(*owner)] < WHOLE || holder == Some(*owner));
+        }
+    }
+
+    #[test]
+    fn every_slot_has_a_holder_as_long_as_anybody_takes_a_part(
+        (candidates, parts) in pools_with_parts(), seed in seeds(),
+    ) {
+        let ring = ring(&candidates, &seed, 1021);
+        let anybody = parts.iter().any(|part| *part > 0);
+        for holder in deal(&ring, &candidates, &parts, &seed) {
+            prop_assert_eq!(holder.is_some(), anybody);
+            prop_assert!(holder.is_none_or(|holder| parts[usize::from(holder)] > 0));
+        }
+    }
+
+    #[test]
     fn with_nobody_usable_no_slot_has_a_holder(candidates in pools(), seed in seeds()) {
         let ring = ring(&candidates, &seed, 251);
-        let dealt = deal(&ring, &candidates, &vec![false; candidates.len()], &seed);
+        let dealt = deal(&ring, &candidates, &vec![0; candidates.len()], &seed);
         prop_assert!(dealt.iter().all(Option::is_none));
     }
 }
@@ -200,9 +249,9 @@ fn dealt_slots_are_spread_by_weight() {
     // Two heavy reals down: about 21845 slots for a weight of 30.
     let candidates = pool(&[10, 5, 1, 4, 10, 10, 20]);
     let ring = ring(&candidates, &SEED, 65_537);
-    let usable = all_but(&[0, 4], candidates.len());
-    let dealt = deal(&ring, &candidates, &usable, &SEED);
-    let moved = iter::zip(&ring, dealt).filter(|(owner, _)| !usable[usize::from(**owner)]);
+    let parts = all_but(&[0, 4], candidates.len());
+    let dealt = deal(&ring, &candidates, &parts, &SEED);
+    let moved = iter::zip(&ring, dealt).filter(|(owner, _)| parts[usize::from(**owner)] == 0);
     let counts = counts(moved.filter_map(|(_, holder)| holder), candidates.len());
     let total = f64::from(counts.iter().sum::<u32>());
     for (candidate, count) in iter::zip(&candidates, counts).filter(|(_, count)| *count > 0) {
@@ -211,6 +260,33 @@ fn dealt_slots_are_spread_by_weight() {
         let margin = 6.0 * (total * part * (1.0 - part)).sqrt();
         assert!((f64::from(count) - total * part).abs() < margin, "{count} for {part} of {total}");
     }
+}
+
+#[test]
+fn a_part_is_that_part_of_the_share() {
+    let candidates = pool(&[10, 10, 20, 5, 10]);
+    let ring = ring(&candidates, &SEED, 65_537);
+    for part in [1, 16, 64, 128, 250] {
+        let mut parts = vec![WHOLE; candidates.len()];
+        parts[2] = part;
+        let dealt = deal(&ring, &candidates, &parts, &SEED);
+        let count = f64::from(counts(dealt.into_iter().flatten(), candidates.len())[2]);
+        let (share, fraction) = (65_537.0 * 20.0 / 55.0, f64::from(part) / 256.0);
+        // Six standard deviations of a binomial distribution.
+        let margin = 6.0 * (share * fraction * (1.0 - fraction)).sqrt();
+        assert!((count - share * fraction).abs() < margin, "{count} for {part} of 256 of {share}");
+    }
+}
+
+#[test]
+fn one_that_starts_slowly_takes_no_more_of_what_is_dealt_out_than_of_its_own() {
+    let candidates = pool(&[10; 4]);
+    let ring = ring(&candidates, &SEED, 65_537);
+    let dealt = deal(&ring, &candidates, &[WHOLE, WHOLE, 32, 0], &SEED);
+    let count = counts(dealt.into_iter().flatten(), 4)[2];
+    // An eighth of its quarter, and 32 of 544 parts of the quarter of the one that is down.
+    let expected = 65_537.0 / 4.0 * (1.0 / 8.0 + 32.0 / 544.0);
+    assert!((f64::from(count) - expected).abs() < 6.0 * expected.sqrt(), "{count} of {expected}");
 }
 
 /// `cargo test --release -p lb-user --lib maglev -- --ignored --nocapture`
@@ -233,10 +309,13 @@ fn how_long_a_ring_takes() {
         let candidates = pool(&candidates);
         timed(name, &|| ring(&candidates, &SEED, len).len());
         let ring = ring(&candidates, &SEED, len);
-        let half: Vec<_> = (0..candidates.len()).map(|index| index % 2 == 0).collect();
+        let half: Vec<_> = (0..candidates.len()).map(|index| index as u16 % 2 * WHOLE).collect();
         timed("  one down", &|| {
             deal(&ring, &candidates, &all_but(&[0], candidates.len()), &SEED).len()
         });
         timed("  half down", &|| deal(&ring, &candidates, &half, &SEED).len());
+        let starting: Vec<_> =
+            (0..candidates.len()).map(|index| index as u16 % WHOLE + 1).collect();
+        timed("  all starting", &|| deal(&ring, &candidates, &starting, &SEED).len());
     }
 }

@@ -2,15 +2,20 @@
 
 use std::net::IpAddr;
 
-use lb_common::{Address as _, Entry, RealWord, Seed, V4, V6};
+use lb_common::{Address as _, Entry, RealWord, Seed, Tick, V4, V6};
 
-use crate::model::{HashMode, Ports, Vip};
+use crate::{
+    maglev::WHOLE,
+    model::{HashMode, Ports, UdpMode, Vip},
+};
 
 /// Everything that shall be loaded.
 #[derive(Clone, Debug)]
 pub struct Desired {
     /// The seed of the rings.
     pub seed: Seed,
+    /// The time of the plan.
+    pub now: Tick,
     /// In the order of the configuration.
     pub vips: Vec<DesiredVip>,
 }
@@ -30,10 +35,17 @@ pub struct DesiredVip {
     pub ring_len: u32,
     /// Whether the address is assigned to this machine.
     pub local: bool,
+    /// How many ticks after a change unknown flows of protocols without a beginning count as old.
+    pub grace: u32,
+    /// Whether such protocols have no flows, so that each packet goes to the current owner.
+    pub per_packet: bool,
     /// Its pool.
     pub reals: Vec<DesiredReal>,
-    /// The real that gets everything while none of the pool is usable.
+    /// The real that gets everything new while none of the pool takes it.
     pub sorry: Option<DesiredReal>,
+    /// Who has left the pool and keeps its number for the flows it has. None of them is in `reals` or
+    /// `sorry`, and one that has no number any more gets none.
+    pub leaving: Vec<DesiredReal>,
 }
 
 /// One real server that shall be loaded.
@@ -43,10 +55,65 @@ pub struct DesiredReal {
     pub address: IpAddr,
     /// Its weight; 0 owns no slot.
     pub weight: u16,
-    /// How it is reached; [`RealWord::NONE`] if that was never known.
+    /// How it is reached; [`RealWord::NONE`] if that is not known.
     pub word: RealWord,
-    /// Whether it may get packets now.
-    pub usable: bool,
+    /// What it does now.
+    pub role: Role,
+}
+
+/// What a real does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Takes new flows.
+    Active {
+        /// The part of its slots that it takes, of 256; less than that while it starts slowly.
+        part: u16,
+    },
+    /// Takes no new flows and keeps those it has.
+    Draining,
+    /// Its flows are being reset. Slots go on to name it, so that its flows find their reset.
+    Reset,
+    /// Serves nobody: its flows are dead.
+    Out,
+}
+
+impl Role {
+    /// One that takes all that is its own.
+    pub const ACTIVE: Self = Self::Active { part: WHOLE };
+
+    /// The part of its slots that it takes, of 256.
+    #[must_use]
+    pub const fn part(self) -> u16 {
+        match self {
+            Self::Active { part } => part,
+            Self::Draining | Self::Reset | Self::Out => 0,
+        }
+    }
+
+    /// Whether it may own slots.
+    #[must_use]
+    pub const fn takes_new(self) -> bool {
+        self.part() > 0
+    }
+
+    /// Whether slots may name it for the flows it has.
+    #[must_use]
+    pub const fn serves(self) -> bool {
+        !matches!(self, Self::Out)
+    }
+}
+
+impl DesiredReal {
+    /// What the datapath is told of it, which knows this much of it already.
+    pub(super) fn word(&self, known: RealWord) -> RealWord {
+        match self.role {
+            Role::Active { .. } | Role::Draining if self.word != RealWord::NONE => self.word,
+            // The last known MAC address stays for flows that are under way.
+            Role::Active { .. } | Role::Draining if known != RealWord::RESET => known,
+            Role::Active { .. } | Role::Draining | Role::Out => RealWord::NONE,
+            Role::Reset => RealWord::RESET,
+        }
+    }
 }
 
 impl DesiredVip {
@@ -60,8 +127,11 @@ impl DesiredVip {
             hash: vip.hash,
             ring_len: vip.ring_len(),
             local,
+            grace: Tick::ticks(vip.udp_idle_timeout.as_nanos()),
+            per_packet: vip.udp == UdpMode::Packet,
             reals: vip.reals.iter().map(|wanted| real(wanted.address, wanted.weight)).collect(),
             sorry: vip.sorry.map(|address| real(address, 1)),
+            leaving: Vec::new(),
         }
     }
 
@@ -96,10 +166,11 @@ impl DesiredVip {
 
     /// The flags of its entries.
     pub(super) fn flags(&self) -> u32 {
-        match self.hash {
+        let hash = match self.hash {
             HashMode::Flow => 0,
             HashMode::Source => Entry::SOURCE_HASH,
-        }
+        };
+        hash | if self.per_packet { Entry::PER_PACKET } else { 0 }
     }
 
     /// Its whole pool, the sorry server included.

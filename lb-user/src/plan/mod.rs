@@ -5,16 +5,23 @@
 //! before a service names their ring, and nothing is given up before nothing names it any more.
 
 mod desired;
+mod slots;
 mod state;
 mod table;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    ops::Range,
+    sync::Arc,
+};
 
-use lb_common::{Entry, RealWord, Seed, Slot, limits};
+use lb_common::{Entry, Member, RealWord, Seed, Slot, Tick, limits};
 use thiserror::Error;
 
 pub use self::{
-    desired::{Desired, DesiredReal, DesiredVip},
+    desired::{Desired, DesiredReal, DesiredVip, Role},
+    slots::{Serving, next_slots, opens},
     state::{Base, Block, Occupant, State},
     table::Table,
 };
@@ -44,6 +51,15 @@ pub enum Op {
     ClearCounters {
         /// The place.
         place: u32,
+    },
+    /// Note when slots are opened, before they are: one after the other get a previous owner.
+    Open {
+        /// The first one's index in the arena.
+        first: u32,
+        /// How many.
+        count: u32,
+        /// When.
+        at: Tick,
     },
     /// Write slots one after the other.
     Slots {
@@ -117,11 +133,11 @@ pub enum PlanError {
 ///
 /// When the desired state does not fit the tables; nothing is to be written then.
 pub fn plan(actual: &State, desired: &Desired) -> Result<Plan, PlanError> {
-    let mut planner = Planner::new(actual);
+    let mut planner = Planner::new(actual, desired);
     let claims = claim(actual, desired);
     for (vip, claimed) in desired.vips.iter().zip(&claims) {
         let old = claimed.map(|index| &actual.blocks[index]);
-        let block = planner.block(&desired.seed, vip, old)?;
+        let block = planner.block(vip, old)?;
         planner.blocks.push(block);
     }
     let entries = entries(&desired.vips, &planner.blocks)?;
@@ -134,42 +150,47 @@ pub fn plan(actual: &State, desired: &Desired) -> Result<Plan, PlanError> {
 /// Which block each VIP goes on with: the one of its name, or, where names are not known, one that
 /// serves one of its keys.
 fn claim(actual: &State, desired: &Desired) -> Vec<Option<usize>> {
-    let mut free = vec![true; actual.blocks.len()];
+    let (mut by_name, mut by_ring) = (BTreeMap::new(), BTreeMap::new());
+    for (index, block) in actual.blocks.iter().enumerate() {
+        match block.name.as_deref() {
+            Some(name) => by_name.insert(name, index),
+            None => by_ring.insert(block.ring, index),
+        };
+    }
     let mut claimed = |vip: &DesiredVip| {
-        let by_name = |block: &Block| block.name.as_deref() == Some(&vip.name);
-        let by_key =
-            |block: &Block| block.name.is_none() && vip.keys().any(|key| actual.serves(block, key));
-        let candidates = || actual.blocks.iter().enumerate().filter(|(index, _)| free[*index]);
-        let found = candidates()
-            .find(|(_, block)| by_name(block))
-            .or_else(|| candidates().find(|(_, block)| by_key(block)))
-            .map(|(index, _)| index);
-        if let Some(index) = found {
-            free[index] = false;
-        }
-        found
+        by_name.remove(vip.name.as_str()).or_else(|| {
+            let mut rings = vip.keys().filter_map(|key| actual.ring(key));
+            rings.find_map(|ring| by_ring.remove(&ring))
+        })
     };
     desired.vips.iter().map(&mut claimed).collect()
 }
 
-/// Collects the writes of a plan in the four steps of its order.
+/// Collects the writes of a plan in the steps of its order.
 struct Planner<'a> {
     actual: &'a State,
+    seed: Seed,
+    now: Tick,
     blocks: Vec<Block>,
     prepare: Vec<Op>,
     slots: Vec<Op>,
     services: Vec<Op>,
+    /// Slots of VIPs that move to another pool: numbers that are new name nobody in the former one.
+    moved_slots: Vec<Op>,
     retire: Vec<Op>,
 }
 
 impl<'a> Planner<'a> {
-    fn new(actual: &'a State) -> Self {
+    fn new(actual: &'a State, desired: &Desired) -> Self {
         Self {
             actual,
+            seed: desired.seed,
+            now: desired.now,
             blocks: Vec::new(),
             prepare: Vec::new(),
             slots: Vec::new(),
             services: Vec::new(),
+            moved_slots: Vec::new(),
             retire: Vec::new(),
         }
     }
@@ -180,32 +201,29 @@ impl<'a> Planner<'a> {
         self.actual.blocks.iter().chain(&self.blocks)
     }
 
-    fn block(
-        &mut self,
-        seed: &Seed,
-        vip: &DesiredVip,
-        old: Option<&Block>,
-    ) -> Result<Block, PlanError> {
-        let (ring, slots) = match old {
-            Some(old) => (old.ring, old.slots.clone()),
-            None => (self.new_ring(vip)?, Vec::new()),
+    fn block(&mut self, vip: &DesiredVip, old: Option<&Block>) -> Result<Block, PlanError> {
+        let ring = match old {
+            Some(old) => old.ring,
+            None => self.new_ring(vip)?,
         };
-        let ring_len = old.map_or(vip.ring_len, Block::ring_len);
         let (pool, places) = self.pool(vip, old)?;
         let mut block = Block {
             name: Some(vip.name.clone()),
             ring,
-            slots,
+            slots: old.map(|old| Arc::clone(&old.slots)).unwrap_or_default(),
             pool,
             places,
-            members: BTreeMap::new(),
-            base: old.map(|old| old.base.clone()).unwrap_or_default(),
+            members: old.map(|old| old.members.clone()).unwrap_or_default(),
+            base: old.map(|old| Arc::clone(&old.base)).unwrap_or_default(),
         };
-        self.members(vip, old, &mut block);
-        block.base.update(vip, seed, ring_len);
-        let slots = block.dealt(vip, seed, ring_len);
-        self.write_slots(&block, &slots);
-        block.slots = slots;
+        match old {
+            None => self.prepare.push(Op::ClearCounters { place: pool }),
+            Some(old) if old.pool != pool => self.resettle(old, &block),
+            Some(_) => {}
+        }
+        self.members(vip, &mut block);
+        block.base = Base::next(&block.base, vip, &self.seed, block.ring_len_of(vip));
+        self.update_slots(vip, old, &mut block);
         Ok(block)
     }
 
@@ -233,85 +251,101 @@ impl<'a> Planner<'a> {
         Ok((pool, places))
     }
 
-    /// Gives each real its number and tells the datapath how to reach it. A real that stays keeps
-    /// its number; one that leaves keeps it until this plan is done.
-    fn members(&mut self, vip: &DesiredVip, old: Option<&Block>, block: &mut Block) {
-        let former = old.map(|old| old.members.clone()).unwrap_or_default();
-        let moved = old.is_none_or(|old| old.pool != block.pool);
-        block.members = former.clone();
-        if moved {
-            self.prepare.push(Op::ClearCounters { place: block.pool });
-            let counters = old.map(|old| Op::MoveCounters { from: old.pool, to: block.pool });
-            self.retire.extend(counters);
+    /// Takes all members to another pool, as they are and with their numbers.
+    fn resettle(&mut self, old: &Block, block: &Block) {
+        self.prepare.push(Op::ClearCounters { place: block.pool });
+        self.retire.push(Op::MoveCounters { from: old.pool, to: block.pool });
+        for (address, occupant) in &old.members {
+            let to = occupant.member.place(block.pool);
+            self.settle(to, *address, occupant.word);
+            self.vacate(occupant.member.place(old.pool), to);
         }
-        for real in vip.pool() {
-            let known = former.get(&real.address).copied();
+    }
+
+    /// Makes a place somebody's.
+    fn settle(&mut self, place: u32, address: IpAddr, word: RealWord) {
+        self.prepare.push(Op::Address { place, address: Some(address) });
+        self.prepare.push(Op::ClearCounters { place });
+        self.prepare.push(Op::Real { place, word });
+    }
+
+    /// Makes a place nobody's; what was counted there is counted elsewhere.
+    fn vacate(&mut self, place: u32, heir: u32) {
+        self.retire.push(Op::MoveCounters { from: place, to: heir });
+        self.give_up(place);
+    }
+
+    fn give_up(&mut self, place: u32) {
+        self.retire.push(Op::Address { place, address: None });
+        self.retire.push(Op::Real { place, word: RealWord::NONE });
+    }
+
+    /// Gives each real its number and tells the datapath how to reach it. A real that stays keeps
+    /// its number. One that is neither wanted nor leaving loses it, and what it counted stays with
+    /// the VIP.
+    fn members(&mut self, vip: &DesiredVip, block: &mut Block) {
+        let former = block.members.clone();
+        let leaving = vip.leaving.iter().filter(|real| former.contains_key(&real.address));
+        let mut stay = BTreeSet::new();
+        for real in vip.pool().chain(leaving) {
+            let known = former.get(&real.address);
             let Some(member) = known.map(|known| known.member).or_else(|| block.free_member())
             else {
                 unreachable!("the pool was made large enough");
             };
             let place = member.place(block.pool);
-            // The last known MAC address stays for flows that are still under way.
-            let word = match known {
-                Some(known) if real.word == RealWord::NONE => known.word,
-                _ => real.word,
-            };
-            if moved || known.is_none() {
-                self.prepare.push(Op::Address { place, address: Some(real.address) });
-                self.prepare.push(Op::ClearCounters { place });
-            }
-            if moved || known.is_none_or(|known| known.word != word) {
-                self.prepare.push(Op::Real { place, word });
-            }
-            if let (Some(old), true, Some(_)) = (old, moved, known) {
-                self.retire.push(Op::MoveCounters { from: member.place(old.pool), to: place });
+            let word = real.word(known.map_or(RealWord::NONE, |known| known.word));
+            match known {
+                None => self.settle(place, real.address, word),
+                Some(known) if known.word == word => {}
+                // No slot names it as the current owner any more once it cannot take flows.
+                Some(_) if [RealWord::NONE, RealWord::RESET].contains(&word) => {
+                    self.retire.push(Op::Real { place, word });
+                }
+                Some(_) => self.prepare.push(Op::Real { place, word }),
             }
             block.members.insert(real.address, Occupant { member, word });
+            stay.insert(real.address);
         }
-        self.leavers(vip, old, block);
+        for occupant in former.iter().filter(|(address, _)| !stay.contains(address)).map(|(_, o)| o)
+        {
+            self.vacate(occupant.member.place(block.pool), block.pool);
+        }
+        block.members.retain(|address, _| stay.contains(address));
     }
 
-    /// Reals that are no longer in the pool: what they counted stays with the VIP. A pool that is
-    /// given up is nobody's.
-    fn leavers(&mut self, vip: &DesiredVip, old: Option<&Block>, block: &mut Block) {
-        let stays = |address: &IpAddr| vip.pool().any(|real| real.address == *address);
-        block.members.retain(|address, _| stays(address));
-        let Some(old) = old else {
+    /// Writes the slots that differ, neighbours together, and before them when they were opened.
+    fn update_slots(&mut self, vip: &DesiredVip, old: Option<&Block>, block: &mut Block) {
+        let moves = old.is_some_and(|old| old.pool != block.pool);
+        let ops = if moves { &mut self.moved_slots } else { &mut self.slots };
+        let former = Arc::clone(&block.slots);
+        let next = next_slots(&former, block.owners(vip), &block.serving(vip));
+        if next[..] == former[..] {
             return;
-        };
-        for (address, occupant) in &old.members {
-            let place = occupant.member.place(old.pool);
-            if !stays(address) {
-                self.retire.push(Op::MoveCounters { from: place, to: block.pool });
-            }
-            if !stays(address) || old.pool != block.pool {
-                self.retire.push(Op::Address { place, address: None });
-            }
         }
-    }
-
-    /// Writes the slots that differ, neighbours together.
-    fn write_slots(&mut self, block: &Block, slots: &[Slot]) {
-        let mut start = 0;
-        let differs = |index: usize| block.slots.get(index) != Some(&slots[index]);
-        while start < slots.len() {
-            let length = (start..slots.len()).take_while(|index| differs(*index)).count();
-            if length > 0 {
-                let changed = slots[start..start + length].to_vec();
-                self.slots.push(Op::Slots { first: block.ring + start as u32, slots: changed });
-            }
-            start += length.max(1);
-        }
+        let opened = |index: usize| former.get(index).is_some_and(|slot| opens(*slot, next[index]));
+        ops.extend(runs(next.len(), opened).map(|run| Op::Open {
+            first: block.ring + run.start as u32,
+            count: run.len() as u32,
+            at: self.now,
+        }));
+        let differs = |index: usize| former.get(index) != Some(&next[index]);
+        ops.extend(runs(next.len(), differs).map(|run| Op::Slots {
+            first: block.ring + run.start as u32,
+            slots: next[run].to_vec(),
+        }));
+        block.slots = next.into();
     }
 
     fn finish(mut self, claims: &[Option<usize>], entries: Vec<Entry>) -> Plan {
+        let claimed: BTreeSet<usize> = claims.iter().copied().flatten().collect();
         for (index, block) in self.actual.blocks.iter().enumerate() {
-            if !claims.contains(&Some(index)) {
-                let places = block.members.values().map(|gone| gone.member.place(block.pool));
-                self.retire.extend(places.map(|place| Op::Address { place, address: None }));
+            if !claimed.contains(&index) {
+                let members = block.members.values();
+                members.for_each(|gone| self.give_up(gone.member.place(block.pool)));
             }
         }
-        let steps = [self.prepare, self.slots, self.services, self.retire];
+        let steps = [self.prepare, self.slots, self.services, self.moved_slots, self.retire];
         Plan {
             ops: steps.into_iter().flatten().collect(),
             state: State { blocks: self.blocks, entries },
@@ -319,52 +353,71 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// The longest runs of neighbours below `len` of which all are wanted.
+fn runs(len: usize, wanted: impl Fn(usize) -> bool) -> impl Iterator<Item = Range<usize>> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let start = (next..len).find(|index| wanted(*index))?;
+        next = (start..len).find(|index| !wanted(*index)).unwrap_or(len);
+        Some(start..next)
+    })
+}
+
 impl Base {
-    /// Builds the ring anew if other reals own it than did.
-    fn update(&mut self, vip: &DesiredVip, seed: &Seed, ring_len: u32) {
-        let candidates: Vec<Candidate> = vip
-            .reals
-            .iter()
-            .filter(|real| real.weight > 0)
+    /// The ring of these reals as they are now: the same if neither they nor their parts have changed.
+    fn next(known: &Arc<Self>, vip: &DesiredVip, seed: &Seed, ring_len: u32) -> Arc<Self> {
+        let weighted = || vip.reals.iter().filter(|real| real.weight > 0);
+        let candidates: Vec<Candidate> = weighted()
             .map(|real| Candidate { address: real.address, weight: real.weight })
             .collect();
-        if candidates != self.candidates || self.owners.is_empty() {
-            self.owners = maglev::ring(&candidates, seed, ring_len);
-            self.candidates = candidates;
+        let parts: Vec<u16> = weighted().map(|real| real.role.part()).collect();
+        let same_ring = candidates == known.candidates;
+        if same_ring && parts == known.parts {
+            return Arc::clone(known);
         }
+        let owners = if same_ring {
+            Arc::clone(&known.owners)
+        } else {
+            maglev::ring(&candidates, seed, ring_len).into()
+        };
+        let holders = maglev::deal(&owners, &candidates, &parts, seed);
+        Arc::new(Self { candidates, owners, parts, holders })
     }
 }
 
 impl Block {
-    /// The slots, with those of unusable reals dealt to the usable ones, or to the sorry server if
-    /// there are none.
-    fn dealt(&self, vip: &DesiredVip, seed: &Seed, ring_len: u32) -> Vec<Slot> {
-        let reals: BTreeMap<IpAddr, &DesiredReal> =
-            vip.reals.iter().map(|real| (real.address, real)).collect();
-        let candidates = &self.base.candidates;
-        let usable: Vec<bool> =
-            candidates.iter().map(|candidate| reals[&candidate.address].usable).collect();
-        let sorry = vip.sorry.filter(|sorry| sorry.usable).map(|sorry| sorry.address);
-        let slot = |address: Option<IpAddr>| {
-            address.map_or(Slot::EMPTY, |address| Slot::stable(self.members[&address].member))
-        };
-        if !usable.contains(&true) {
-            return vec![slot(sorry); ring_len as usize];
-        }
-        let members: Vec<Slot> =
-            candidates.iter().map(|candidate| slot(Some(candidate.address))).collect();
-        maglev::deal(&self.base.owners, candidates, &usable, seed)
-            .into_iter()
-            .map(|owner| owner.map_or(Slot::EMPTY, |owner| members[usize::from(owner)]))
-            .collect()
+    /// The length of the ring, or the one that the VIP wants if it has none yet.
+    fn ring_len_of(&self, vip: &DesiredVip) -> u32 {
+        if self.slots.is_empty() { vip.ring_len } else { self.ring_len() }
+    }
+
+    fn member(&self, real: &DesiredReal) -> Option<Member> {
+        self.members.get(&real.address).map(|occupant| occupant.member)
+    }
+
+    /// Who shall own the slots: the reals as they were dealt out, or the sorry server if none of them
+    /// takes anything.
+    fn owners(&self, vip: &DesiredVip) -> impl Iterator<Item = Option<Member>> {
+        let weighted = vip.reals.iter().filter(|real| real.weight > 0);
+        let members: Vec<Option<Member>> = weighted.map(|real| self.member(real)).collect();
+        let sorry = vip.sorry.as_ref().filter(|sorry| sorry.role.takes_new());
+        let sorry = sorry.and_then(|sorry| self.member(sorry));
+        let holder = |slot: usize| self.base.holders.get(slot).copied().flatten();
+        (0..self.ring_len_of(vip) as usize)
+            .map(move |slot| holder(slot).map_or(sorry, |holder| members[usize::from(holder)]))
+    }
+
+    fn serving(&self, vip: &DesiredVip) -> Serving {
+        let serving = vip.pool().chain(&vip.leaving).filter(|real| real.role.serves());
+        serving.filter_map(|real| self.member(real)).collect()
     }
 }
 
 impl State {
-    fn serves(&self, block: &Block, key: u64) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| entry.key == key && entry.ring_len != 0 && entry.ring == block.ring)
+    /// The ring of the service with this key.
+    fn ring(&self, key: u64) -> Option<u32> {
+        let index = self.entries.binary_search_by_key(&key, |entry| entry.key).ok()?;
+        Some(&self.entries[index]).filter(|entry| entry.ring_len != 0).map(|entry| entry.ring)
     }
 }
 
@@ -395,6 +448,7 @@ fn entries(vips: &[DesiredVip], blocks: &[Block]) -> Result<Vec<Entry>, PlanErro
                 pool: block.pool,
                 flags: entry.flags | vip.flags(),
                 places: block.places,
+                grace: vip.grace,
                 address: vip.address_words(),
                 ..Entry::default()
             };
@@ -405,3 +459,6 @@ fn entries(vips: &[DesiredVip], blocks: &[Block]) -> Result<Vec<Entry>, PlanErro
     }
     Ok(entries.into_values().collect())
 }
+
+#[cfg(test)]
+mod tests;

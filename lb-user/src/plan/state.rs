@@ -1,7 +1,7 @@
 //! What stands in the dataplane's tables: where each VIP has its ring and its pool, and what they
 //! hold.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use lb_common::{Entry, Member, RealWord, Slot, limits};
 
@@ -23,16 +23,16 @@ pub struct Block {
     pub name: Option<String>,
     /// The first slot of its ring in the arena, a multiple of [`limits::SLOTS_PER_BLOCK`].
     pub ring: u32,
-    /// Its slots.
-    pub slots: Vec<Slot>,
+    /// Its slots, shared between the states in which they are the same.
+    pub slots: Arc<[Slot]>,
     /// The first place of its pool in the arrays of reals and of counters.
     pub pool: u32,
     /// The number of places of its pool, the first of which is the VIP's own.
     pub places: u32,
     /// Who is in the pool, by address.
     pub members: BTreeMap<IpAddr, Occupant>,
-    /// The ring as it is when all reals are usable, and for which reals that holds.
-    pub base: Base,
+    /// The ring by its reals alone, and for which reals that holds; shared like `slots`.
+    pub base: Arc<Base>,
 }
 
 /// A real in its pool.
@@ -44,13 +44,17 @@ pub struct Occupant {
     pub word: RealWord,
 }
 
-/// A ring before the slots of unusable reals are dealt out.
+/// What a ring was computed of, so that it is computed anew only when that changes.
 #[derive(Clone, Debug, Default)]
 pub struct Base {
     /// The reals with a weight.
     pub candidates: Vec<Candidate>,
-    /// The owner of each slot, as an index into `candidates`.
-    pub owners: Vec<u16>,
+    /// The owner of each slot if all reals take what is theirs, as an index into `candidates`.
+    pub owners: Arc<[u16]>,
+    /// The part of its slots that each of the reals takes, see [`maglev::deal`](crate::maglev::deal).
+    pub parts: Vec<u16>,
+    /// The owner of each slot with these parts.
+    pub holders: Vec<Option<u16>>,
 }
 
 impl State {
@@ -87,6 +91,19 @@ impl Block {
     #[must_use]
     pub fn owned(&self, member: Member) -> u32 {
         self.slots.iter().filter(|slot| slot.current() == Some(member)).count() as u32
+    }
+
+    /// The number of slots that name this member as the previous owner: flows of which nothing is known
+    /// go there.
+    #[must_use]
+    pub fn holds(&self, member: Member) -> u32 {
+        self.slots.iter().filter(|slot| slot.previous() == Some(member)).count() as u32
+    }
+
+    /// The number of slots that have a previous owner.
+    #[must_use]
+    pub fn tracked(&self) -> u32 {
+        self.slots.iter().filter(|slot| slot.is_tracked()).count() as u32
     }
 
     /// The lowest number that nobody in the pool has.

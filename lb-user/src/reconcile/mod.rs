@@ -14,11 +14,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::PathBuf,
-    time::Instant,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use lb_common::RealWord;
+use lb_common::{RealWord, Tick};
 use tokio::sync::mpsc;
 
 pub use self::{
@@ -37,7 +38,7 @@ use crate::{
     health::{self, Health, Reach, Verdict},
     model::{HashSeed, Mac, Model, Real, RealState, Vip},
     neighbour::{self, Watcher},
-    plan::{self, Desired, DesiredReal, DesiredVip, Plan, PlanError, State},
+    plan::{self, Desired, DesiredReal, DesiredVip, Plan, PlanError, Role, State},
 };
 
 /// Something happened.
@@ -272,7 +273,7 @@ impl Reconciler {
         let mut actual = self.kernel.state();
         for (found, known) in actual.blocks.iter_mut().zip(&self.state.blocks) {
             if found.ring == known.ring {
-                found.base = known.base.clone();
+                found.base = Arc::clone(&known.base);
             }
         }
         let drift = match self.plan(&self.config.model, &actual) {
@@ -294,7 +295,7 @@ impl Reconciler {
 
     fn plan(&self, model: &Model, actual: &State) -> Result<Plan, PlanError> {
         let vips = model.vips.iter().map(|vip| self.desired(vip)).collect();
-        plan::plan(actual, &Desired { seed: self.seed.0, vips })
+        plan::plan(actual, &Desired { seed: self.seed.0, now: now(), vips })
     }
 
     fn desired(&self, vip: &Vip) -> DesiredVip {
@@ -303,7 +304,8 @@ impl Reconciler {
             let real = find_real(vip, address);
             let (reach, word) = self.reach(&real);
             let usable = health::judge(&real, reach, vip.check.as_ref()).usable;
-            DesiredReal { address, weight, word, usable }
+            let role = if usable { Role::ACTIVE } else { Role::Out };
+            DesiredReal { address, weight, word, role }
         })
     }
 
@@ -326,6 +328,13 @@ impl Reconciler {
         }
         self.known = known;
     }
+}
+
+/// The time as the datapath reads it.
+fn now() -> Tick {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    let now = now.map(Duration::from).unwrap_or_default();
+    Tick::at(now.as_nanos() as u64)
 }
 
 /// The real with this address, be it of the pool or the sorry server.

@@ -18,7 +18,7 @@ use crate::{
     config,
     dataplane::{Dataplane as _, Memory},
     model::{Mac, Model, Protocol},
-    plan::{self, Block, Desired, DesiredVip, State},
+    plan::{self, Block, Desired, DesiredVip, Role, State},
 };
 
 /// A packet that nobody sent.
@@ -77,7 +77,8 @@ impl Reconciler {
             None => self.config.model.clone(),
         };
         let seed = model.node.hash_seed.unwrap_or(self.seed).0;
-        let desired = Desired { seed, vips: self.what_if(&model, down, config.is_some())? };
+        let vips = self.what_if(&model, down, config.is_some())?;
+        let desired = Desired { seed, now: super::now(), vips };
         let plan = plan::plan(&State::default(), &desired)
             .map_err(|error| Refusal::conflict(error.to_string()))?;
         let mut memory = Memory::new(own.0, seed);
@@ -120,9 +121,11 @@ impl Reconciler {
             for real in vip.reals.iter_mut().chain(&mut vip.sorry) {
                 if other_config && real.word == RealWord::NONE {
                     real.word = RealWord::new(UNKNOWN_MAC, 1);
-                    real.usable = true;
+                    real.role = Role::ACTIVE;
                 }
-                real.usable &= !down.contains(&real.address);
+                if down.contains(&real.address) {
+                    real.role = Role::Out;
+                }
             }
         }
         Ok(vips)

@@ -8,12 +8,12 @@ use std::{
     ops::Range,
 };
 
-use lb_common::{Action, Counters, Outcome, PortWord, RealWord, Seed};
+use lb_common::{Action, Counters, Outcome, PortWord, RealWord, Seed, Tick};
 use lb_ebpf::Forward;
 use lb_user::{
     dataplane::{Dataplane, Kernel, Loader, Memory},
     model::{HashMode, Mac, Ports},
-    plan::{Desired, DesiredReal, DesiredVip, Plan, State, plan},
+    plan::{Desired, DesiredReal, DesiredVip, Plan, Role, State, plan},
 };
 
 pub use self::frame::Arrived;
@@ -186,8 +186,11 @@ fn vips(address: Party, ports: &[&str], local: bool, reals: &[Real]) -> [Desired
         hash: HashMode::Flow,
         ring_len: 1021,
         local,
+        grace: 0,
+        per_packet: false,
         reals: reals.iter().map(|real| real.of_family(address)).collect(),
         sorry: None,
+        leaving: Vec::new(),
     })
 }
 
@@ -198,7 +201,8 @@ impl Real {
             IpAddr::V4(_) => IpAddr::from([10, 0, 0, last]),
             IpAddr::V6(_) => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last)]),
         };
-        DesiredReal { address, weight: 1, word, usable }
+        let role = if usable { Role::ACTIVE } else { Role::Out };
+        DesiredReal { address, weight: 1, word, role }
     }
 }
 
@@ -220,7 +224,7 @@ pub fn world() -> Desired {
         let [.., last] = way.mac.0;
         vips(way.vip, &["any"], false, &[Real { last, usable: true, word: way.word() }])
     });
-    Desired { seed: SEED, vips: common.into_iter().chain(ways).flatten().collect() }
+    Desired { seed: SEED, now: Tick(0), vips: common.into_iter().chain(ways).flatten().collect() }
 }
 
 /// Everything that can be seen of an engine after a packet.
