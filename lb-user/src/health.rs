@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Check, Mac, Real, RealState};
 
 /// How a real server is reached, as far as is known.
@@ -37,7 +39,8 @@ impl Reach {
 }
 
 /// The word for health in status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Health {
     /// It is out.
     Down,
@@ -57,9 +60,9 @@ impl Health {
 }
 
 /// What follows for a real.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Whether it gets packets.
+    /// Whether it takes new flows.
     pub usable: bool,
     /// Its health.
     pub health: Health,

@@ -16,6 +16,8 @@ pub mod neighbour;
 
 pub mod health;
 
+pub mod ledger;
+
 pub mod announce;
 
 pub mod api;

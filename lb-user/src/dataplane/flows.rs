@@ -143,9 +143,8 @@ impl FlowTable {
 fn call(command: libc::c_long, batch: &mut Batch) -> io::Result<()> {
     // SAFETY: the request is as large as said; the buffers that it names have room for `count` values of
     // the map's sizes, which the loader has compared, and outlive the call.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, &raw mut *batch, size_of::<Batch>())
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *batch, size_of::<Batch>()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

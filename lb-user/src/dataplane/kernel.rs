@@ -13,7 +13,8 @@ use aya::{
     util::nr_cpus,
 };
 use lb_common::{
-    Counters, Entry, Member, Outcome, PortWord, RealWord, Slot, TableWord, Times, TraceRecord, limits,
+    Counters, Entry, Member, Outcome, PortWord, RealWord, Slot, TableWord, Times, TraceRecord,
+    limits,
 };
 use lb_ebpf::tables::Notes;
 
@@ -322,7 +323,11 @@ impl Kernel {
             Op::Address { place, address } => self.write_address(*place as usize, *address),
             Op::Real { place, word } => self.reals.store(*place as usize, word.0),
             Op::ClearCounters { place } => self.set_counters(*place, Counters::default())?,
-            Op::Open { .. } => {}
+            Op::Open { first, count, at } => {
+                for index in *first..first + count {
+                    self.times.store(index as usize, Times::opened_at(*at).0);
+                }
+            }
             Op::Slots { first, slots } => {
                 for (index, slot) in (*first as usize..).zip(slots) {
                     self.rings.half_word(index).store(slot.0, Ordering::Release);

@@ -1,0 +1,343 @@
+//! What is going on with the reals beyond what the configuration says: who is draining and until when, who
+//! has left and still has flows, who starts slowly, and since when each is as it is. It outlives the
+//! daemon in a file.
+//!
+//! Time is an argument, and nothing here knows the datapath: what follows for it is a [`Role`].
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::store,
+    health::Verdict,
+    maglev::WHOLE,
+    model::{Mac, Model, OnDeadline, Real, RealState, Vip},
+    plan::Role,
+};
+
+/// In how many steps a real that starts slowly comes to its whole part.
+const STEPS: u32 = 10;
+
+/// Of which form the file is.
+const VERSION: u32 = 1;
+
+/// The ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    file: PathBuf,
+    pages: Pages,
+    /// What stands in the file.
+    saved: Pages,
+}
+
+/// The courses of all reals, by VIP and address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Pages {
+    version: u32,
+    vips: BTreeMap<String, BTreeMap<IpAddr, Course>>,
+}
+
+/// What is going on with a real of a VIP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Course {
+    /// What was last said of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Known>,
+    /// It takes no new flows any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+    /// It is no longer in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
+    /// When it began to take its part in steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started: Option<Timestamp>,
+    /// It came with its VIP and was never up: it need not start slowly.
+    #[serde(default)]
+    initial: bool,
+}
+
+/// What was last said of a real, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// What.
+    pub verdict: Verdict,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A drain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// When it began.
+    pub since: Timestamp,
+    /// When it ends in any case.
+    pub deadline: Timestamp,
+}
+
+/// What must be known of a real that is no longer in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Its MAC address where it is not to be resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "mac_text")]
+    pub mac: Option<Mac>,
+    /// Its flows were given up when it left.
+    #[serde(default)]
+    pub at_once: bool,
+}
+
+/// How far a real has come that starts slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The part of its slots that it takes, of [`WHOLE`].
+    pub part: u16,
+    /// When that changes next.
+    pub next: Timestamp,
+    /// When it takes its whole part.
+    pub end: Timestamp,
+}
+
+impl Ledger {
+    /// Goes on with what the file says; there may be none.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read or understood.
+    pub fn open(state_dir: &Path) -> io::Result<Self> {
+        let file = state_dir.join("ledger.json");
+        let pages = match fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Pages::default(),
+            Err(error) => return Err(error),
+        };
+        if pages.version > VERSION {
+            let newer =
+                "was written by a newer lbd: start that, or remove the file, which forgets drains";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, newer));
+        }
+        Ok(Self { file, saved: pages.clone(), pages })
+    }
+
+    /// Writes the file if anything has changed.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn save(&mut self) -> io::Result<()> {
+        self.pages.version = VERSION;
+        if self.pages == self.saved {
+            return Ok(());
+        }
+        let text = serde_json::to_string_pretty(&self.pages).map_err(io::Error::from)?;
+        if !self.file.exists() {
+            fs::write(&self.file, "{}")?;
+        }
+        store::replace(&self.file, &text).map_err(io::Error::other)?;
+        self.saved = self.pages.clone();
+        Ok(())
+    }
+
+    /// What is going on with a real.
+    #[must_use]
+    pub fn course(&self, vip: &str, address: IpAddr) -> Option<&Course> {
+        self.pages.vips.get(vip)?.get(&address)
+    }
+
+    fn course_mut(&mut self, vip: &str, address: IpAddr) -> Option<&mut Course> {
+        self.pages.vips.get_mut(vip)?.get_mut(&address)
+    }
+
+    /// The reals that have left a VIP and still have their place in its pool.
+    pub fn left(&self, vip: &str) -> impl Iterator<Item = (Real, &Left)> {
+        let courses = self.pages.vips.get(vip).into_iter().flatten();
+        courses.filter_map(|(address, course)| {
+            let left = course.left.as_ref()?;
+            let state = RealState::Drain;
+            Some((Real { mac: left.mac, state, ..Real::plain(*address) }, left))
+        })
+    }
+
+    /// Goes along with a configuration: whoever is new gets a page, drains begin and end. Whoever has left is
+    /// to be told of before ([`Ledger::depart`]).
+    pub fn follow(&mut self, model: &Model, now: Timestamp) {
+        self.pages.vips.retain(|name, _| model.vips.iter().any(|vip| vip.name == *name));
+        for vip in &model.vips {
+            let initial = !self.pages.vips.contains_key(&vip.name);
+            let courses = self.pages.vips.entry(vip.name.clone()).or_default();
+            for real in &vip.reals {
+                let course = courses
+                    .entry(real.address)
+                    .or_insert_with(|| Course { initial, ..Course::default() });
+                let returns = course.left.take().is_some();
+                match real.state {
+                    RealState::Drain if course.drain.is_none() || returns => {
+                        course.drain = Some(Drain::new(now, vip.drain_timeout));
+                    }
+                    RealState::Drain => {}
+                    RealState::Active | RealState::Disabled => course.drain = None,
+                }
+            }
+            let is_sorry = |address: &IpAddr| vip.sorry == Some(*address);
+            let configured =
+                |address: &IpAddr| vip.reals.iter().any(|real| real.address == *address);
+            courses.retain(|address, course| {
+                configured(address) || course.left.is_some() && !is_sorry(address)
+            });
+        }
+    }
+
+    /// A real has left the pool of a VIP. Its flows stay with it for that time, or are given up at once.
+    pub fn depart(&mut self, vip: &str, real: &Real, lasts: Option<Duration>, now: Timestamp) {
+        let courses = self.pages.vips.entry(vip.to_owned()).or_default();
+        let course = courses.entry(real.address).or_default();
+        if course.left.as_ref().is_some_and(|left| left.at_once || lasts.is_some()) {
+            return;
+        }
+        course.left = Some(Left { mac: real.mac, at_once: lasts.is_none() });
+        let drain = Drain::new(now, lasts.unwrap_or_default());
+        // One that was draining already goes on.
+        if lasts.is_none() || course.drain.is_none() {
+            course.drain = Some(drain);
+        }
+    }
+
+    /// Gives a drain a deadline of its own, from now on.
+    pub fn set_deadline(&mut self, vip: &str, address: IpAddr, lasts: Duration, now: Timestamp) {
+        if let Some(course) = self.course_mut(vip, address)
+            && let Some(drain) = &mut course.drain
+        {
+            drain.deadline = after(now, lasts);
+        }
+    }
+
+    /// Nothing names a real that has left any more: its place is free.
+    pub fn release(&mut self, vip: &str, address: IpAddr) {
+        if let Some(courses) = self.pages.vips.get_mut(vip) {
+            courses.retain(|known, course| *known != address || course.left.is_none());
+        }
+    }
+
+    /// Notes what is known of a real; returns whether that is news.
+    pub fn know(&mut self, vip: &Vip, real: &Real, verdict: Verdict, now: Timestamp) -> bool {
+        let others = self.pages.vips.get(&vip.name).into_iter().flatten();
+        let somebody_serves = others.into_iter().any(|(address, course)| {
+            *address != real.address
+                && course.left.is_none()
+                && course.known.as_ref().is_some_and(|known| known.verdict.usable)
+        });
+        let Some(course) = self.course_mut(&vip.name, real.address) else {
+            return false;
+        };
+        if course.known.as_ref().is_some_and(|known| known.verdict == verdict) {
+            return false;
+        }
+        let was_usable = course.known.as_ref().is_some_and(|known| known.verdict.usable);
+        if verdict.usable && !was_usable {
+            let slowly = vip.slow_start.is_some() && somebody_serves && !course.initial;
+            course.started = slowly.then_some(now);
+            course.initial = false;
+        } else if !verdict.usable {
+            course.started = None;
+        }
+        course.known = Some(Known { verdict, since: now });
+        true
+    }
+
+    /// How far a real has come that starts slowly; `None` once it takes its whole part.
+    #[must_use]
+    pub fn start(&self, vip: &Vip, address: IpAddr, now: Timestamp) -> Option<Start> {
+        let started = self.course(&vip.name, address)?.started?;
+        let lasts = vip.slow_start?;
+        let passed = Duration::try_from(now.duration_since(started)).unwrap_or_default();
+        let steps = (passed.as_nanos() * u128::from(STEPS) / lasts.as_nanos().max(1)) as u32 + 1;
+        (steps < STEPS).then(|| Start {
+            part: (u32::from(WHOLE) * steps / STEPS) as u16,
+            next: after(started, lasts * steps / STEPS),
+            end: after(started, lasts),
+        })
+    }
+
+    /// What a real does now: what the operator wants of it, as far as it can be reached, and as far as its
+    /// drain or its start have come.
+    #[must_use]
+    pub fn role(&self, vip: &Vip, real: &Real, reachable: bool, now: Timestamp) -> Role {
+        if !reachable {
+            return Role::Out;
+        }
+        match real.state {
+            RealState::Disabled => Role::Out,
+            RealState::Active if real.weight == 0 => Role::Draining,
+            RealState::Active => {
+                let start = self.start(vip, real.address, now);
+                Role::Active { part: start.map_or(WHOLE, |start| start.part) }
+            }
+            RealState::Drain => {
+                let course = self.course(&vip.name, real.address);
+                let drain = course.and_then(|course| course.drain.as_ref());
+                let left = course.and_then(|course| course.left.as_ref());
+                match (drain, vip.on_deadline) {
+                    (Some(drain), OnDeadline::Rehash) if drain.deadline <= now => Role::Out,
+                    (Some(drain), OnDeadline::Reset) if drain.deadline <= now => {
+                        if left.is_some_and(|left| left.at_once) { Role::Out } else { Role::Reset }
+                    }
+                    _ => Role::Draining,
+                }
+            }
+        }
+    }
+
+    /// When time alone changes the role of a real next.
+    #[must_use]
+    pub fn deadline(&self, model: &Model, now: Timestamp) -> Option<Timestamp> {
+        let of_vip = |vip: &Vip| {
+            let courses = self.pages.vips.get(&vip.name).into_iter().flatten();
+            let next = |(address, course): (&IpAddr, &Course)| {
+                let drain = course.drain.as_ref().map(|drain| drain.deadline);
+                let start = self.start(vip, *address, now).map(|start| start.next);
+                drain.filter(|deadline| *deadline > now).into_iter().chain(start).min()
+            };
+            courses.filter_map(next).min()
+        };
+        model.vips.iter().filter_map(of_vip).min()
+    }
+}
+
+impl Drain {
+    fn new(since: Timestamp, lasts: Duration) -> Self {
+        Self { since, deadline: after(since, lasts) }
+    }
+}
+
+/// A MAC address in the file: as people write it.
+mod mac_text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    use crate::model::Mac;
+
+    pub(super) fn serialize<S: Serializer>(mac: &Option<Mac>, to: S) -> Result<S::Ok, S::Error> {
+        match mac {
+            Some(mac) => to.collect_str(mac),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Mac>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
+}
+
+fn after(moment: Timestamp, time: Duration) -> Timestamp {
+    moment.checked_add(time).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests;
