@@ -21,6 +21,8 @@ pub struct Events;
 impl Events {
     /// Nothing: whatever breaks then, the lab has broken.
     pub const NOTHING: Event = Event { name: "nothing", happens: |_| Ok(()) };
+    /// All floods, and nothing else: what breaks then, they have broken by themselves.
+    pub const FLOODS: Event = Event { name: "floods and no change", happens: floods };
     /// The two spare reals are added.
     pub const ADD: Event = Event { name: "2 reals are added", happens: add };
     /// All weights change.
@@ -52,8 +54,9 @@ impl Events {
     pub const DEATH: Event = Event { name: "a real dies", happens: death };
 
     /// All of them.
-    pub const ALL: [Event; 13] = [
+    pub const ALL: [Event; 14] = [
         Self::NOTHING,
+        Self::FLOODS,
         Self::ADD,
         Self::WEIGH,
         Self::DRAIN,
@@ -135,6 +138,15 @@ fn flood(stage: &mut Stage, what: Flooding) -> Result<()> {
         stage.load().exercise()?;
         reweigh(stage, 2)?;
         stage.load().exercise()
+    })
+}
+
+fn floods(stage: &mut Stage) -> Result<()> {
+    Flooding::ALL.into_iter().try_for_each(|what| {
+        stage.flooded(what, |stage| {
+            stage.load().exercise()?;
+            stage.renew()
+        })
     })
 }
 

@@ -198,10 +198,9 @@ impl Stage {
         self.settle()
     }
 
-    /// Makes a real unreachable: the switch's port to it takes nothing, as if the machine were hung.
-    /// Waits until the balancer has noticed, and every flow has.
+    /// Makes a real unreachable: its cable leads to no switch, which is not seen at either end. Waits until the balancer has noticed, and every flow has.
     pub fn cut_off(&mut self, real: u8) -> Result<()> {
-        self.set_port(real, "disabled")?;
+        self.plug(real, "nomaster")?;
         self.down.insert(real);
         self.dead.insert(name(real));
         // The kernel would ask only after half a minute without traffic from there.
@@ -215,16 +214,14 @@ impl Stage {
 
     /// Makes it reachable again, and waits until it serves.
     pub fn reconnect(&mut self, real: u8) -> Result<()> {
-        self.set_port(real, "forwarding")?;
+        self.plug(real, "master br0")?;
         self.down.remove(&real);
         self.settle()?;
         self.load.exercise()
     }
 
-    fn set_port(&self, real: u8, state: &str) -> Result<()> {
-        let number = if state == "disabled" { 0 } else { 3 };
-        let command = format!("link set dev {} type bridge_slave state {number}", name(real));
-        self.rack.lab.switch().ip(&command).map(drop)
+    fn plug(&self, real: u8, into: &str) -> Result<()> {
+        self.rack.lab.switch().ip(&format!("link set {} {into}", name(real))).map(drop)
     }
 
     /// Gives a real's network card another address, which it says to everybody (a gratuitous ARP
