@@ -103,6 +103,12 @@ impl Report {
         self.rows.iter().all(Row::is_good)
     }
 
+    /// How many connections broke although their real lived.
+    #[must_use]
+    pub fn broken_connections(&self) -> usize {
+        self.rows.iter().map(Row::broken_connections).sum()
+    }
+
     /// The table's head, to be printed before its rows.
     #[must_use]
     pub fn head() -> String {

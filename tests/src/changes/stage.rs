@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    fs,
     net::IpAddr,
     time::Instant,
 };
@@ -138,6 +139,11 @@ impl Stage {
         })
     }
 
+    /// What the daemon logged, which tells nothing to whom all went well.
+    pub fn forget_log(&self) -> Result<()> {
+        Ok(fs::remove_file(self.rack.lab.dir().join("lbd.log"))?)
+    }
+
     /// The reals in the pool.
     #[must_use]
     pub fn reals(&self) -> Vec<u8> {
@@ -192,7 +198,7 @@ impl Stage {
     /// Applies a configuration with this pool in both VIPs.
     pub fn apply(&mut self, pool: BTreeMap<u8, u16>) -> Result<()> {
         let file = self.rack.lab.dir().join("applied.toml");
-        std::fs::write(&file, self.rack.lab.config(&vips_text(&pool, self.options.memory)))?;
+        fs::write(&file, self.rack.lab.config(&vips_text(&pool, self.options.memory)))?;
         self.rack.lbctl(&["apply", "-f", file.to_str().context("a path")?])?;
         self.pool = pool;
         self.settle()
