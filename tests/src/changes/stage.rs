@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use lb_user::model::Mac;
 use serde_json::Value;
 
@@ -257,13 +257,22 @@ impl Stage {
         what: Flooding,
         meanwhile: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
+        let before = self.forwarded()?;
         let flood = Flood::start(&self.rack.lab, &VIPS.map(|vip| vip.address), what)?;
         meanwhile(self)?;
         wait::until("a flood", 10 * wait::PATIENCE, || {
             Ok((flood.sent() >= self.options.flood).then_some(()))
         })?;
-        self.flooded += flood.stop()?;
+        let sent = flood.stop()?;
+        let arrived = sent.min(self.forwarded()? - before);
+        ensure!(arrived >= sent / 2, "of {sent} frames {arrived} arrived: that was no flood");
+        self.flooded += arrived;
         Ok(())
+    }
+
+    /// How many frames the balancer has forwarded.
+    fn forwarded(&self) -> Result<u64> {
+        self.rack.status()?["outcomes"]["forwarded"].as_u64().context("a counter")
     }
 
     /// How often a flapping real does.
