@@ -20,8 +20,14 @@ pub struct Options {
     down: bool,
 }
 
-/// Builds the programs optimised, and becomes the demo, as root.
+/// Becomes the demo.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    let keep = options.keep.then_some("--keep");
+    play("demo", keep.into_iter().chain(options.down.then_some("--down")))
+}
+
+/// Builds the programs optimised, and becomes this one of the lab's, as root.
+pub fn play<'a>(program: &str, arguments: impl Iterator<Item = &'a str>) -> Result<ExitCode> {
     let host = setup::ensure(Scope::Test)?;
     command::run(command::cargo().args([
         "build",
@@ -31,12 +37,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         "--bins",
     ]))?;
     let mut cargo = command::cargo();
-    cargo.args(["run", "--quiet", "--release", "--package=tests", "--bin=demo", "--"]);
-    cargo.args(options.keep.then_some("--keep")).args(options.down.then_some("--down"));
+    cargo.args(["run", "--quiet", "--release", "--package=tests", "--bin", program, "--"]);
+    cargo.args(arguments);
     if let Some(runner) = command::root_runner()? {
         cargo.env(command::runner_variable(&host), runner);
     }
     command::say(&cargo);
-    // In this process's place, so that Ctrl-C and the exit code are the demo's alone.
+    // In this process's place, so that Ctrl-C and the exit code are the program's alone.
     Err(cargo.exec()).context("running cargo")
 }

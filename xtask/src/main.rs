@@ -1,4 +1,4 @@
-//! The project's automation: `cargo xtask setup | build | test | lint | asan | fuzz | demo`.
+//! The project's automation: `cargo xtask setup | build | test | lint | asan | fuzz | soak | demo`.
 //!
 //! It imports no product crate, so that it works while they do not compile.
 
@@ -15,6 +15,7 @@ mod fuzz;
 mod kernel;
 mod lint;
 mod setup;
+mod soak;
 mod test;
 
 /// Builds, tests and shows the load balancer.
@@ -33,6 +34,7 @@ enum Task {
     Lint(lint::Options),
     Asan(asan::Options),
     Fuzz(fuzz::Options),
+    Soak(soak::Options),
     Demo(demo::Options),
 }
 
@@ -51,6 +53,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Lint(options) => lint::run(&options),
         Task::Asan(options) => asan::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Soak(options) => soak::run(&options),
         Task::Demo(options) => demo::run(&options),
     }
 }
