@@ -30,6 +30,7 @@ use crate::{
     api::{client::config_link, request::Requests, server},
     config,
     dataplane::{self, Kernel, Loader, detach_all},
+    ledger::Ledger,
     model::{HashSeed, Model, Node},
     neighbour::{self, Watcher},
     reconcile::{Announcing, Configuration, Event, Network, Next, Reconciler, remove_remembered},
@@ -88,9 +89,11 @@ pub async fn run(config: Configuration) -> Result<()> {
     let kernel = Kernel::load(&loader)?;
     let announcing = Announcing::new(Addresses::connect()?, &node.state_dir)
         .with_context(|| format!("{}/announced", node.state_dir.display()))?;
+    let ledger = Ledger::open(&node.state_dir)
+        .with_context(|| format!("{}/ledger.json", node.state_dir.display()))?;
     let (probe_tx, mut probe_rx) = mpsc::channel(QUEUE);
     let mut reconciler =
-        Reconciler::new(config, seed, kernel, network, watcher, announcing, probe_tx)?;
+        Reconciler::new(config, seed, kernel, network, watcher, announcing, ledger, probe_tx)?;
     follow_log(reconciler.kernel());
     settle(&mut reconciler, &mut network_rx).await;
     reconciler.reconcile();
@@ -372,7 +375,7 @@ async fn events(mut reconciler: Reconciler, mut sources: Sources) -> Result<Next
                 }
                 Event::Network
             }
-            () = wait_until(deadline) => Event::Network,
+            () = wait_until(deadline) => Event::Due,
         };
         if reconciler.handle(event).await == Next::Stop {
             return Ok(Next::Stop);

@@ -30,7 +30,7 @@ const STEPS: u32 = 10;
 const VERSION: u32 = 1;
 
 /// The ledger.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ledger {
     file: PathBuf,
     pages: Pages,

@@ -147,6 +147,16 @@ pub fn plan(actual: &State, desired: &Desired) -> Result<Plan, PlanError> {
     Ok(planner.finish(&claims, entries))
 }
 
+/// Gives the blocks of a former daemon, which does not tell names, those of the VIPs that go on with them.
+pub fn recognise(state: &mut State, desired: &Desired) {
+    let claims = claim(state, desired);
+    for (vip, claimed) in desired.vips.iter().zip(claims) {
+        if let Some(block) = claimed.and_then(|index| state.blocks.get_mut(index)) {
+            block.name = Some(vip.name.clone());
+        }
+    }
+}
+
 /// Which block each VIP goes on with: the one of its name, or, where names are not known, one that
 /// serves one of its keys.
 fn claim(actual: &State, desired: &Desired) -> Vec<Option<usize>> {

@@ -8,7 +8,7 @@ use super::{Reconciler, interfaces::Way, ports::Ports};
 use crate::{
     dataplane::{Error, Mode, Port},
     health::Reach,
-    model::{Real, Tag, XdpChoice},
+    model::{Real, Tag, Vip, XdpChoice},
     neighbour::hides_tags,
 };
 
@@ -156,11 +156,15 @@ impl Reconciler {
         }
     }
 
-    /// All reals and sorry servers, also those that are in several pools.
+    /// All reals and sorry servers, also those that are in several pools, and those that have left and
+    /// still have flows.
     pub(super) fn reals(&self) -> Vec<Real> {
-        let vips = self.config.model.vips.iter();
-        let pools = vips.map(|vip| vip.reals.iter().cloned().chain(vip.sorry.map(Real::plain)));
-        pools.flatten().collect()
+        let pool = |vip: &Vip| {
+            let left = self.ledger.left(&vip.name).map(|(real, _)| real);
+            let sorry = vip.sorry.map(Real::plain);
+            vip.reals.iter().cloned().chain(sorry).chain(left).collect::<Vec<_>>()
+        };
+        self.config.model.vips.iter().flat_map(pool).collect()
     }
 
     /// How a real is reached, and the word that leads there: nobody's as long as nothing does.

@@ -3,11 +3,13 @@
 
 use std::{fs, net::IpAddr};
 
+use jiff::Timestamp;
+
 use super::{Probed, Reconciler, announcing::announced, interfaces::Place};
 use crate::{
     api::{
         request::{Change, Refusal, Reply},
-        types::Done,
+        types::{Done, PlanReport},
     },
     config::{
         self,
@@ -15,21 +17,34 @@ use crate::{
         store,
     },
     dataplane,
+    ledger::Ledger,
     model::Model,
     plan::Plan,
 };
+
+/// A change that can be carried out.
+struct Prepared {
+    edited: Edited,
+    plan: Plan,
+    ledger: Ledger,
+    /// What it changes, where a whole configuration is put in force.
+    report: Option<PlanReport>,
+}
 
 impl Reconciler {
     /// Carries out a change, at once or, where it brings addresses to announce, once nobody else
     /// was found to answer for them.
     pub(super) async fn change(&mut self, change: Change, reply: Reply<Done>) {
+        if let Some(done) = self.hasten(&change) {
+            return drop(reply.send(Ok(done)));
+        }
         let prepared = self.prepare(&change);
-        let fresh = prepared.as_ref().map(|(edited, _)| self.fresh_places(&edited.model));
+        let fresh = prepared.as_ref().map(|prepared| self.fresh_places(&prepared.edited.model));
         match fresh {
             Ok(fresh) if !fresh.is_empty() => self.probe(fresh, Some((change, reply))),
             _ => {
                 let result = match prepared {
-                    Ok((edited, plan)) => self.commit(&change, edited, plan).await,
+                    Ok(prepared) => self.commit(&change, prepared).await,
                     Err(refusal) => Err(refusal),
                 };
                 self.announce().await;
@@ -56,8 +71,8 @@ impl Reconciler {
                 conflict.address
             )));
         }
-        let (edited, plan) = self.prepare(&change)?;
-        let done = self.commit(&change, edited, plan).await?;
+        let prepared = self.prepare(&change)?;
+        let done = self.commit(&change, prepared).await?;
         let errors = self.assign(probed.asked).await;
         self.announce().await;
         match errors.first() {
@@ -72,8 +87,26 @@ impl Reconciler {
         self.missing(&announced(model).difference(&before).copied().collect())
     }
 
+    /// Removes at once who was removed before and still has its flows: the file does not know it any more.
+    fn hasten(&mut self, change: &Change) -> Option<Done> {
+        let Change::RemoveReal(vip, address, now) = change else {
+            return None;
+        };
+        let (real, left) = self.ledger.left(vip).find(|(real, _)| real.address == *address)?;
+        let already = left.at_once || !now;
+        if !already {
+            self.ledger.depart(vip, &real, None, Timestamp::now());
+            self.reconcile();
+            self.save_ledger();
+        }
+        Some(Done::new(match already {
+            true => format!("real {address} of vip \"{vip}\" is being removed already"),
+            false => format!("real {address} removed from vip \"{vip}\", its flows are given up"),
+        }))
+    }
+
     /// The file as it would be, and the plan that would be carried out. Changes nothing.
-    fn prepare(&self, change: &Change) -> Result<(Edited, Plan), Refusal> {
+    fn prepare(&self, change: &Change) -> Result<Prepared, Refusal> {
         let path = &self.config.path;
         let on_disk = fs::read_to_string(path)
             .map_err(|error| Refusal::failed(format!("reading {}: {error}", path.display())))?;
@@ -84,19 +117,26 @@ impl Reconciler {
             )));
         }
         let edited = edit(&on_disk, change).map_err(refused)?;
+        let ledger = self.turned(&edited.model, Some(change));
         let plan = self
-            .plan(&edited.model, &self.state)
+            .plan(&edited.model, &self.state, &ledger)
             .map_err(|error| Refusal::conflict(error.to_string()))?;
-        Ok((edited, plan))
+        let report = match change {
+            Change::Apply(candidate) => {
+                let report = self
+                    .report_of(&edited.model, &plan)
+                    .map_err(|error| Refusal::failed(error.to_string()))?;
+                limit(&report, candidate.max_moved)?;
+                Some(report)
+            }
+            _ => None,
+        };
+        Ok(Prepared { edited, plan, ledger, report })
     }
 
-    /// Writes the file, then the tables.
-    async fn commit(
-        &mut self,
-        change: &Change,
-        edited: Edited,
-        plan: Plan,
-    ) -> Result<Done, Refusal> {
+    /// Writes the file, which is the moment from which the change counts, then the tables.
+    async fn commit(&mut self, change: &Change, prepared: Prepared) -> Result<Done, Refusal> {
+        let Prepared { edited, plan, ledger, report } = prepared;
         store::replace(&self.config.path, &edited.text).map_err(|error| {
             let changed = if error.replaced {
                 "the file is changed, reload it"
@@ -106,7 +146,9 @@ impl Reconciler {
             Refusal::failed(format!("{changed}: {error}"))
         })?;
         self.config.text = edited.text;
-        self.config.model = edited.model;
+        self.take(edited.model);
+        self.ledger = ledger;
+        self.save_ledger();
         let applied = self.apply(plan);
         self.track().await;
         self.reconcile();
@@ -117,7 +159,15 @@ impl Reconciler {
         })?;
         let message = describe(change);
         log::info!("{message}");
-        Ok(Done::new(message))
+        Ok(Done { message, plan: report })
+    }
+
+    /// Makes a model the one in force. What it says of this machine counts from the next start on.
+    fn take(&mut self, model: Model) {
+        if model.node != self.config.model.node {
+            log::warn!("changes in [node] take effect when lbd is restarted");
+        }
+        self.config.model = Model { node: self.config.model.node.clone(), ..model };
     }
 
     /// Reads the file again. A bad one is refused whole.
@@ -135,14 +185,13 @@ impl Reconciler {
                 return log::error!("not reloaded, the old configuration goes on:\n{error}");
             }
         };
-        if model.node != self.config.model.node {
-            log::warn!("changes in [node] take effect when lbd is restarted");
-        }
-        if let Err(error) = self.plan(&model, &self.state) {
+        let ledger = self.turned(&model, None);
+        if let Err(error) = self.plan(&model, &self.state, &ledger) {
             return log::error!("not reloaded, the old configuration goes on: {error}");
         }
         self.config.text = text;
-        self.config.model = Model { node: self.config.model.node.clone(), ..model };
+        self.take(model);
+        self.ledger = ledger;
         self.track().await;
         self.reconcile();
         self.announce().await;
@@ -172,6 +221,20 @@ fn edit(text: &str, change: &Change) -> Result<Edited, EditError> {
         Change::SetReal(vip, address, patch) => edit::set_real(text, vip, *address, patch),
         Change::RemoveReal(vip, address, _) => edit::remove_real(text, vip, *address),
         Change::Apply(new) => Ok(Edited { text: new.text.clone(), model: new.model.clone() }),
+    }
+}
+
+/// Refuses what moves more than the operator wants.
+fn limit(report: &PlanReport, max_moved: Option<f64>) -> Result<(), Refusal> {
+    let percent = |part: f64| format!("{:.2} %", part * 100.0);
+    match max_moved {
+        Some(most) if report.moved > most => Err(Refusal::conflict(format!(
+            "{} of the hash space would move, more than {}: nothing was changed; see `lbctl plan`, or \
+             allow more with --max-moved",
+            percent(report.moved),
+            percent(most)
+        ))),
+        _ => Ok(()),
     }
 }
 

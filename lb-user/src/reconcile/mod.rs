@@ -4,14 +4,18 @@
 mod announcing;
 mod attaching;
 mod change;
+mod course;
+mod flows;
 mod interfaces;
 mod network;
+mod planning;
 mod ports;
 mod status;
+mod sweep;
 mod trace;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::IpAddr,
     path::PathBuf,
     sync::Arc,
@@ -19,32 +23,38 @@ use std::{
 };
 
 use jiff::Timestamp;
-use lb_common::{RealWord, Tick};
+use lb_common::Tick;
 use tokio::sync::mpsc;
 
 pub use self::{
     announcing::{Announcing, remove_remembered},
     network::Network,
 };
-use self::{attaching::Attachments, interfaces::Place, ports::Ports};
+use self::{attaching::Attachments, interfaces::Place, ports::Ports, sweep::Sweeper};
 use crate::{
     announce::Conflict,
     api::{
-        request::{Change, Refusal, Reply, Request},
+        request::{Change, Reply, Request},
         types::Done,
     },
     config,
     dataplane::{self, Dataplane as _, Kernel, Port},
-    health::{self, Health, Reach, Verdict},
+    health::Reach,
+    ledger::Ledger,
     model::{HashSeed, Mac, Model, Real, RealState, Vip},
     neighbour::{self, Watcher},
-    plan::{self, Desired, DesiredReal, DesiredVip, Plan, PlanError, Role, State},
+    plan::{self, Op, Plan, PlanError, State},
 };
+
+/// Deadlines beyond this are looked at again then.
+const FAR: Duration = Duration::from_secs(3600);
 
 /// Something happened.
 pub enum Event {
     /// In the network; it has been learnt.
     Network,
+    /// The moment of [`Reconciler::deadline`] has come.
+    Due,
     /// Somebody asks.
     Request(Request),
     /// Addresses were probed for before they are assigned.
@@ -97,14 +107,9 @@ pub struct Reconciler {
     network: Network,
     watcher: Watcher,
     announcing: Announcing,
-    known: BTreeMap<(String, IpAddr), Known>,
+    ledger: Ledger,
+    sweeper: Sweeper,
     events: mpsc::Sender<Probed>,
-}
-
-/// What was last said of a real in the pool of a VIP.
-struct Known {
-    verdict: Verdict,
-    since: Timestamp,
 }
 
 impl Reconciler {
@@ -121,6 +126,7 @@ impl Reconciler {
         network: Network,
         watcher: Watcher,
         announcing: Announcing,
+        ledger: Ledger,
         events: mpsc::Sender<Probed>,
     ) -> Result<Self, dataplane::Error> {
         let state = kernel.state();
@@ -135,7 +141,8 @@ impl Reconciler {
             network,
             watcher,
             announcing,
-            known: BTreeMap::new(),
+            ledger,
+            sweeper: Sweeper::new(Instant::now()),
             events,
         };
         reconciler.inherit();
@@ -151,16 +158,20 @@ impl Reconciler {
         &mut self.kernel
     }
 
-    /// Reals that own slots of a former daemon's rings are believed to be there until the kernel
-    /// says otherwise: a restart takes nobody out of service.
+    /// Goes on where a former daemon has stopped. Reals to which its tables lead are believed to be there
+    /// until the kernel says otherwise: a restart takes nobody out of service. Whoever is in a pool and no
+    /// longer in the configuration has left while no daemon was there.
     fn inherit(&mut self) {
         for block in &self.state.blocks {
             for (address, occupant) in &block.members {
-                if occupant.word != RealWord::NONE && block.owned(occupant.member) > 0 {
+                if occupant.word.port() != 0 {
                     self.network.inherit(*address, Mac(occupant.word.mac()));
                 }
             }
         }
+        let desired = self.desired(&self.config.model, &self.ledger);
+        plan::recognise(&mut self.state, &desired);
+        self.ledger = self.turned(&self.config.model, None);
     }
 
     /// Asks the kernel for the ways to all reals and to resolve them, and to tell of them.
@@ -191,13 +202,19 @@ impl Reconciler {
     /// When the passing of time alone changes something.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.network.deadline()
+        let (now, instant) = (Timestamp::now(), Instant::now());
+        let ledger = self.ledger.deadline(&self.config.model, now).map(|deadline| {
+            let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
+            instant + left.min(FAR)
+        });
+        [self.network.deadline(), ledger, self.sweeper.due()].into_iter().flatten().min()
     }
 
     /// Acts on an event.
     pub async fn handle(&mut self, event: Event) -> Next {
         match event {
             Event::Network => self.follow_network().await,
+            Event::Due => self.fall_due().await,
             Event::Request(request) => return self.answer(request).await,
             Event::Probed(probed) => self.probed(probed).await,
             Event::Resync => {
@@ -208,7 +225,25 @@ impl Reconciler {
             }
             Event::Reload => self.reload().await,
         }
+        self.save_ledger();
         Next::Continue
+    }
+
+    /// A moment has come: to sweep, or for something in the network or in the ledger.
+    async fn fall_due(&mut self) {
+        if self.sweeper.due().is_some_and(|due| due <= Instant::now()) {
+            self.sweep();
+        } else {
+            self.follow_network().await;
+        }
+    }
+
+    /// What the ledger says must survive this process. Where it cannot be written the next event tries
+    /// again.
+    fn save_ledger(&mut self) {
+        if let Err(error) = self.ledger.save() {
+            log::error!("writing the ledger of drains and departures: {error}");
+        }
     }
 
     /// Acts on what was learnt. Where interfaces or addresses have changed, routes may have, too.
@@ -235,15 +270,8 @@ impl Reconciler {
             Request::Export(reply) => {
                 drop(reply.send(Ok(config::export::to_toml(&self.config.model))));
             }
-            Request::Flows(_, reply) => {
-                drop(reply.send(Err(Refusal::failed("flows are not listed yet"))));
-            }
-            Request::Plan(_, reply) => {
-                drop(reply.send(Err(Refusal::failed("no configuration is planned yet"))));
-            }
-            Request::Change(Change::Apply(_), reply) => {
-                drop(reply.send(Err(Refusal::failed("no configuration is applied yet"))));
-            }
+            Request::Flows(query, reply) => drop(reply.send(self.flows(&query))),
+            Request::Plan(candidate, reply) => drop(reply.send(self.report(&candidate))),
             Request::Change(change, reply) => self.change(change, reply).await,
             Request::Detach(reply) => {
                 let result = self.detach().await;
@@ -260,7 +288,7 @@ impl Reconciler {
         self.network.end_doubts(Instant::now());
         self.write_ports();
         self.judge();
-        match self.plan(&self.config.model, &self.state) {
+        match self.plan(&self.config.model, &self.state, &self.ledger) {
             // Logged where it failed; the next resync tries again.
             Ok(plan) => drop(self.apply(plan)),
             Err(error) => log::error!("{error}"),
@@ -276,7 +304,7 @@ impl Reconciler {
                 found.base = Arc::clone(&known.base);
             }
         }
-        let drift = match self.plan(&self.config.model, &actual) {
+        let drift = match self.plan(&self.config.model, &actual, &self.ledger) {
             Ok(plan) => plan,
             Err(error) => return log::error!("resync: {error}"),
         };
@@ -290,43 +318,14 @@ impl Reconciler {
     fn apply(&mut self, plan: Plan) -> Result<(), dataplane::Error> {
         self.kernel.apply(&plan.ops).inspect_err(|error| log::error!("the tables: {error}"))?;
         self.state = plan.state;
+        if plan.ops.iter().any(|op| matches!(op, Op::Slots { .. } | Op::Real { .. })) {
+            self.sweeper.wake(Instant::now());
+        }
         Ok(())
     }
 
-    fn plan(&self, model: &Model, actual: &State) -> Result<Plan, PlanError> {
-        let vips = model.vips.iter().map(|vip| self.desired(vip)).collect();
-        plan::plan(actual, &Desired { seed: self.seed.0, now: now(), vips })
-    }
-
-    fn desired(&self, vip: &Vip) -> DesiredVip {
-        let local = self.network.is_local(vip.address);
-        DesiredVip::new(vip, local, |address, weight| {
-            let real = find_real(vip, address);
-            let (reach, word) = self.reach(&real);
-            let usable = health::judge(&real, reach, vip.check.as_ref()).usable;
-            let role = if usable { Role::ACTIVE } else { Role::Out };
-            DesiredReal { address, weight, word, role }
-        })
-    }
-
-    /// Notes since when each real is as it is, and says what has changed.
-    fn judge(&mut self) {
-        let now = Timestamp::now();
-        let mut known = BTreeMap::new();
-        for vip in &self.config.model.vips {
-            for real in &vip.reals {
-                let verdict = health::judge(real, self.reach(real).0, vip.check.as_ref());
-                let key = (vip.name.clone(), real.address);
-                let before = self.known.remove(&key);
-                let same = before.filter(|before| before.verdict == verdict);
-                let now_known = same.unwrap_or_else(|| {
-                    report(vip, real, &verdict);
-                    Known { verdict, since: now }
-                });
-                known.insert(key, now_known);
-            }
-        }
-        self.known = known;
+    fn plan(&self, model: &Model, actual: &State, ledger: &Ledger) -> Result<Plan, PlanError> {
+        plan::plan(actual, &self.desired(model, ledger))
     }
 }
 
@@ -341,13 +340,4 @@ fn now() -> Tick {
 fn find_real(vip: &Vip, address: IpAddr) -> Real {
     let found = vip.reals.iter().find(|real| real.address == address);
     found.cloned().unwrap_or_else(|| Real::plain(address))
-}
-
-fn report(vip: &Vip, real: &Real, verdict: &Verdict) {
-    let level = match verdict.health {
-        Health::Down => log::Level::Warn,
-        Health::Unknown => log::Level::Info,
-    };
-    let (health, reason) = (verdict.health.label(), &verdict.reason);
-    log::log!(level, "vip {} real {}: {health}: {reason}", vip.name, real.address);
 }

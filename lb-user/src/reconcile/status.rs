@@ -1,6 +1,7 @@
 //! What `GET /v1/status` says.
 
 use humantime::format_duration;
+use jiff::Timestamp;
 use lb_common::{Counters, Outcome};
 
 use super::Reconciler;
@@ -8,11 +9,16 @@ use crate::{
     api::{
         self,
         request::Refusal,
-        types::{InterfaceStatus, NodeStatus, RealStatus, Status, VipStatus},
+        types::{
+            DrainStatus, InterfaceStatus, NodeStatus, RealStatus, SlowStartStatus, Status,
+            VipStatus,
+        },
     },
     dataplane,
+    ledger::Course,
+    maglev::WHOLE,
     model::{Announce, Real, RealState, Vip},
-    plan::Block,
+    plan::{Block, Occupant},
 };
 
 impl Reconciler {
@@ -66,9 +72,12 @@ impl Reconciler {
     }
 
     fn vip_status(&self, vip: &Vip, block: &Block) -> Result<VipStatus, dataplane::Error> {
+        // Those that have left are seen as long as they have flows.
+        let left: Vec<Real> = self.ledger.left(&vip.name).map(|(real, _)| real).collect();
         let reals: Vec<RealStatus> = vip
             .reals
             .iter()
+            .chain(&left)
             .map(|real| self.real_status(vip, real, block))
             .collect::<Result<_, _>>()?;
         // What left reals and the sorry server were sent belongs to the VIP, too.
@@ -94,8 +103,7 @@ impl Reconciler {
             slow_start: vip.slow_start.map(|time| format_duration(time).to_string()),
             announced: vip.announce == Announce::Arp && self.network.is_local(vip.address),
             ring: block.ring_len(),
-            tracked_slots: block.slots.iter().filter(|slot| slot.previous().is_some()).count()
-                as u32,
+            tracked_slots: block.tracked(),
             packets: sum(total.packets, |real| real.packets),
             bytes: sum(total.bytes, |real| real.bytes),
             flows: sum(total.flows, |real| real.flows),
@@ -110,29 +118,63 @@ impl Reconciler {
         real: &Real,
         block: &Block,
     ) -> Result<RealStatus, dataplane::Error> {
-        let known = self.known.get(&(vip.name.clone(), real.address));
         let occupant = block.members.get(&real.address);
         let counters = match occupant {
             Some(occupant) => self.kernel.steered(occupant.member.place(block.pool))?,
             None => Counters::default(),
         };
         let owned = occupant.map_or(0, |occupant| block.owned(occupant.member));
+        let course = self.ledger.course(&vip.name, real.address);
+        let verdict = self.verdict(vip, real);
+        let since = match course {
+            Some(Course { left: Some(_), drain: Some(drain), .. }) => Some(drain.since),
+            Some(Course { known: Some(known), .. }) => Some(known.since),
+            _ => None,
+        };
         Ok(RealStatus {
             address: real.address,
             mac: self.network.reach(real).mac().map(|mac| mac.to_string()),
             interface: self.network.device(real),
             vlan: self.network.way(real).ok().and_then(|way| way.vlan),
             state: real.state.to_string(),
-            health: known.map_or("down", |known| known.verdict.health.label()).to_owned(),
-            reason: known.map_or_else(String::new, |known| known.verdict.reason.clone()),
-            since: known.map_or_else(jiff::Timestamp::now, |known| known.since),
+            health: verdict.health.label().to_owned(),
+            reason: match course {
+                Some(Course { left: Some(_), .. }) => format!("removed; {}", verdict.reason),
+                _ => verdict.reason,
+            },
+            since: since.unwrap_or_else(Timestamp::now),
             weight: real.weight,
             share: f64::from(owned) / f64::from(block.ring_len().max(1)),
             packets: counters.packets,
             bytes: counters.bytes,
             flows: counters.flows,
-            drain: None,
-            slow_start: None,
+            drain: course.and_then(|course| self.drain_status(course, block, occupant)),
+            slow_start: self.start_status(vip, real),
+        })
+    }
+
+    fn drain_status(
+        &self,
+        course: &Course,
+        block: &Block,
+        occupant: Option<&Occupant>,
+    ) -> Option<DrainStatus> {
+        let drain = course.drain.as_ref()?;
+        let census = self.sweeper.census();
+        Some(DrainStatus {
+            slots: occupant.map_or(0, |occupant| block.holds(occupant.member)),
+            flows: occupant.map_or(0, |occupant| census.flows(block.ring, occupant.member)),
+            deadline: drain.deadline,
+            seconds_left: seconds_until(drain.deadline),
+            removes: course.left.is_some(),
+        })
+    }
+
+    fn start_status(&self, vip: &Vip, real: &Real) -> Option<SlowStartStatus> {
+        let start = self.ledger.start(vip, real.address, Timestamp::now())?;
+        (real.state == RealState::Active).then(|| SlowStartStatus {
+            part: f64::from(start.part) / f64::from(WHOLE),
+            seconds_left: seconds_until(start.end),
         })
     }
 
@@ -165,6 +207,10 @@ impl Reconciler {
             None => (state, reason),
         }
     }
+}
+
+fn seconds_until(moment: Timestamp) -> u64 {
+    moment.duration_since(Timestamp::now()).as_secs().max(0).unsigned_abs()
 }
 
 fn add(total: &mut Counters, more: &Counters) {

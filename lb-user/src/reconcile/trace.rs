@@ -107,7 +107,7 @@ impl Reconciler {
         down: &BTreeSet<IpAddr>,
         other_config: bool,
     ) -> Result<Vec<DesiredVip>, Refusal> {
-        let mut vips: Vec<DesiredVip> = model.vips.iter().map(|vip| self.desired(vip)).collect();
+        let mut vips = self.desired(model, &self.ledger).vips;
         let known: BTreeSet<IpAddr> = vips
             .iter()
             .flat_map(|vip| vip.reals.iter().chain(&vip.sorry))

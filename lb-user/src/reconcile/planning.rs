@@ -1,0 +1,285 @@
+//! What `POST /v1/plan` says: what another configuration would change, and whose flows that concerns.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter,
+    net::IpAddr,
+};
+
+use humantime::format_duration;
+use lb_common::Slot;
+use lb_ebpf::tables::Notes;
+
+use super::Reconciler;
+use crate::{
+    api::{
+        request::{Candidate, Change, Refusal},
+        types::{PlanReport, RealPlan, VipPlan},
+    },
+    dataplane::{self, Cursor},
+    model::{Model, Node, Real, Vip},
+    plan::{Block, Plan},
+};
+
+/// Flows that are read at once.
+const BATCH: usize = 16_384;
+
+/// The part of a VIP's slots that changes.
+#[derive(Default)]
+struct Moved {
+    /// Slots, within the ring, whose new flows go elsewhere.
+    slots: BTreeSet<u32>,
+    /// How many of them lose their open flows at once.
+    lost: u32,
+    /// All slots.
+    of: u32,
+}
+
+impl Moved {
+    fn part(&self, slots: u32) -> f64 {
+        f64::from(slots) / f64::from(self.of.max(1))
+    }
+}
+
+impl Reconciler {
+    /// What this configuration would change.
+    pub(super) fn report(&self, candidate: &Candidate) -> Result<PlanReport, Refusal> {
+        let ledger = self.turned(&candidate.model, Some(&Change::Apply(candidate.clone())));
+        let plan = self
+            .plan(&candidate.model, &self.state, &ledger)
+            .map_err(|error| Refusal::conflict(error.to_string()))?;
+        self.report_of(&candidate.model, &plan).map_err(|error| Refusal::failed(error.to_string()))
+    }
+
+    /// What a plan for this configuration changes.
+    pub(super) fn report_of(
+        &self,
+        model: &Model,
+        plan: &Plan,
+    ) -> Result<PlanReport, dataplane::Error> {
+        let before = &self.config.model;
+        let names =
+            |model: &Model| model.vips.iter().map(|vip| vip.name.clone()).collect::<Vec<_>>();
+        let gone = names(before).into_iter().filter(|name| find(model, name).is_none());
+        let all = names(model).into_iter().chain(gone);
+        let moved: BTreeMap<String, Moved> =
+            all.clone().map(|name| (name.clone(), self.moved(plan, &name))).collect();
+        let flows = self.concerned(&moved)?;
+        let vips = all.filter_map(|name| {
+            let (old, new) = (find(before, &name), find(model, &name));
+            let mut told = self.vip_plan(old, new, plan, &name)?;
+            let moved = &moved[&name];
+            told.moved = moved.part(moved.slots.len() as u32);
+            told.lost = moved.part(moved.lost);
+            told.flows = flows.get(&name).copied().unwrap_or_default();
+            Some(told)
+        });
+        let vips: Vec<VipPlan> = vips.collect();
+        let sum = |count: fn(&Moved) -> u32| moved.values().map(count).map(f64::from).sum::<f64>();
+        let of = sum(|moved| moved.of).max(1.0);
+        Ok(PlanReport {
+            node: node_details(&before.node, &model.node),
+            moved: sum(|moved| moved.slots.len() as u32) / of,
+            lost: sum(|moved| moved.lost) / of,
+            flows: vips.iter().map(|vip| vip.flows).sum(),
+            vips,
+        })
+    }
+
+    /// The slots of a VIP that is there before and afterwards, of which others own the new flows
+    /// afterwards; all slots of one that goes.
+    fn moved(&self, plan: &Plan, name: &str) -> Moved {
+        let Some(old) = self.state.block(name) else {
+            return Moved::default();
+        };
+        let of = old.ring_len();
+        let Some(new) = plan.state.block(name) else {
+            return Moved { slots: (0..of).collect(), lost: of, of };
+        };
+        let pairs = (0..).zip(iter::zip(old.slots.iter(), new.slots.iter()));
+        let changed = pairs.filter(|(_, (old, new))| old.current() != new.current());
+        let loses = |(_, (old, new)): &(u32, (&Slot, &Slot))| {
+            let oldest = old.previous().or(old.current());
+            oldest.is_some() && new.previous() != oldest
+        };
+        let changed: Vec<_> = changed.collect();
+        Moved {
+            lost: changed.iter().filter(|slot| loses(slot)).count() as u32,
+            slots: changed.into_iter().map(|(index, _)| index).collect(),
+            of,
+        }
+    }
+
+    /// How many noted flows each VIP has in slots that change.
+    fn concerned(
+        &self,
+        moved: &BTreeMap<String, Moved>,
+    ) -> Result<BTreeMap<String, u64>, dataplane::Error> {
+        let blocks = self.state.blocks.iter();
+        let rings: BTreeMap<u32, (&str, &Block, &Moved)> = blocks
+            .filter_map(|block| {
+                let name = block.name.as_deref()?;
+                Some((block.ring, (name, block, moved.get(name)?)))
+            })
+            .collect();
+        let mut flows = BTreeMap::new();
+        for notes in [Notes::Pinned, Notes::Fresh, Notes::Datagrams] {
+            let mut cursor = Cursor::Start;
+            while cursor != Cursor::End {
+                for (key, flow) in self.kernel.notes(notes).read(&mut cursor, BATCH)? {
+                    if let Some((name, block, moved)) = rings.get(&key.ring())
+                        && moved.slots.contains(&flow.slot)
+                        && self.counts(block, &key, &flow)
+                    {
+                        *flows.entry((*name).to_owned()).or_default() += 1;
+                    }
+                }
+            }
+        }
+        Ok(flows)
+    }
+
+    /// What changes of a VIP; `None` if nothing does.
+    fn vip_plan(
+        &self,
+        old: Option<&Vip>,
+        new: Option<&Vip>,
+        plan: &Plan,
+        name: &str,
+    ) -> Option<VipPlan> {
+        let reals = self.real_plans(old, new, plan, name);
+        let details = match (old, new) {
+            (Some(old), Some(new)) => vip_details(old, new),
+            _ => Vec::new(),
+        };
+        let change = change(old.is_some(), new.is_some());
+        let nothing = change == "changed" && details.is_empty() && reals.is_empty();
+        (!nothing).then(|| VipPlan {
+            name: name.to_owned(),
+            change: change.to_owned(),
+            details,
+            reals,
+            ..VipPlan::default()
+        })
+    }
+
+    fn real_plans(
+        &self,
+        old: Option<&Vip>,
+        new: Option<&Vip>,
+        plan: &Plan,
+        name: &str,
+    ) -> Vec<RealPlan> {
+        let pool = |vip: Option<&Vip>| -> BTreeMap<IpAddr, Real> {
+            let reals = vip.map(|vip| vip.reals.clone()).unwrap_or_default();
+            reals.into_iter().map(|real| (real.address, real)).collect()
+        };
+        let (before, after) = (pool(old), pool(new));
+        let (shares, next) = (self.state.block(name), plan.state.block(name));
+        let all: BTreeSet<IpAddr> = before.keys().chain(after.keys()).copied().collect();
+        let told = |address: IpAddr| {
+            let (old, new) = (before.get(&address), after.get(&address));
+            let details = match (old, new) {
+                (Some(old), Some(new)) => real_details(old, new),
+                _ => Vec::new(),
+            };
+            let (share_before, share_after) = (share(shares, address), share(next, address));
+            let change = change(old.is_some(), new.is_some());
+            let same = change == "changed" && details.is_empty() && share_before == share_after;
+            let change = change.to_owned();
+            (!same).then_some(RealPlan { address, change, details, share_before, share_after })
+        };
+        all.into_iter().filter_map(told).collect()
+    }
+}
+
+fn find<'a>(model: &'a Model, name: &str) -> Option<&'a Vip> {
+    model.vips.iter().find(|vip| vip.name == name)
+}
+
+fn change(before: bool, after: bool) -> &'static str {
+    match (before, after) {
+        (false, _) => "added",
+        (true, false) => "removed",
+        (true, true) => "changed",
+    }
+}
+
+fn share(block: Option<&Block>, address: IpAddr) -> f64 {
+    let owned = block.and_then(|block| {
+        let owned = block.owned(block.members.get(&address)?.member);
+        Some(f64::from(owned) / f64::from(block.ring_len().max(1)))
+    });
+    owned.unwrap_or_default()
+}
+
+/// One line of what changes, if it does.
+fn line(what: &str, before: impl ToString, after: impl ToString) -> Option<String> {
+    let (before, after) = (before.to_string(), after.to_string());
+    (before != after).then(|| format!("{what} {before} -> {after}"))
+}
+
+fn or_none<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+}
+
+fn vip_details(old: &Vip, new: &Vip) -> Vec<String> {
+    let ports = |vip: &Vip| vip.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let lines = [
+        line("address", old.address, new.address),
+        line("ports", ports(old), ports(new)),
+        line("announce", old.announce, new.announce),
+        line("hash", old.hash, new.hash),
+        line("idle_timeout", format_duration(old.idle_timeout), format_duration(new.idle_timeout)),
+        line(
+            "drain_timeout",
+            format_duration(old.drain_timeout),
+            format_duration(new.drain_timeout),
+        ),
+        line("on_deadline", old.on_deadline, new.on_deadline),
+        line(
+            "udp_idle_timeout",
+            format_duration(old.udp_idle_timeout),
+            format_duration(new.udp_idle_timeout),
+        ),
+        line("udp", old.udp, new.udp),
+        line(
+            "slow_start",
+            or_none(old.slow_start.map(format_duration)),
+            or_none(new.slow_start.map(format_duration)),
+        ),
+        line("sorry", or_none(old.sorry), or_none(new.sorry)),
+        (old.check != new.check).then(|| "check".to_owned()),
+    ];
+    lines.into_iter().flatten().collect()
+}
+
+fn real_details(old: &Real, new: &Real) -> Vec<String> {
+    let mac = |real: &Real| or_none(real.mac);
+    let lines = [
+        line("weight", old.weight, new.weight),
+        line("state", old.state, new.state),
+        line("mac", mac(old), mac(new)),
+    ];
+    lines.into_iter().flatten().collect()
+}
+
+/// What of this machine changes at the next start.
+fn node_details(old: &Node, new: &Node) -> Vec<String> {
+    let path = |path: &std::path::Path| path.display().to_string();
+    let tables = |node: &Node| {
+        let tables = &node.tables;
+        format!("{}/{}/{}", tables.pinned, tables.fresh, tables.datagrams)
+    };
+    let lines = [
+        line("interfaces", old.interfaces.join(" "), new.interfaces.join(" ")),
+        line("xdp", old.xdp, new.xdp),
+        line("socket", path(&old.socket), path(&new.socket)),
+        line("state_dir", path(&old.state_dir), path(&new.state_dir)),
+        line("pin_dir", path(&old.pin_dir), path(&new.pin_dir)),
+        (old.hash_seed != new.hash_seed).then(|| "hash_seed".to_owned()),
+        line("listen", or_none(old.listen), or_none(new.listen)),
+        line("flow tables", tables(old), tables(new)),
+    ];
+    lines.into_iter().flatten().collect()
+}

@@ -1,0 +1,320 @@
+//! The sweeper: goes through the noted flows, forgets the dead ones, closes slots that nothing needs open
+//! any more, and lets those reals go that have left and that nothing names.
+//!
+//! A slot is closed once the flows that only it remembers must be dead (nothing unknown came for the idle
+//! timeout), and none of those that are noted lives on another real than the current one. A pass through
+//! the tables is made in bounded steps. What it decides at its end holds for what was noted meanwhile, too:
+//! in a slot that was over when the pass began that is noted on the current owner; and if an owner has
+//! changed meanwhile, nothing is closed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use lb_common::{Flow, FlowKey, Member, Slot, Tick, Times, limits};
+use lb_ebpf::tables::Notes;
+
+use super::{Reconciler, now};
+use crate::{
+    dataplane::{self, Cursor, Dataplane as _},
+    model::{Ports, Protocol, UdpMode, Vip},
+    plan::{Block, Occupant, Op},
+};
+
+/// Flows that one step looks at.
+const STEP: usize = 16_384;
+
+/// Between two steps of a pass.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Between two passes, at most and at least.
+const PERIOD: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
+/// How long a flow of which only the beginning was seen is taken for alive: as long as a client goes on
+/// trying (RFC 6298, section 5; net.ipv4.tcp_syn_retries).
+const BEGINNING: Duration = Duration::from_secs(64);
+
+const TABLES: [Notes; 3] = [Notes::Pinned, Notes::Fresh, Notes::Datagrams];
+
+/// Where the sweeper is.
+#[derive(Debug)]
+pub(super) struct Sweeper {
+    due: Option<Instant>,
+    pass: Option<Pass>,
+    /// What the last whole pass has found.
+    census: Census,
+}
+
+/// A pass that is under way.
+#[derive(Debug)]
+struct Pass {
+    began: Timestamp,
+    tick: Tick,
+    /// Slots have got other owners since.
+    disturbed: bool,
+    table: usize,
+    cursor: Cursor,
+    census: Census,
+    /// Slots, by ring, of which flows live on another real than the current one.
+    held: BTreeSet<(u32, u32)>,
+}
+
+/// How many live flows are noted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Census {
+    /// By ring and member.
+    flows: BTreeMap<(u32, Member), u64>,
+    /// Everything that is noted, dead or alive.
+    noted: u64,
+}
+
+impl Pass {
+    fn new() -> Self {
+        Self {
+            began: Timestamp::now(),
+            tick: now(),
+            disturbed: false,
+            table: 0,
+            cursor: Cursor::Start,
+            census: Census::default(),
+            held: BTreeSet::new(),
+        }
+    }
+}
+
+impl Census {
+    /// The live flows that are noted on a member of the pool of the VIP with this ring.
+    pub(super) fn flows(&self, ring: u32, member: Member) -> u64 {
+        self.flows.get(&(ring, member)).copied().unwrap_or_default()
+    }
+}
+
+impl Sweeper {
+    /// A first pass is due: a former daemon may have left things to do.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { due: Some(now), pass: None, census: Census::default() }
+    }
+
+    /// When there is something to do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Slots have got other owners: there will be something to do.
+    pub(super) fn wake(&mut self, now: Instant) {
+        if let Some(pass) = &mut self.pass {
+            pass.disturbed = true;
+        }
+        self.due.get_or_insert(now + PERIOD[0]);
+    }
+
+    /// What the last pass has found.
+    pub(super) fn census(&self) -> &Census {
+        &self.census
+    }
+}
+
+/// The times after which things of a VIP are over, in ticks.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    tcp: Option<u32>,
+    others: Option<u32>,
+    beginning: u32,
+}
+
+impl Limits {
+    fn of(vip: &Vip) -> Self {
+        let ticks = |time: Duration| Tick::ticks(time.as_nanos());
+        let serves = |protocol| {
+            let is_it = |ports: &Ports| match ports {
+                Ports::Any => true,
+                Ports::All(of) | Ports::One(of, _) => *of == protocol,
+            };
+            vip.ports.iter().any(is_it)
+        };
+        let flows = vip.udp == UdpMode::Flow && serves(Protocol::Udp);
+        Self {
+            tcp: serves(Protocol::Tcp).then(|| ticks(vip.idle_timeout)),
+            others: flows.then(|| ticks(vip.udp_idle_timeout)),
+            beginning: ticks(vip.idle_timeout.min(BEGINNING)),
+        }
+    }
+
+    /// Whether a noted flow is alive. (What it says of its last packet may be somewhat old.)
+    fn is_alive(&self, notes: Notes, flow: &Flow, now: Tick) -> bool {
+        let limit = match notes {
+            Notes::Fresh if !flow.is_established() => Some(self.beginning),
+            Notes::Pinned | Notes::Fresh => self.tcp,
+            Notes::Datagrams => self.others,
+        };
+        limit.is_some_and(|limit| now.since(flow.seen) <= limit.saturating_add(limits::TOUCH))
+    }
+
+    /// Whether flows that are older than the slot's opening, which nobody has noted, must be dead.
+    fn is_over(&self, slot: Slot, times: Times, now: Tick) -> bool {
+        if slot.previous() == slot.current() {
+            return true;
+        }
+        let since_seen = now.since(times.seen()).min(now.since(times.opened()));
+        let tcp = self.tcp.is_none_or(|limit| since_seen > limit.saturating_add(limits::TOUCH));
+        tcp && self.others.is_none_or(|limit| now.since(times.opened()) > limit)
+    }
+}
+
+impl Reconciler {
+    /// Does one step, and what is to be done at the end of a pass.
+    pub(super) fn sweep(&mut self) {
+        let mut pass = self.sweeper.pass.take().unwrap_or_else(Pass::new);
+        if let Err(error) = self.sweep_notes(&mut pass) {
+            log::error!("sweeping: {error}");
+            self.sweeper.due = Some(Instant::now() + PERIOD[1]);
+            return;
+        }
+        if pass.table < TABLES.len() {
+            self.sweeper.pass = Some(pass);
+            self.sweeper.due = Some(Instant::now() + PAUSE);
+            return;
+        }
+        if !pass.disturbed {
+            self.close(&pass);
+        }
+        let released = self.release(&pass);
+        self.sweeper.census = pass.census;
+        self.sweeper.due = self.next_pass().map(|wait| Instant::now() + wait);
+        if released {
+            self.reconcile();
+        }
+    }
+
+    /// Looks at the next flows of the tables, and forgets those that are dead.
+    fn sweep_notes(&self, pass: &mut Pass) -> Result<(), dataplane::Error> {
+        let Some(notes) = TABLES.get(pass.table).copied() else {
+            return Ok(());
+        };
+        let table = self.kernel.notes(notes);
+        let flows = table.read(&mut pass.cursor, STEP)?;
+        if pass.cursor == Cursor::End {
+            (pass.table, pass.cursor) = (pass.table + 1, Cursor::Start);
+        }
+        let rings: BTreeMap<u32, (&Block, Limits)> = self.rings().collect();
+        let (mut dead, now) = (Vec::new(), now());
+        for (key, flow) in flows {
+            pass.census.noted += 1;
+            let alive = rings.get(&key.ring()).is_some_and(|(block, limits)| {
+                limits.is_alive(notes, &flow, now) && self.counts(block, &key, &flow)
+            });
+            match (alive, flow.member(), rings.get(&key.ring())) {
+                (true, Some(member), Some((block, _))) => {
+                    *pass.census.flows.entry((key.ring(), member)).or_default() += 1;
+                    let slot = block.slots.get(flow.slot as usize);
+                    if slot.and_then(|slot| slot.current()) != Some(member) {
+                        pass.held.insert((key.ring(), flow.slot));
+                    }
+                }
+                _ => dead.push(key),
+            }
+        }
+        table.delete(&dead)
+    }
+
+    /// Whether the datapath would heed what is noted: it is of this opening of its slot, and its real
+    /// serves.
+    pub(super) fn counts(&self, block: &Block, key: &FlowKey, flow: &Flow) -> bool {
+        let tracked = block.slots.get(flow.slot as usize).is_some_and(|slot| slot.is_tracked());
+        let opened = self.kernel.times(key.ring() + flow.slot).opened();
+        let serves = block
+            .members
+            .values()
+            .any(|occupant| Some(occupant.member) == flow.member() && occupant.word.0 != 0);
+        tracked && !flow.noted.is_before(opened) && serves
+    }
+
+    /// The VIPs by the first slot of their ring, with their limits.
+    fn rings(&self) -> impl Iterator<Item = (u32, (&Block, Limits))> {
+        self.config.model.vips.iter().filter_map(|vip| {
+            let block = self.state.block(&vip.name)?;
+            Some((block.ring, (block, Limits::of(vip))))
+        })
+    }
+
+    /// Closes the slots that need not be open any more.
+    fn close(&mut self, pass: &Pass) {
+        let mut ops = Vec::new();
+        for vip in &self.config.model.vips {
+            let limits = Limits::of(vip);
+            let Some(block) =
+                self.state.blocks.iter_mut().find(|block| block.name.as_deref() == Some(&vip.name))
+            else {
+                continue;
+            };
+            let ring = block.ring;
+            let over = |(index, slot): (u32, &Slot)| {
+                let over = slot.is_tracked()
+                    && !pass.held.contains(&(ring, index))
+                    && limits.is_over(*slot, self.kernel.times(ring + index), pass.tick);
+                over.then_some(index)
+            };
+            let closing: Vec<u32> = (0..).zip(block.slots.iter()).filter_map(over).collect();
+            if closing.is_empty() {
+                continue;
+            }
+            let mut slots = block.slots.to_vec();
+            for index in &closing {
+                let slot = &mut slots[*index as usize];
+                *slot = Slot::new(slot.current(), None);
+                ops.push(Op::Slots { first: ring + index, slots: vec![*slot] });
+            }
+            block.slots = slots.into();
+            log::debug!("vip {}: {} slots closed", vip.name, closing.len());
+        }
+        if let Err(error) = self.kernel.apply(&ops) {
+            log::error!("closing slots: {error}");
+        }
+    }
+
+    /// Lets those go that have left and that nothing names any more. Returns whether there were any.
+    fn release(&mut self, pass: &Pass) -> bool {
+        let gone: Vec<(String, IpAddr)> =
+            self.config.model.vips.iter().flat_map(|vip| self.nameless(vip, pass)).collect();
+        for (vip, address) in &gone {
+            log::info!("vip {vip} real {address}: its last flow has ended, it is removed");
+            self.ledger.release(vip, *address);
+        }
+        !gone.is_empty()
+    }
+
+    fn nameless(&self, vip: &Vip, pass: &Pass) -> Vec<(String, IpAddr)> {
+        let left = self.ledger.left(&vip.name).map(|(real, _)| real.address);
+        let is_nameless = |address: &IpAddr| {
+            let drain =
+                self.ledger.course(&vip.name, *address).and_then(|course| course.drain.as_ref());
+            // One that left during the pass is looked at by the next.
+            if drain.is_some_and(|drain| drain.since >= pass.began) {
+                return false;
+            }
+            let Some(block) = self.state.block(&vip.name) else {
+                return true;
+            };
+            block.members.get(address).is_none_or(|Occupant { member, .. }| {
+                block.holds(*member) == 0 && pass.census.flows(block.ring, *member) == 0
+            })
+        };
+        left.filter(is_nameless).map(|address| (vip.name.clone(), address)).collect()
+    }
+
+    /// How long until the next pass is due: a part of the time after which the first thing can be over.
+    fn next_pass(&self) -> Option<Duration> {
+        let wait = |vip: &Vip| {
+            let block = self.state.block(&vip.name)?;
+            let left = self.ledger.left(&vip.name).next().is_some();
+            (left || block.tracked() > 0).then(|| vip.idle_timeout.min(vip.udp_idle_timeout) / 4)
+        };
+        let wait = self.config.model.vips.iter().filter_map(wait).min();
+        let leftovers = (self.sweeper.census.noted > 0).then_some(PERIOD[1]);
+        let [least, most] = PERIOD;
+        wait.or(leftovers).map(|wait| wait.clamp(least, most))
+    }
+}
