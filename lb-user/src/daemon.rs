@@ -85,6 +85,7 @@ pub async fn run(config: Configuration) -> Result<()> {
         pin_dir: Some(node.pin_dir.clone()),
         seed: seed.0,
         log: log::log_enabled!(log::Level::Debug),
+        tables: node.tables,
     };
     let kernel = Kernel::load(&loader)?;
     let announcing = Announcing::new(Addresses::connect()?, &node.state_dir)

@@ -19,7 +19,7 @@ use aya::programs::{
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
 
-use super::load::{Error, Loader};
+use super::{error::Error, pins};
 
 /// How the program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +114,8 @@ pub(super) fn tidy<'a>(
     interfaces: impl Iterator<Item = &'a str>,
 ) -> Result<(), Error> {
     let mut keep: Vec<PathBuf> = interfaces.map(|interface| link_pin(pin_dir, interface)).collect();
-    keep.push(Loader::map_dir(pin_dir));
-    for path in pins(pin_dir)?.into_iter().filter(|path| !keep.contains(path)) {
+    keep.push(pins::map_dir(pin_dir));
+    for path in ours(pin_dir)?.into_iter().filter(|path| !keep.contains(path)) {
         log::info!("removing {path:?}, which belongs to a former configuration");
         unpin(&path)?;
     }
@@ -128,7 +128,7 @@ pub(super) fn tidy<'a>(
 ///
 /// When a pin cannot be removed.
 pub fn detach_all(pin_dir: &Path) -> Result<(), Error> {
-    for path in pins(pin_dir)? {
+    for path in ours(pin_dir)? {
         unpin(&path)?;
     }
     match fs::remove_dir(pin_dir) {
@@ -141,29 +141,22 @@ pub fn detach_all(pin_dir: &Path) -> Result<(), Error> {
 
 /// What stands in the pin directory and is ours: links first, so that nothing forwards any more
 /// once maps vanish.
-fn pins(pin_dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let failed = |source| Error::PinDirectory { path: pin_dir.to_owned(), source };
-    let entries = match fs::read_dir(pin_dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
-    let mut pins = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("link-") || name.starts_with("layout-") {
-            pins.push(entry.path());
-        }
-    }
-    pins.sort_by_key(|path| path.is_dir());
-    Ok(pins)
+fn ours(pin_dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut names = pins::names(pin_dir)?;
+    names.retain(|name| name.starts_with("link-") || name.starts_with("layout-"));
+    let mut paths: Vec<PathBuf> = names.iter().map(|name| pin_dir.join(name)).collect();
+    paths.sort_by_key(|path| path.is_dir());
+    Ok(paths)
 }
 
 /// Removes a directory of pinned maps, or a pinned link after detaching what it holds.
 fn unpin(path: &Path) -> Result<(), Error> {
+    if !path.exists() {
+        // Half removed before, it went with the rest.
+        return Ok(());
+    }
     let removed = if path.is_dir() {
-        fs::remove_dir_all(path)
+        pins::remove(path)
     } else {
         detach_link(path).and_then(|()| fs::remove_file(path))
     };

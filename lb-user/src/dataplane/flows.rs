@@ -9,7 +9,7 @@ use std::{
 use aya::maps::MapData;
 use lb_common::{Flow, FlowKey};
 
-use super::load::Error;
+use super::error::Error;
 
 /// A table of flows in the kernel.
 pub struct FlowTable {

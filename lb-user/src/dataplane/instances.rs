@@ -11,9 +11,12 @@ use lb_common::TraceRecord;
 
 use super::{
     attach::{self, Mode},
+    error::Error,
     kernel::{mapped, missing},
-    load::{Error, Loader},
+    load::Loader,
     mapped::Mapped,
+    pins,
+    resize::Resize,
 };
 use crate::model::XdpChoice;
 
@@ -102,7 +105,22 @@ impl Instances {
 
     /// Attaches the instances to their interfaces, all in one mode. Whatever a pinned link holds in
     /// generic mode decides for all where the choice is left to us: no restart changes the mode.
+    /// What is noted in tables of flows of a former size goes on in those of the present one.
     pub(super) async fn attach_all(
+        &mut self,
+        interfaces: &[(u8, &str)],
+        choice: XdpChoice,
+        pin_dir: &Path,
+    ) -> Result<Mode, Error> {
+        let mut resize = Resize::find(&pins::map_dir(pin_dir), self.loader.tables)?;
+        resize.copy()?;
+        let mode = self.attach_as(interfaces, choice, pin_dir).await?;
+        resize.copy()?;
+        resize.finish()?;
+        Ok(mode)
+    }
+
+    async fn attach_as(
         &mut self,
         interfaces: &[(u8, &str)],
         choice: XdpChoice,

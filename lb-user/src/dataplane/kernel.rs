@@ -21,9 +21,10 @@ use lb_ebpf::tables::Notes;
 use super::{
     Dataplane,
     attach::{self, Mode},
+    error::Error,
     flows::FlowTable,
     instances::{self, Instances},
-    load::{Error, Loader},
+    load::Loader,
     mapped::Mapped,
     port::{self, Port},
 };

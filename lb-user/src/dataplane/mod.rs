@@ -4,21 +4,27 @@
 //! this process, for predictions and for tests. Only this module knows `aya`.
 
 mod attach;
+mod error;
 mod flows;
+mod form;
 mod instances;
 mod kernel;
 mod load;
 mod mapped;
 mod memory;
+mod pins;
 mod port;
+mod resize;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
     attach::{Mode, detach_all},
+    error::Error,
     flows::{Cursor, FlowTable},
+    form::Form,
     kernel::Kernel,
-    load::{Error, Loader, OBJECT},
+    load::{Loader, OBJECT},
     memory::Memory,
     port::Port,
 };

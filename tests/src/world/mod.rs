@@ -12,7 +12,7 @@ use lb_common::{Action, Counters, Outcome, PortWord, RealWord, Seed, Tick};
 use lb_ebpf::Forward;
 use lb_user::{
     dataplane::{Dataplane, Kernel, Loader, Memory},
-    model::{HashMode, Mac, Ports},
+    model::{FlowTables, HashMode, Mac, Ports},
     plan::{Desired, DesiredReal, DesiredVip, Plan, Role, State, plan},
 };
 
@@ -309,7 +309,7 @@ pub fn engines() -> (Memory, Kernel, State) {
     /// A test run sends nothing, so any interface does behind the other ports.
     const LOOPBACK: u32 = 1;
     let (memory, state) = host();
-    let loader = Loader { pin_dir: None, seed: SEED, log: false };
+    let loader = Loader { pin_dir: None, seed: SEED, log: false, tables: FlowTables::default() };
     let mut kernel = Kernel::load(&loader).expect("the object loads");
     for port in &PORTS {
         kernel.set_port(port.number, port.word());
