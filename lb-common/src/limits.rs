@@ -63,12 +63,17 @@ pub const PROMOTIONS: u64 = 10_000;
 /// that not every packet writes to memory that all CPUs read.
 pub const TOUCH: u32 = 64;
 
-/// How many flows are noted at most when nothing else is configured: of TCP, established ones and
-/// mere beginnings, and of all other protocols.
+/// Established TCP flows that are noted at most when nothing else is configured.
+///
+/// The kernel takes the memory for a table of flows when it makes it: 104 bytes for each entry, measured
+/// on Linux 6.18 (88 for the entry, 16 for its bucket, of which there are as many as the next power of two:
+/// up to 120 bytes in all for other sizes). So these are 26 MiB.
 pub const PINNED: u32 = 1 << 18;
-/// See [`PINNED`].
+
+/// TCP flows that have begun, likewise: 13 MiB, 104 bytes each.
 pub const FRESH: u32 = 1 << 17;
-/// See [`PINNED`].
+
+/// Flows of all other protocols, likewise: 13 MiB, 104 bytes each.
 pub const DATAGRAMS: u32 = 1 << 17;
 
 /// The highest weight of a real server.
