@@ -289,6 +289,37 @@ fn a_table_of_flows_that_is_made_larger_or_smaller_keeps_what_was_noted() -> Res
 }
 
 #[test]
+fn connections_that_are_noted_go_on_when_the_tables_of_flows_change_their_sizes() -> Result<()> {
+    let (lab, nginx, echoes) = Rack::servers(3)?;
+    let daemon = lab.daemon(&lab.config(&Rack::vips(2)))?;
+    let mut rack = Rack { daemon, nginx, echoes, lab };
+    rack.usable(2)?;
+    rack.lbctl(&["real", "add", "web", "10.0.0.13"])?;
+    rack.usable(3)?;
+    // All slots of the new real are tracked: what is not noted belongs to others.
+    let mut streams = Vec::new();
+    while streams.len() < 5 {
+        let mut stream = rack.lab.client().connect(Rack::web())?;
+        if ask(&mut stream)? == "real3" {
+            streams.push(stream);
+        }
+    }
+    for sizes in ["pinned_flows = 4096\nfresh_flows = 2048", "datagram_flows = 1024"] {
+        rack.daemon.terminate()?;
+        let file = rack.daemon.config_file();
+        let config = fs::read_to_string(&file)?;
+        let config = config.lines().filter(|line| !line.contains("_flows = "));
+        let config = config.collect::<Vec<_>>().join("\n");
+        fs::write(&file, config.replace("[node]\n", &format!("[node]\n{sizes}\n")))?;
+        under_requests(&mut rack, Daemon::restart)?;
+        for stream in &mut streams {
+            assert_eq!(ask(stream)?, "real3");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn flows_that_do_not_fit_into_a_smaller_table_are_told() -> Result<()> {
     let mut rack = Rack::new(1)?;
     rack.daemon.terminate()?;
