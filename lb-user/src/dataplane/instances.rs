@@ -72,6 +72,11 @@ impl Instances {
         Ok(Self { loader: loader.clone(), programs, loaded })
     }
 
+    /// The tables of flows whose size has changed since a former daemon, if any.
+    pub(super) fn resize(&self, pin_dir: &Path) -> Result<Option<Resize>, Error> {
+        Resize::find(&pins::map_dir(pin_dir), self.loader.tables)
+    }
+
     /// Loads one for this port, unless there is one.
     pub(super) fn load(&mut self, port: u8) -> Result<(), Error> {
         if !self.loaded.contains_key(&port) {
@@ -105,22 +110,7 @@ impl Instances {
 
     /// Attaches the instances to their interfaces, all in one mode. Whatever a pinned link holds in
     /// generic mode decides for all where the choice is left to us: no restart changes the mode.
-    /// What is noted in tables of flows of a former size goes on in those of the present one.
     pub(super) async fn attach_all(
-        &mut self,
-        interfaces: &[(u8, &str)],
-        choice: XdpChoice,
-        pin_dir: &Path,
-    ) -> Result<Mode, Error> {
-        let mut resize = Resize::find(&pins::map_dir(pin_dir), self.loader.tables)?;
-        resize.copy()?;
-        let mode = self.attach_as(interfaces, choice, pin_dir).await?;
-        resize.copy()?;
-        resize.finish()?;
-        Ok(mode)
-    }
-
-    async fn attach_as(
         &mut self,
         interfaces: &[(u8, &str)],
         choice: XdpChoice,

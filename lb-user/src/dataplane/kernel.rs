@@ -27,6 +27,7 @@ use super::{
     load::Loader,
     mapped::Mapped,
     port::{self, Port},
+    resize::{Held, Resize},
 };
 use crate::{
     model::XdpChoice,
@@ -113,8 +114,32 @@ impl Kernel {
         choice: XdpChoice,
         pin_dir: &Path,
     ) -> Result<Mode, Error> {
-        let mode = self.instances.attach_all(interfaces, choice, pin_dir).await?;
+        let mode = match self.instances.resize(pin_dir)? {
+            Some(resize) => self.attach_resized(resize, interfaces, choice, pin_dir).await?,
+            None => self.instances.attach_all(interfaces, choice, pin_dir).await?,
+        };
         attach::tidy(pin_dir, interfaces.iter().map(|(_, interface)| *interface))?;
+        Ok(mode)
+    }
+
+    /// The same where tables of flows have another size: no flow is unknown to the new programs.
+    async fn attach_resized(
+        &mut self,
+        mut resize: Resize,
+        interfaces: &[(u8, &str)],
+        choice: XdpChoice,
+        pin_dir: &Path,
+    ) -> Result<Mode, Error> {
+        // Most of it, while nothing is held.
+        resize.copy()?;
+        let held = Held::new(&self.rings);
+        wait_for_readers();
+        resize.copy()?;
+        let mode = self.instances.attach_all(interfaces, choice, pin_dir).await?;
+        wait_for_readers();
+        resize.copy()?;
+        drop(held);
+        resize.finish()?;
         Ok(mode)
     }
 

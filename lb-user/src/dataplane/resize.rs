@@ -1,17 +1,23 @@
 //! Tables of flows whose configured size has changed: the flows of the former ones are copied.
+//!
+//! The programs in force go on noting flows while that is done, and the new ones do not know what was
+//! noted since. So until all is copied, new flows of tracked slots go where unknown ones go, to the
+//! previous owner ([`Held`]): it makes no difference then whether they are known.
 
 use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
+    sync::atomic::Ordering,
 };
 
 use aya::maps::{HashMap, Map, MapData, MapError, MapType};
-use lb_common::{Flow, FlowKey};
+use lb_common::{Flow, FlowKey, Slot, limits};
 
 use super::{
     error::Error,
     flows::{Cursor, FlowTable},
+    mapped::Mapped,
     pins,
 };
 use crate::model::FlowTables;
@@ -40,7 +46,7 @@ const NEW: u64 = 1;
 
 impl Resize {
     /// Finds the tables of other sizes than configured in the directory of maps.
-    pub(super) fn find(dir: &Path, tables: FlowTables) -> Result<Self, Error> {
+    pub(super) fn find(dir: &Path, tables: FlowTables) -> Result<Option<Self>, Error> {
         let mut copies = Vec::new();
         for pin in pins::maps(tables) {
             for other in pin.other_sizes(dir)? {
@@ -49,11 +55,10 @@ impl Resize {
                 copies.push(Transfer::new(pin.name, dir.join(other.file()), from, to)?);
             }
         }
-        Ok(Self(copies))
+        Ok((!copies.is_empty()).then_some(Self(copies)))
     }
 
-    /// Copies what is not copied yet. Done once before the programs are switched, so that the new ones
-    /// know every flow, and once after, for what was noted in between.
+    /// Copies what is not copied yet.
     pub(super) fn copy(&mut self) -> Result<(), Error> {
         self.0.iter_mut().try_for_each(Transfer::run)
     }
@@ -72,6 +77,34 @@ impl Resize {
                 .map_err(|source| Error::PinDirectory { path: former, source })?;
         }
         Ok(())
+    }
+}
+
+/// Tracked slots whose new flows go to the previous owner until this is dropped.
+pub(super) struct Held<'a> {
+    rings: &'a Mapped,
+    /// The slots as they were.
+    slots: Vec<(usize, Slot)>,
+}
+
+impl<'a> Held<'a> {
+    pub(super) fn new(rings: &'a Mapped) -> Self {
+        let slot = |index| (index, Slot(rings.half_word(index).load(Ordering::Relaxed)));
+        let slots = (0..limits::RING_SLOTS as usize).map(slot);
+        let slots: Vec<_> = slots.filter(|(_, slot)| slot.is_tracked()).collect();
+        for (index, slot) in &slots {
+            let held = Slot::new(slot.previous(), slot.previous());
+            rings.half_word(*index).store(held.0, Ordering::Release);
+        }
+        Self { rings, slots }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        for (index, slot) in &self.slots {
+            self.rings.half_word(*index).store(slot.0, Ordering::Release);
+        }
     }
 }
 
