@@ -94,7 +94,7 @@ pub async fn run(config: Configuration) -> Result<()> {
         .with_context(|| format!("{}/ledger.json", node.state_dir.display()))?;
     let (probe_tx, mut probe_rx) = mpsc::channel(QUEUE);
     let mut reconciler =
-        Reconciler::new(config, seed, kernel, network, watcher, announcing, ledger, probe_tx)?;
+        Reconciler::new(config, seed, kernel, (network, watcher), announcing, ledger, probe_tx)?;
     follow_log(reconciler.kernel());
     settle(&mut reconciler, &mut network_rx).await;
     reconciler.reconcile();

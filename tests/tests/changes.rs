@@ -25,7 +25,6 @@ fn without_a_change_nothing_breaks() -> Result<()> {
 }
 
 #[test]
-#[ignore = "nothing closes a tracked slot yet"]
 fn a_balancer_without_memory_breaks_connections_and_the_load_notices() -> Result<()> {
     let mut stage = Stage::set(options(400, Memory::None))?;
     let report = play(&mut stage, &[Events::ADD])?;
@@ -34,7 +33,6 @@ fn a_balancer_without_memory_breaks_connections_and_the_load_notices() -> Result
 }
 
 #[test]
-#[ignore = "not all of it is there yet"]
 fn no_change_breaks_what_is_open_on_a_real_that_lives() -> Result<()> {
     let mut stage = Stage::set(options(400, Memory::Seconds(3)))?;
     let report = play(&mut stage, &Events::ALL)?;
@@ -43,7 +41,6 @@ fn no_change_breaks_what_is_open_on_a_real_that_lives() -> Result<()> {
 }
 
 #[test]
-#[ignore = "a real cannot be drained yet"]
 fn a_drain_under_a_stream_of_queries_ends_and_no_query_comes_any_more() -> Result<()> {
     let load = LoadOptions { queries: 200, ..LoadOptions::connections(0) };
     let mut stage = Stage::set(StageOptions { load, ..options(0, Memory::Seconds(2)) })?;

@@ -10,7 +10,7 @@ use crate::{
     health::{self, Health, Verdict},
     ledger::Ledger,
     model::{Model, Real, Vip},
-    plan::{Desired, DesiredReal, DesiredVip},
+    plan::{Desired, DesiredReal, DesiredVip, Role},
 };
 
 impl Reconciler {
@@ -71,6 +71,12 @@ impl Reconciler {
                 None => Real::plain(*address),
             })
             .collect()
+    }
+
+    /// What a real does now.
+    pub(super) fn role(&self, vip: &Vip, real: &Real) -> Role {
+        let reachable = self.verdict(vip, real).health != Health::Down;
+        self.ledger.role(vip, real, reachable, Timestamp::now())
     }
 
     /// The verdict on a real as things are.

@@ -18,7 +18,7 @@ use crate::{
     ledger::Course,
     maglev::WHOLE,
     model::{Announce, Real, RealState, Vip},
-    plan::{Block, Occupant},
+    plan::{Block, Occupant, Role},
 };
 
 impl Reconciler {
@@ -72,8 +72,9 @@ impl Reconciler {
     }
 
     fn vip_status(&self, vip: &Vip, block: &Block) -> Result<VipStatus, dataplane::Error> {
-        // Those that have left are seen as long as they have flows.
-        let left: Vec<Real> = self.ledger.left(&vip.name).map(|(real, _)| real).collect();
+        // Those that have left are seen as long as they keep flows.
+        let left = self.ledger.left(&vip.name).map(|(real, _)| real);
+        let left: Vec<Real> = left.filter(|real| self.role(vip, real) != Role::Out).collect();
         let reals: Vec<RealStatus> = vip
             .reals
             .iter()

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use lb_user::model::Mac;
 
 use super::stage::Stage;
-use crate::flood::Flooding;
+use crate::{flood::Flooding, wait};
 
 /// Something that happens.
 #[derive(Clone, Copy, Debug)]
@@ -88,13 +88,17 @@ fn reweigh(stage: &mut Stage, by: u16) -> Result<()> {
     stage.settle()
 }
 
-/// What the clients have with the two goes on until they close it; then the drain is over.
+/// What the clients have with the two goes on until they close it; then the drain is over. (For a time
+/// after the change new flows of datagrams still go there, and are left again.)
 fn drain(stage: &mut Stage) -> Result<()> {
     let leaving = [1, 2];
     leaving.into_iter().try_for_each(|real| stage.drain(real))?;
     stage.load().exercise()?;
     stage.renew()?;
-    stage.leave(&leaving)?;
+    wait::until("the end of what the drained reals have", 2 * wait::PATIENCE, || {
+        stage.leave(&leaving)?;
+        stage.are_drained(&leaving)
+    })?;
     leaving.into_iter().try_for_each(|real| stage.wait_for_drain(real))?;
     leaving.into_iter().try_for_each(|real| stage.remove(real))
 }

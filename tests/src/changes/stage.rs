@@ -177,6 +177,18 @@ impl Stage {
         self.settle()
     }
 
+    /// Whether neither slots nor flows are left to these reals.
+    pub fn are_drained(&self, reals: &[u8]) -> Result<Option<()>> {
+        let status = self.rack.status()?;
+        let vips = status["vips"].as_array().context("vips")?.iter();
+        let pools = vips.filter_map(|vip| vip["reals"].as_array()).flatten();
+        let names = reals.iter().flat_map(|real| VIPS.iter().map(|vip| (vip.real)(*real)));
+        let names: Vec<String> = names.map(|address| address.to_string()).collect();
+        let left = pools.filter(|real| names.iter().any(|name| real["address"] == *name));
+        let has_some = |real: &Value| real["drain"]["slots"] != 0 || real["drain"]["flows"] != 0;
+        Ok((!left.into_iter().any(has_some)).then_some(()))
+    }
+
     /// Waits until a drain has ended in both VIPs.
     pub fn wait_for_drain(&self, real: u8) -> Result<()> {
         self.lbctl(&["real", "drain"], real, &["--timeout", "1h", "--wait"])
