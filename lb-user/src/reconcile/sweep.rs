@@ -1,8 +1,9 @@
 //! The sweeper: goes through the noted flows, forgets the dead ones, closes slots that nothing needs open
 //! any more, and lets those reals go that have left and that nothing names.
 //!
-//! A slot is closed once the flows that only it remembers must be dead (nothing unknown came for the idle
-//! timeout), and none of those that are noted lives on another real than the current one. A pass through
+//! The previous owner of a slot is given up once the flows that only the slot remembers must be dead: nothing
+//! unknown came for the idle timeout. The slot is closed once, besides, none of the flows that are noted
+//! lives on another real than the current one. A pass through
 //! the tables is made in bounded steps. What it decides at its end holds for what was noted meanwhile, too:
 //! in a slot that was over when the pass began that is noted on the current owner; and if an owner has
 //! changed meanwhile, nothing is closed.
@@ -240,7 +241,8 @@ impl Reconciler {
         })
     }
 
-    /// Closes the slots that need not be open any more.
+    /// Closes the slots that need not be open any more. One in which noted flows still live elsewhere stays
+    /// open for those, and gives up the previous owner.
     fn close(&mut self, pass: &Pass) {
         let mut ops = Vec::new();
         for vip in &self.config.model.vips {
@@ -251,24 +253,26 @@ impl Reconciler {
                 continue;
             };
             let ring = block.ring;
-            let over = |(index, slot): (u32, &Slot)| {
+            let next = |(index, slot): (u32, &Slot)| {
                 let over = slot.is_tracked()
-                    && !pass.held.contains(&(ring, index))
                     && limits.is_over(*slot, self.kernel.times(ring + index), pass.tick);
-                over.then_some(index)
+                let held = pass.held.contains(&(ring, index));
+                let next = Slot::new(slot.current(), slot.current().filter(|_| held));
+                // Who owns nothing cannot stand in for the previous owner.
+                let stays = !over || next == *slot || held && !next.is_tracked();
+                (!stays).then_some((index, next))
             };
-            let closing: Vec<u32> = (0..).zip(block.slots.iter()).filter_map(over).collect();
-            if closing.is_empty() {
+            let changed: Vec<_> = (0..).zip(block.slots.iter()).filter_map(next).collect();
+            if changed.is_empty() {
                 continue;
             }
             let mut slots = block.slots.to_vec();
-            for index in &closing {
-                let slot = &mut slots[*index as usize];
-                *slot = Slot::new(slot.current(), None);
+            for (index, slot) in &changed {
+                slots[*index as usize] = *slot;
                 ops.push(Op::Slots { first: ring + index, slots: vec![*slot] });
             }
             block.slots = slots.into();
-            log::debug!("vip {}: {} slots closed", vip.name, closing.len());
+            log::debug!("vip {}: {} slots closed", vip.name, changed.len());
         }
         if let Err(error) = self.kernel.apply(&ops) {
             log::error!("closing slots: {error}");
