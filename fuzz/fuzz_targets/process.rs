@@ -10,5 +10,8 @@ thread_local! {
 }
 
 fuzz_target!(|frame: &[u8]| {
-    WORLD.with(|memory| invariant::check(memory, frame));
+    WORLD.with(|memory| {
+        invariant::check(memory, frame);
+        invariant::check_flow(memory, frame);
+    });
 });

@@ -129,7 +129,8 @@ fn steer(
     }
 }
 
-/// The path of a plain packet; `None` where its slot has moved, so that flows are to be looked up.
+/// The path of a plain packet; `None` where its slot has moved, so that flows are to be looked up, or where
+/// its connection is to be reset.
 #[inline(always)]
 fn short_path<A: Family>(
     frame: &mut impl Frame,
@@ -147,7 +148,10 @@ fn short_path<A: Family>(
         Ok(owner) => owner,
         Err(outcome) => return Some(Err(outcome)),
     };
-    Some(send(frame, tables, link, datagram, owner, slot, forward))
+    match send(frame, tables, link, datagram, owner, slot, forward) {
+        Err(Outcome::Reset) => None,
+        ended => Some(ended),
+    }
 }
 
 /// Not inlined: what it keeps in mind would slow down the others. It begins anew, so that to the

@@ -35,8 +35,8 @@ pub trait Reset {
     fn turn(packet: &mut Packet, ip: usize) -> Result<u64, Outcome>;
 }
 
-/// Turns the segment whose IP header is at `ip` into its reset. What cannot be answered so is lost ([`Outcome::NoReal`]): a
-/// reset, a segment without ACK, a fragment, one with IP options.
+/// Turns the segment whose IP header is at `ip` into its reset. What cannot be answered so is lost
+/// ([`Outcome::NoReal`]): a reset, a segment without ACK, a fragment, one with IP options, a datagram.
 #[inline(never)]
 pub fn answer<A: Reset>(frame: &mut impl Frame, ip: usize) -> Outcome {
     if let Err(outcome) = turn::<A>(&mut frame.packet(), ip) {
@@ -49,7 +49,7 @@ pub fn answer<A: Reset>(frame: &mut impl Frame, ip: usize) -> Outcome {
 
 #[inline(always)]
 fn turn<A: Reset>(packet: &mut Packet, ip: usize) -> Result<(), Outcome> {
-    let segment: &Segment = packet.header(ip + A::HEADER)?;
+    let segment: &Segment = packet.header(ip + A::HEADER).map_err(|_| Outcome::NoReal)?;
     if segment.flags & Segment::RST != 0 || segment.flags & Segment::ACK == 0 {
         return Err(Outcome::NoReal);
     }

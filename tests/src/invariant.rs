@@ -7,15 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lb_common::{Outcome, PortWord, RealWord};
+use lb_common::{Outcome, PortWord, RealWord, layout::Rule};
 use lb_ebpf::{
     process,
     tables::{Count, Tables as _},
 };
-use lb_user::dataplane::Memory;
+use lb_user::{dataplane::Memory, model::Mac};
 
 use crate::{
-    packet::checksum,
+    packet::{ACK, Link, RST, SYN, checksum},
     world::{Arrived, BALANCER},
 };
 
@@ -56,9 +56,45 @@ pub fn check_all(memory: &Memory, frame: &[u8]) {
     }
 }
 
+/// Checks that a flow stays with its real, however often its frame comes, and also when what began as a
+/// SYN goes on. Nothing is noted of anybody before or after.
+pub fn check_flow(memory: &Memory, frame: &[u8]) {
+    let place =
+        |frame: &[u8]| memory.process(&mut Arrived::new(frame)).map(|forward| forward.place);
+    memory.forget();
+    let first = memory.process(&mut Arrived::new(frame));
+    let follows = first.is_ok_and(|forward| forward.rule == Rule::Fragment);
+    assert!(!follows, "no fragment follows one that did not come");
+    let first = first.map(|forward| forward.place);
+    for _ in 0..2 {
+        assert_eq!(place(frame), first, "the same again");
+    }
+    if let Some(segment) = goes_on(frame).filter(|_| first.is_ok()) {
+        for _ in 0..3 {
+            assert_eq!(place(&segment), first, "what goes on");
+        }
+    }
+    memory.forget();
+}
+
+/// The SYN of a plain frame as a segment of its connection.
+fn goes_on(frame: &[u8]) -> Option<Vec<u8>> {
+    let flags = 13
+        + match frame.get(12..15)? {
+            [0x08, 0x00, 0x45] if frame.get(23)? == &6 => 34,
+            [0x86, 0xdd, _] if frame.get(20)? == &6 => 54,
+            _ => return None,
+        };
+    let mut frame = frame.to_vec();
+    let flags = frame.get_mut(flags).filter(|flags| **flags & (SYN | ACK) == SYN)?;
+    *flags = ACK;
+    Some(frame)
+}
+
 /// Runs a frame through the datapath's code and panics if something is broken: a frame that is not
-/// forwarded is untouched (but for a ping, which becomes its answer), one that is differs in its
-/// Ethernet addresses and tags only, and each is counted once, as what it was. Returns how it ended.
+/// forwarded is untouched (but for a ping and a segment that become their answers), one that is differs
+/// in its Ethernet addresses and tags only, and each is counted once, as what it was. Returns how it
+/// ended.
 pub fn check_arrived(memory: &Memory, mut arrived: Arrived) -> Outcome {
     let (before, buffer) = (arrived.bytes(), arrived.first_buffer());
     let tally = Tally::default();
@@ -68,10 +104,10 @@ pub fn check_arrived(memory: &Memory, mut arrived: Arrived) -> Outcome {
     assert_eq!(*tally.outcomes.borrow(), [outcome], "one outcome is counted, the one returned");
     let steered = tally.steered.borrow();
     let Ok(forward) = verdict else {
-        if outcome == Outcome::EchoAnswered {
-            check_answer(&before, &after);
-        } else {
-            assert_eq!(after, before, "a frame that is not forwarded is untouched");
+        match outcome {
+            Outcome::EchoAnswered => check_answer(&before, &after),
+            Outcome::Reset => assert_eq!(after, reset_of(&before), "the reset of a segment"),
+            _ => assert_eq!(after, before, "a frame that is not forwarded is untouched"),
         }
         assert!(steered.is_empty(), "nobody was steered to");
         return outcome;
@@ -162,6 +198,37 @@ fn pseudo(packet: &[u8]) -> Vec<u8> {
     [&ip[8..40], &length, &[0, 0, 0, 58], message].concat()
 }
 
+/// The reset that goes back for a segment (RFC 9293, section 3.10.7.1).
+///
+/// # Panics
+///
+/// Where a host would not answer so: to what is a reset itself, acknowledges nothing, or is no whole
+/// segment behind a header without options.
+#[must_use]
+pub fn reset_of(segment: &[u8]) -> Vec<u8> {
+    let Parts { addresses, tags, packet } = parts(segment);
+    let [destination, source] =
+        [0, 6].map(|at| Mac(addresses[at..at + 6].try_into().expect("a MAC address")));
+    let link = tags.iter().fold(Link::new(destination, source), |link, tag| link.tag(tag.0, tag.1));
+    let (ether_type, ip) = packet.split_at(2);
+    let at = if ether_type == [0x08, 0x00] { 20 } else { 40 };
+    let number = |at| u32::from_be_bytes(ip[at..at + 4].try_into().expect("a word"));
+    let (ports, acknowledged, flags) = (number(at), number(at + 8), ip[at + 13]);
+    assert!(flags & ACK != 0 && flags & RST == 0, "only what acknowledges, and no reset, is reset");
+    let reset = if at == 20 {
+        assert_eq!((ip[0], ip[9]), (0x45, 6), "TCP behind a header without options");
+        assert_eq!(number(4) & 0x3fff, 0, "no fragment");
+        link.ipv4(number(16).into(), number(12).into())
+            .dont_fragment()
+            .tcp(ports as u16, (ports >> 16) as u16)
+    } else {
+        assert_eq!(ip[6], 6, "TCP without extension headers");
+        let address = |at| u128::from_be_bytes(ip[at..at + 16].try_into().expect("an address"));
+        link.ipv6(address(24).into(), address(8).into()).tcp(ports as u16, (ports >> 16) as u16)
+    };
+    reset.flags(RST).numbers(acknowledged, 0).window(0).build()
+}
+
 /// Makes an answer of a request, but for the checksums, which are taken from the answer.
 fn turn_ipv4(packet: &mut [u8], answer: &[u8]) {
     packet[8] = 64;
@@ -222,6 +289,14 @@ mod tests {
     }
 
     #[test]
+    fn every_flow_of_the_golden_table_stays_with_its_real() {
+        let (memory, _) = host();
+        for row in table() {
+            check_flow(&memory, &row.frame);
+        }
+    }
+
+    #[test]
     fn every_frame_of_the_golden_table_keeps_them_however_it_arrives() {
         let (memory, _) = host();
         for row in table() {
@@ -246,6 +321,7 @@ mod tests {
         for (file, frame) in regressions() {
             println!("{}", file.display());
             check_all(&memory, &frame);
+            check_flow(&memory, &frame);
         }
     }
 

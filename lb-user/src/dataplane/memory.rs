@@ -71,6 +71,12 @@ impl Memory {
         self.now.set(now);
     }
 
+    /// Forgets what packets have left behind: the flows and the owners of first fragments that were noted.
+    pub fn forget(&self) {
+        self.flows.borrow_mut().clear();
+        self.fragments.borrow_mut().clear();
+    }
+
     /// Runs the datapath on a frame, which is rewritten if it is forwarded.
     ///
     /// # Errors

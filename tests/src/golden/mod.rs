@@ -4,9 +4,10 @@ mod both;
 mod family;
 mod ipv4;
 mod ipv6;
+mod moved;
 mod ways;
 
-use lb_common::Outcome;
+use lb_common::{Outcome, layout::Rule};
 
 pub use self::{
     family::{Family, Ip, Kind},
@@ -29,10 +30,12 @@ pub struct Row {
     pub begins: bool,
     /// What must leave, where only one real is there to take it; else any of the pool.
     pub sent: Option<Vec<u8>>,
+    /// To whom it must go, where that matters: the last byte of the real's MAC address, and why to it.
+    pub owner: Option<(u8, Rule)>,
 }
 
 fn row(claim: impl Into<String>, frame: Vec<u8>, outcome: Outcome) -> Row {
-    Row { claim: claim.into(), frame, outcome, begins: false, sent: None }
+    Row { claim: claim.into(), frame, outcome, begins: false, sent: None, owner: None }
 }
 
 impl Row {
@@ -42,6 +45,10 @@ impl Row {
 
     fn sent(self, frame: Vec<u8>) -> Self {
         Self { sent: Some(frame), ..self }
+    }
+
+    fn to(self, owner: u8, rule: Rule) -> Self {
+        Self { owner: Some((owner, rule)), ..self }
     }
 }
 
@@ -65,12 +72,14 @@ impl Family {
     }
 }
 
-/// All of it, in an order that counts: fragments are steered by what came before.
+/// All of it, in an order that counts: fragments, and flows of slots that have moved, are steered by what
+/// came before.
 #[must_use]
 pub fn table() -> Vec<Row> {
     let both = Family::ALL.into_iter().flat_map(|family| {
         let rows = both::rows(family).into_iter().chain(ways::rows(family));
-        rows.map(move |row| Row { claim: format!("{family:?}: {}", row.claim), ..row })
+        rows.chain(moved::rows(family))
+            .map(move |row| Row { claim: format!("{family:?}: {}", row.claim), ..row })
     });
     both.chain(ipv4::rows()).chain(ipv6::rows()).chain(ways::not_ip()).collect()
 }

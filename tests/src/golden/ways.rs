@@ -15,7 +15,7 @@ use crate::{
 const CUSTOMER: u16 = 0x8100;
 const SERVICE: u16 = 0x88a8;
 /// Those of a frame by QinQ.
-const QINQ: [(u16, u16); 2] = [(SERVICE, 0xb007), (CUSTOMER, 0x4009)];
+pub(super) const QINQ: [(u16, u16); 2] = [(SERVICE, 0xb007), (CUSTOMER, 0x4009)];
 /// The bits of a control field that are the VLAN.
 const VLAN: u16 = 0xfff;
 
@@ -47,7 +47,7 @@ pub fn arriving(tags: &[(u16, u16)]) -> Link {
     with(to_balancer(), tags)
 }
 
-fn with(link: Link, tags: &[(u16, u16)]) -> Link {
+pub(super) fn with(link: Link, tags: &[(u16, u16)]) -> Link {
     tags.iter().fold(link, |link, (kind, control)| link.tag(*kind, *control))
 }
 

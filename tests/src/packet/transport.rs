@@ -131,6 +131,7 @@ pub struct Tcp {
     sequence: u32,
     acknowledgement: u32,
     flags: u8,
+    window: u16,
     options: Vec<u8>,
     header_words: Option<u8>,
     checksum: Option<u16>,
@@ -148,6 +149,7 @@ impl Tcp {
             sequence: 1,
             acknowledgement: 1,
             flags: ACK,
+            window: u16::MAX,
             options: Vec::new(),
             header_words: None,
             checksum: None,
@@ -166,6 +168,13 @@ impl Tcp {
     #[must_use]
     pub fn numbers(mut self, sequence: u32, acknowledgement: u32) -> Self {
         (self.sequence, self.acknowledgement) = (sequence, acknowledgement);
+        self
+    }
+
+    /// Sets the window, all that there may be otherwise.
+    #[must_use]
+    pub fn window(mut self, window: u16) -> Self {
+        self.window = window;
         self
     }
 
@@ -192,7 +201,8 @@ impl Tcp {
         let words = self.header_words.unwrap_or((5 + self.options.len() / 4) as u8);
         let mut segment = [self.source, self.destination].map(u16::to_be_bytes).concat();
         segment.extend([self.sequence, self.acknowledgement].map(u32::to_be_bytes).concat());
-        segment.extend([words << 4, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
+        let [high, low] = self.window.to_be_bytes();
+        segment.extend([words << 4, self.flags, high, low, 0, 0, 0, 0]);
         segment.extend(&self.options);
         segment.extend(&self.payload);
         let pseudo = self.network.pseudo_header(TCP, segment.len());

@@ -2,21 +2,31 @@
 //! code on the host, and the loaded object, run by `BPF_PROG_TEST_RUN`.
 
 mod frame;
+mod moved;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Range,
 };
 
-use lb_common::{Action, Counters, Outcome, PortWord, RealWord, Seed, Tick};
-use lb_ebpf::Forward;
+use lb_common::{
+    Action, Counters, Flow, FlowKey, Outcome, PortWord, RealWord, Seed, Tick, TraceRecord,
+    layout::Rule,
+};
+use lb_ebpf::{Forward, tables::Notes};
 use lb_user::{
-    dataplane::{Dataplane, Kernel, Loader, Memory},
+    dataplane::{Cursor, Dataplane, Kernel, Loader, Memory},
     model::{FlowTables, HashMode, Mac, Ports},
     plan::{Desired, DesiredReal, DesiredVip, Plan, Role, State, plan},
 };
 
-pub use self::frame::Arrived;
+pub use self::{
+    frame::Arrived,
+    moved::{
+        ALL_MOVED, ENDED, ENDING, MOVED, Moved, NEW, NEXT, OLD, ORPHANED, PER_PACKET, RESETTING,
+        SETTLED, STAYED, clock, owners, reached,
+    },
+};
 
 /// The seed of the flow hash.
 pub const SEED: Seed = Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
@@ -224,7 +234,16 @@ pub fn world() -> Desired {
         let [.., last] = way.mac.0;
         vips(way.vip, &["any"], false, &[Real { last, usable: true, word: way.word() }])
     });
-    Desired { seed: SEED, now: Tick(0), vips: common.into_iter().chain(ways).flatten().collect() }
+    let moved = ALL_MOVED.iter().map(Moved::desired);
+    let vips = common.into_iter().chain(ways).chain(moved).flatten().collect();
+    Desired { seed: SEED, now: Tick(0), vips }
+}
+
+/// What makes the world of empty tables, and all that has moved in it.
+fn plan_at(now: Tick) -> Plan {
+    let Plan { mut ops, mut state } = plan(&State::default(), &world()).expect("a plan");
+    ops.extend(ALL_MOVED.iter().flat_map(|moved| moved.begin(&mut state, now)));
+    Plan { ops, state }
 }
 
 /// Everything that can be seen of an engine after a packet.
@@ -234,6 +253,8 @@ pub struct Seen {
     pub action: u32,
     /// The frame as it is then.
     pub frame: Vec<u8>,
+    /// How it ended, and where it was steered: place, slot and rule.
+    pub verdict: Result<(u32, u32, Rule), Outcome>,
     /// The counter of each outcome.
     pub outcomes: Vec<u64>,
     /// The counters of each place.
@@ -266,14 +287,30 @@ pub fn on_host(memory: &Memory, state: &State, frame: &[u8]) -> Seen {
     let mut arrived = Arrived::new(frame);
     let verdict = memory.process(&mut arrived);
     let (outcomes, steered) = host_counters(memory, state);
-    Seen { action: xdp_action(verdict), frame: arrived.bytes(), outcomes, steered }
+    let (action, frame) = (xdp_action(verdict), arrived.bytes());
+    let verdict = verdict.map(|forward| (forward.place, forward.slot, forward.rule));
+    Seen { action, frame, verdict, outcomes, steered }
 }
 
-/// Runs a frame through the loaded object.
+/// Runs a frame through the loaded object, whose trace says before what it will do.
 pub fn in_kernel(kernel: &mut Kernel, state: &State, frame: &[u8]) -> Seen {
+    let verdict = traced(kernel, frame);
     let (action, frame) = kernel.process(frame).expect("a test run");
     let (outcomes, steered) = kernel_counters(kernel, state);
-    Seen { action, frame, outcomes, steered }
+    Seen { action, frame, verdict, outcomes, steered }
+}
+
+/// What the loaded object's trace says of a frame, as [`Seen::verdict`].
+///
+/// # Errors
+///
+/// How the frame would end if it were not forwarded.
+pub fn traced(kernel: &mut Kernel, frame: &[u8]) -> Result<(u32, u32, Rule), Outcome> {
+    let TraceRecord { outcome, slot, place, rule } = kernel.trace(frame).expect("a trace");
+    match Outcome::from_index(outcome).expect("an outcome") {
+        Outcome::Forwarded => Ok((place, slot, Rule::from_number(rule).expect("a rule"))),
+        outcome => Err(outcome),
+    }
 }
 
 /// The counters of all outcomes and of all places on the host.
@@ -291,15 +328,33 @@ pub fn kernel_counters(kernel: &Kernel, state: &State) -> (Vec<u64>, Vec<Counter
     (Outcome::ALL.iter().map(outcome).collect(), steered)
 }
 
+/// The tables of flows.
+pub const NOTES: [Notes; 3] = [Notes::Pinned, Notes::Fresh, Notes::Datagrams];
+
+/// All that the loaded object has noted in a table.
+#[must_use]
+pub fn noted(kernel: &Kernel, notes: Notes) -> Vec<(FlowKey, Flow)> {
+    let (mut cursor, mut flows) = (Cursor::Start, Vec::new());
+    while cursor != Cursor::End {
+        flows.extend(kernel.notes(notes).read(&mut cursor, 1024).expect("a table of flows"));
+    }
+    flows
+}
+
 /// The datapath's code on the host, in the world.
 #[must_use]
 pub fn host() -> (Memory, State) {
+    host_at(clock())
+}
+
+fn host_at(now: Tick) -> (Memory, State) {
     let mut memory = Memory::new(BALANCER.0, SEED);
     for port in &PORTS {
         memory.set_port(port.number, port.word());
     }
-    let Plan { ops, state } = plan(&State::default(), &world()).expect("a plan");
+    let Plan { ops, state } = plan_at(now);
     let Ok(()) = memory.apply(&ops);
+    memory.set_now(now);
     (memory, state)
 }
 
@@ -308,14 +363,14 @@ pub fn host() -> (Memory, State) {
 pub fn engines() -> (Memory, Kernel, State) {
     /// A test run sends nothing, so any interface does behind the other ports.
     const LOOPBACK: u32 = 1;
-    let (memory, state) = host();
+    let now = clock();
+    let (memory, state) = host_at(now);
     let loader = Loader { pin_dir: None, seed: SEED, log: false, tables: FlowTables::default() };
     let mut kernel = Kernel::load(&loader).expect("the object loads");
     for port in &PORTS {
         kernel.set_port(port.number, port.word());
         kernel.set_device(port.number, Some(LOOPBACK)).expect("the devices are written");
     }
-    let Plan { ops, .. } = plan(&State::default(), &world()).expect("a plan");
-    kernel.apply(&ops).expect("the maps are written");
+    kernel.apply(&plan_at(now).ops).expect("the maps are written");
     (memory, kernel, state)
 }

@@ -4,8 +4,8 @@ use tests::{
     golden::{Family, Ip, arriving},
     packet::{ACK, FIN, Ipv4, Ipv6, Link, PSH, RST, SYN},
     world::{
-        ALL_TCP, BALANCER, BY_SOURCE, EMPTY, EVERYTHING, MIXED, NO_VIP, PORTS, Party, ROUTER,
-        STRANGER, UNWRITTEN, WAYS, WEB, client,
+        ALL_MOVED, ALL_TCP, BALANCER, BY_SOURCE, EMPTY, EVERYTHING, MIXED, NO_VIP, PORTS, Party,
+        ROUTER, STRANGER, UNWRITTEN, WAYS, WEB, client,
     },
 };
 
@@ -52,7 +52,11 @@ fn valid(random: &mut Random) -> Vec<u8> {
 }
 
 fn vip(random: &mut Random) -> Party {
-    if random.one_in(3) { random.of(&WAYS).vip } else { *random.of(&VIPS) }
+    match random.below(6) {
+        0 | 1 => random.of(&WAYS).vip,
+        2 | 3 => random.of(&ALL_MOVED).vip,
+        _ => *random.of(&VIPS),
+    }
 }
 
 /// From the router mostly, with up to three tags.
@@ -102,12 +106,12 @@ fn segment(random: &mut Random, ip: Ip) -> Vec<u8> {
     let flags = [SYN, SYN, ACK, SYN | ACK, FIN | ACK, PSH | ACK, RST, 0, 0xff];
     let length = *random.of(&[0, 0, 4, 12, 40]);
     let options = random.bytes(length);
-    let tcp = ip.tcp(random.word(), port(random)).flags(*random.of(&flags)).options(&options);
+    let tcp = ip.tcp(random.number(), port(random)).flags(*random.of(&flags)).options(&options);
     tcp.payload(&payload(random)).build()
 }
 
 fn datagram(random: &mut Random, ip: Ip) -> Vec<u8> {
-    ip.udp(random.word(), port(random)).payload(&payload(random)).build()
+    ip.udp(random.number(), port(random)).payload(&payload(random)).build()
 }
 
 /// About a packet of the VIP's mostly, of which more or less is quoted.
@@ -122,7 +126,7 @@ fn error(random: &mut Random, ip: Ip, family: Family, client: Party, of: Party) 
     let frame = if random.one_in(4) {
         quoted.raw(protocol(random), &payload(random))
     } else {
-        quoted.tcp(port(random), random.word()).payload(&payload(random)).build()
+        quoted.tcp(port(random), random.number()).payload(&payload(random)).build()
     };
     let packet = &frame[14..];
     let any = [random.byte(), 5, 0];

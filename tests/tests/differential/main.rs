@@ -9,8 +9,8 @@ use lb_ebpf::Forward;
 use lb_user::dataplane::{Kernel, Memory};
 use tests::{
     golden,
-    invariant::{check, check_all, regressions},
-    world::{self, Arrived},
+    invariant::{check, check_all, check_flow, regressions},
+    world::{self, Arrived, clock},
 };
 
 use self::{generator::frame, random::Random};
@@ -25,6 +25,8 @@ const SEED: u64 = 0x6c62_2d78_6470;
 const LENGTHS: std::ops::RangeInclusive<usize> = 14..=3400;
 /// Reached by a generator that makes of everything something.
 const OF_EACH: u64 = 50;
+/// By which a frame may be steered.
+const RULES: [Rule; 5] = [Rule::Current, Rule::Fragment, Rule::Previous, Rule::Pinned, Rule::Fresh];
 /// Fewer than the loaded object answers in a burst, test run and trace taken together.
 const PINGS: u64 = lb_common::limits::ECHOES / 3;
 /// What no frame brings about: a rate, which the host does not have, and a lack of room, of which a
@@ -44,8 +46,10 @@ fn both_engines_agree_on_random_frames() {
     while frames.peek().is_some() {
         seen.add(&compare_all(frames.by_ref().take(BATCH), seed));
     }
-    println!("{:>6} later fragments that followed a first one", seen.followed);
-    assert!(seen.followed >= OF_EACH, "hardly a later fragment follows a first one");
+    for (rule, count) in RULES.iter().zip(seen.rules) {
+        println!("{count:>6} steered by the rule \"{}\"", rule.label());
+        assert!(count >= OF_EACH, "hardly a frame is steered by the rule \"{}\"", rule.label());
+    }
     for (outcome, count) in Outcome::ALL.iter().zip(&seen.outcomes) {
         println!("{count:>6} {}", outcome.label());
         assert!(
@@ -60,30 +64,33 @@ fn both_engines_agree_on_random_frames() {
 #[derive(Default)]
 struct Seen {
     outcomes: [u64; Outcome::ALL.len()],
-    followed: u64,
+    rules: [u64; RULES.len()],
 }
 
 impl Seen {
     fn add(&mut self, more: &Self) {
-        self.followed += more.followed;
+        self.rules.iter_mut().zip(more.rules).for_each(|(sum, count)| *sum += count);
         self.outcomes.iter_mut().zip(more.outcomes).for_each(|(sum, count)| *sum += count);
     }
 }
 
 /// Runs frames with their numbers through both engines, and compares the counters at the end, too.
 fn compare_all(frames: impl Iterator<Item = (usize, Vec<u8>)>, seed: u64) -> Seen {
-    let (memory, mut kernel, state) = world::engines();
-    let (mut pings, mut followed) = (0, 0);
+    let (mut memory, mut kernel, state) = world::engines();
+    let (mut pings, mut rules) = (0, [0; RULES.len()]);
     for (number, frame) in frames {
         let hex = || frame.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let which = || format!("DIFFERENTIAL_SEED={seed}, frame {number}: {}", hex());
+        memory.set_now(clock());
         let verdict = compare(&memory, &mut kernel, &frame, &mut pings, &which);
-        followed += u64::from(verdict.is_ok_and(|forward| forward.rule == Rule::Fragment));
+        for (count, rule) in rules.iter_mut().zip(RULES) {
+            *count += u64::from(verdict.is_ok_and(|forward| forward.rule == rule));
+        }
     }
     let mut host = world::host_counters(&memory, &state);
     host.0[Outcome::EchoAnswered.index() as usize] = pings.min(PINGS);
     assert_eq!(host, world::kernel_counters(&kernel, &state), "counters; seed {seed}");
-    Seen { outcomes: host.0.try_into().expect("one for each"), followed }
+    Seen { outcomes: host.0.try_into().expect("one for each"), rules }
 }
 
 /// Runs a frame through both engines. Of `pings`, the loaded object sees only as many as it answers.
@@ -103,15 +110,13 @@ fn compare(
             return verdict;
         }
     }
+    // Before, since afterwards the flow may be known.
+    let traced = world::traced(kernel, frame);
     let (action, loaded) = kernel.process(frame).expect("a test run");
     assert_eq!(action, world::xdp_action(verdict), "{outcome:?}: action; {}", which());
     assert_eq!(loaded, arrived.bytes(), "{outcome:?}: bytes; {}", which());
-    let traced = kernel.trace(frame).expect("a trace");
-    assert_eq!(traced.outcome, outcome.index(), "{outcome:?}: outcome; {}", which());
-    if let Ok(forward) = verdict {
-        let traced = (traced.place, traced.slot, traced.rule);
-        assert_eq!(traced, (forward.place, forward.slot, forward.rule as u32), "{}", which());
-    }
+    let expected = verdict.map(|forward| (forward.place, forward.slot, forward.rule));
+    assert_eq!(traced, expected, "the trace; {}", which());
     verdict
 }
 
@@ -125,6 +130,7 @@ fn random_frames_keep_the_invariants_on_the_host() {
         let mut frame = frame(random, &golden);
         if number % 4 == 0 {
             check_all(&memory, &frame);
+            check_flow(&memory, &frame);
         }
         frame.truncate(random.below(150));
         check(&memory, &frame);

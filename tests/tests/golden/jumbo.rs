@@ -5,8 +5,8 @@ use lb_common::Outcome;
 use lb_user::dataplane::Kernel;
 use tests::{
     golden::{Family, Ip, Kind, arriving, expected},
-    invariant::{check_answer, check_arrived},
-    world::{Arrived, CLIENT, Seen, WAYS, WEB, engines, host, in_kernel},
+    invariant::{check_answer, check_arrived, reset_of},
+    world::{Arrived, CLIENT, RESETTING, Seen, WAYS, WEB, engines, host, in_kernel},
 };
 
 use crate::{DROP, REDIRECT, TRANSMIT};
@@ -90,6 +90,33 @@ fn a_jumbo_ping_is_answered() {
         let (action, answer) = kernel.process(&ping).expect("a test run");
         assert_eq!(action, TRANSMIT);
         check_answer(&ping, &answer);
+    }
+}
+
+/// A segment of a connection that is to be reset.
+fn to_be_reset(family: Family, tags: &[(u16, u16)]) -> Vec<u8> {
+    let ip = family.ip(arriving(tags), CLIENT, RESETTING.vip);
+    ip.tcp(1, 80).payload(&data(family)).build()
+}
+
+#[test]
+fn a_reset_is_as_short_as_its_headers_whatever_it_answers() {
+    let (memory, mut kernel, _) = engines();
+    let takes = takes_several_buffers(&mut kernel);
+    for family in Family::ALL {
+        for tags in TAGS {
+            let frame = to_be_reset(family, tags);
+            let headers = 14 + tags.len() * 4 + family.header() + 20;
+            for first in [headers, headers + 1, 3000, JUMBO] {
+                let outcome = check_arrived(&memory, Arrived::new(&frame).in_buffers(first));
+                assert_eq!(outcome, Outcome::Reset, "{family:?}: {first} bytes");
+            }
+            if takes {
+                let (action, reset) = kernel.process(&frame).expect("a test run");
+                assert_eq!((action, reset.len()), (TRANSMIT, headers), "{family:?}");
+                assert_eq!(reset, reset_of(&frame), "{family:?}");
+            }
+        }
     }
 }
 

@@ -4,17 +4,18 @@
 
 mod flows;
 mod jumbo;
+mod moves;
 mod room;
 
 use std::collections::BTreeSet;
 
 use lb_common::{Counters, Outcome, RealWord};
-use lb_user::plan::State;
+use lb_user::{dataplane::Kernel, plan::State};
 use tests::{
     golden::{Family, Kind, Row, table},
-    invariant::{check_answer, sent_on},
+    invariant::{check_answer, reset_of, sent_on},
     packet::checksum,
-    world::{BALANCER, Port, Seen, WEB, engines, in_kernel, on_host, places},
+    world::{BALANCER, NOTES, Port, Seen, WEB, clock, engines, in_kernel, noted, on_host, places},
 };
 
 const DROP: u32 = 1;
@@ -41,10 +42,13 @@ fn check(row: &Row, state: &State, before: &Seen, after: &Seen) {
     }
     assert!(changed.is_empty(), "{claim}: nobody was steered to");
     assert_eq!(after.action, action(*outcome), "{claim}: action");
-    if *outcome == Outcome::EchoAnswered {
-        check_ping(claim, frame, &after.frame);
-    } else {
-        assert_eq!(&after.frame, frame, "{claim}: the frame is untouched");
+    match outcome {
+        Outcome::EchoAnswered => check_ping(claim, frame, &after.frame),
+        Outcome::Reset => {
+            assert_eq!(after.frame, reset_of(frame), "{claim}: the reset");
+            assert_eq!(Some(&after.frame), row.sent.as_ref(), "{claim}: the reset, built anew");
+        }
+        _ => assert_eq!(&after.frame, frame, "{claim}: the frame is untouched"),
     }
 }
 
@@ -77,13 +81,18 @@ fn check_counters(row: &Row, (before, after): (&Counters, &Counters)) {
 }
 
 fn check_sent(row: &Row, real: RealWord, after: &Seen) {
-    let Row { claim, frame, sent, .. } = row;
+    let Row { claim, frame, sent, owner, .. } = row;
     let port = Port::number(real.port()).expect("a port that is there");
     let action = if port.mac == BALANCER { TRANSMIT } else { REDIRECT };
     assert_eq!(after.action, action, "{claim}: action");
     assert_eq!(after.frame, sent_on(frame, real, port.word()), "{claim}: the frame");
     if let Some(sent) = sent {
         assert_eq!(after.frame, *sent, "{claim}: the frame, built anew");
+    }
+    if let Some((last, rule)) = owner {
+        assert_eq!(real.mac()[5], *last, "{claim}: its real");
+        let by = after.verdict.map(|(_, _, by)| by);
+        assert_eq!(by, Ok(*rule), "{claim}: the rule");
     }
 }
 
@@ -107,14 +116,16 @@ fn check_ping(claim: &str, request: &[u8], answer: &[u8]) {
 
 #[test]
 fn each_packet_ends_as_the_table_says_in_both_engines() {
-    let (memory, mut kernel, state) = engines();
+    let (mut memory, mut kernel, state) = engines();
     let mut before = Seen {
         action: 0,
         frame: Vec::new(),
+        verdict: Err(Outcome::NotIp),
         outcomes: vec![0; Outcome::ALL.len()],
         steered: vec![Counters::default(); places(&state).len()],
     };
     for row in table() {
+        memory.set_now(clock());
         let host = on_host(&memory, &state, &row.frame);
         let loaded = in_kernel(&mut kernel, &state, &row.frame);
         assert_eq!(host, loaded, "{}: the engines differ", row.claim);
@@ -143,21 +154,26 @@ fn claims_are_made_once() {
 }
 
 #[test]
-fn a_trace_says_what_the_datapath_does_and_counts_nothing() {
+fn a_trace_counts_nothing_and_leaves_no_note() {
     let (_, mut kernel, state) = engines();
+    let times = |kernel: &Kernel| {
+        let rings = state.blocks.iter().map(|block| block.ring..block.ring + block.ring_len());
+        rings.flatten().map(|index| kernel.times(index)).collect::<Vec<_>>()
+    };
+    let before = times(&kernel);
     for row in table() {
         let traced = kernel.trace(&row.frame).expect("a trace");
-        assert_eq!(traced.outcome, row.outcome.index(), "{}", row.claim);
-        let seen: u64 =
-            Outcome::ALL.iter().map(|outcome| kernel.outcome(*outcome).expect("a counter")).sum();
-        assert_eq!(seen, 0, "{}", row.claim);
-        if row.outcome == Outcome::Forwarded {
+        if traced.outcome == Outcome::Forwarded.index() {
             let (block, real) = state.occupant(traced.place).expect("an occupant");
             assert!(real.is_some());
             assert!(traced.slot < block.ring_len());
         }
     }
+    let counted = Outcome::ALL.iter().map(|outcome| kernel.outcome(*outcome).expect("a counter"));
+    assert_eq!(counted.sum::<u64>(), 0);
     assert!(places(&state).all(|place| kernel.steered(place).expect("a counter").packets == 0));
+    assert!(NOTES.iter().all(|notes| noted(&kernel, *notes).is_empty()));
+    assert!(times(&kernel) == before, "no slot's times are touched");
 }
 
 #[test]

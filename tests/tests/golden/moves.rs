@@ -1,0 +1,346 @@
+//! Slots that move while flows go on, and what is noted of them meanwhile.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use aya::{
+    maps::{HashMap, Map, MapData},
+    programs::Xdp,
+};
+use lb_common::{Flow, FlowKey, RealWord, Tick, layout::Rule, limits};
+use lb_ebpf::tables::{Notes, Tables as _};
+use lb_user::{
+    dataplane::{Dataplane as _, Kernel, Memory},
+    plan::{Op, State},
+};
+use tests::{
+    golden::{Family, Kind, table, to_balancer},
+    packet::{ACK, SYN},
+    world::{
+        self, MOVED, NEW, NEXT, NOTES, OLD, client, clock, engines, noted, on_host, owners,
+        reached, traced,
+    },
+};
+
+const UDP: u8 = 17;
+
+/// Both engines, which must agree.
+struct Both {
+    memory: Memory,
+    kernel: Kernel,
+    state: State,
+}
+
+impl Both {
+    fn new() -> Self {
+        let (memory, kernel, state) = engines();
+        Self { memory, kernel, state }
+    }
+
+    fn write(&mut self, ops: &[Op]) {
+        let Ok(()) = self.memory.apply(ops);
+        self.kernel.apply(ops).expect("the maps are written");
+    }
+
+    /// Gives the slots of [`MOVED`] other owners, opened at this moment.
+    fn turn(&mut self, current: u8, previous: Option<u8>, opened: Tick) {
+        self.write(&owners(&self.state, MOVED.vip, Some(current), previous, opened));
+    }
+
+    /// A real of [`MOVED`] is gone.
+    fn lose(&mut self, last: u8) {
+        let ops = reached(&mut self.state, MOVED.vip, last, RealWord::NONE);
+        self.write(&ops);
+    }
+
+    /// Place, slot and rule.
+    fn steer(&mut self, frame: &[u8]) -> (u32, u32, Rule) {
+        self.memory.set_now(clock());
+        let host = on_host(&self.memory, &self.state, frame);
+        let loaded = world::in_kernel(&mut self.kernel, &self.state, frame);
+        assert_eq!(host, loaded, "the engines differ");
+        host.verdict.expect("it is forwarded")
+    }
+
+    /// To whom a frame goes, and why.
+    fn sends(&mut self, frame: &[u8]) -> (u8, Rule) {
+        let (place, _, rule) = self.steer(frame);
+        let (block, real) = self.state.occupant(place).expect("a pool");
+        (block.members[&real.expect("a real")].word.mac()[5], rule)
+    }
+}
+
+/// A segment of the client's connection with this port.
+fn segment(family: Family, port: u16, flags: u8) -> Vec<u8> {
+    family.to(MOVED.vip).tcp(port, 80).flags(flags).build()
+}
+
+fn datagram(family: Family, port: u16) -> Vec<u8> {
+    family.to(MOVED.vip).udp(port, 53).build()
+}
+
+/// More than a tick, so that what is noted before and after is told apart.
+fn pass_time() {
+    sleep(Duration::from_millis(5));
+}
+
+#[test]
+fn a_noted_flow_stays_with_its_real_when_its_slot_moves_on() {
+    let mut both = Both::new();
+    for family in Family::ALL {
+        both.turn(NEW, Some(OLD), clock());
+        both.sends(&segment(family, 1, SYN));
+        both.sends(&segment(family, 1, ACK));
+        both.sends(&segment(family, 2, SYN));
+        both.sends(&datagram(family, 1));
+        both.write(&owners_only(&both.state, NEXT));
+        assert_eq!(both.sends(&segment(family, 1, ACK)), (NEW, Rule::Pinned), "{family:?}");
+        assert_eq!(both.sends(&segment(family, 2, ACK)), (NEW, Rule::Fresh), "{family:?}");
+        assert_eq!(both.sends(&datagram(family, 1)), (OLD, Rule::Pinned), "{family:?}");
+        assert_eq!(both.sends(&segment(family, 3, ACK)), (OLD, Rule::Previous), "{family:?}");
+        assert_eq!(both.sends(&segment(family, 3, SYN)), (NEXT, Rule::Current), "{family:?}");
+    }
+}
+
+/// The slots of [`MOVED`] get another current owner, and stay as open as they are.
+fn owners_only(state: &State, current: u8) -> Vec<Op> {
+    let mut ops = owners(state, MOVED.vip, Some(current), Some(OLD), Tick(0));
+    ops.retain(|op| matches!(op, Op::Slots { .. }));
+    ops
+}
+
+#[test]
+fn a_flow_whose_real_is_gone_belongs_to_somebody_else_from_then_on() {
+    let mut both = Both::new();
+    for family in Family::ALL {
+        both.sends(&segment(family, 1, SYN));
+        both.sends(&segment(family, 1, ACK));
+        both.sends(&segment(family, 2, SYN));
+    }
+    both.write(&owners_only(&both.state, NEXT));
+    both.lose(NEW);
+    for family in Family::ALL {
+        // It goes on, so that it counts as older than the move.
+        assert_eq!(both.sends(&segment(family, 1, ACK)), (OLD, Rule::Previous), "{family:?}");
+        assert_eq!(both.sends(&segment(family, 1, ACK)), (OLD, Rule::Pinned), "{family:?}");
+        assert_eq!(both.sends(&segment(family, 2, SYN)), (NEXT, Rule::Current), "{family:?}");
+        assert_eq!(both.sends(&segment(family, 2, SYN)), (NEXT, Rule::Fresh), "{family:?}");
+        both.sends(&datagram(family, 1));
+    }
+    both.lose(OLD);
+    for family in Family::ALL {
+        assert_eq!(both.sends(&segment(family, 1, ACK)), (NEXT, Rule::Current), "{family:?}");
+        assert_eq!(both.sends(&segment(family, 1, ACK)), (NEXT, Rule::Pinned), "{family:?}");
+        assert_eq!(both.sends(&datagram(family, 1)), (NEXT, Rule::Current), "{family:?}");
+        assert_eq!(both.sends(&datagram(family, 1)), (NEXT, Rule::Pinned), "{family:?}");
+    }
+}
+
+#[test]
+fn what_was_noted_before_the_slot_was_opened_means_nothing() {
+    let mut both = Both::new();
+    let flows = |both: &mut Both, family| {
+        [
+            both.sends(&segment(family, 1, ACK)),
+            both.sends(&segment(family, 2, SYN)),
+            both.sends(&datagram(family, 1)),
+        ]
+    };
+    for family in Family::ALL {
+        both.turn(NEW, Some(OLD), clock());
+        both.sends(&segment(family, 1, SYN));
+        both.sends(&segment(family, 1, ACK));
+        both.sends(&segment(family, 2, SYN));
+        both.sends(&datagram(family, 1));
+        both.turn(NEW, None, clock());
+        assert_eq!(flows(&mut both, family), [(NEW, Rule::Current); 3], "{family:?}");
+        pass_time();
+        both.turn(NEXT, Some(NEW), clock());
+        let expected = [(NEW, Rule::Previous), (NEXT, Rule::Current), (NEW, Rule::Previous)];
+        assert_eq!(flows(&mut both, family), expected, "{family:?}");
+        let expected = [(NEW, Rule::Previous), (NEXT, Rule::Fresh), (NEW, Rule::Pinned)];
+        assert_eq!(flows(&mut both, family), expected, "{family:?}");
+    }
+}
+
+#[test]
+fn unknown_datagrams_count_as_old_for_as_long_as_the_vip_says() {
+    let mut both = Both::new();
+    let grace = both.state.entries.iter().map(|entry| entry.grace).max().expect("an entry");
+    let second = Tick::ticks(1_000_000_000);
+    for family in Family::ALL {
+        for (port, age, expected) in [
+            (10, grace - 5 * second, (OLD, Rule::Previous)),
+            (11, grace + second, (NEW, Rule::Current)),
+        ] {
+            both.turn(NEW, Some(OLD), Tick(clock().0.wrapping_sub(age)));
+            assert_eq!(both.sends(&datagram(family, port)), expected, "{family:?}");
+        }
+        assert_eq!(both.sends(&datagram(family, 10)), (OLD, Rule::Pinned), "{family:?}");
+    }
+}
+
+#[test]
+fn a_slot_knows_when_an_unknown_connection_last_sent_to_its_previous_owner() {
+    let mut both = Both::new();
+    let opened = Tick(clock().0.wrapping_sub(10_000));
+    for family in Family::ALL {
+        both.turn(NEW, Some(OLD), opened);
+        let quote = family.answer(MOVED.vip).tcp(80, 3).packet();
+        let error = family.to(MOVED.vip).message(Kind::TooBig).payload(&quote).build();
+        let known = [
+            error,
+            segment(family, 3, SYN),
+            segment(family, 3, ACK),
+            segment(family, 3, ACK),
+            datagram(family, 3),
+        ];
+        for (number, frame) in known.iter().enumerate() {
+            let index = slot(&mut both, family, frame);
+            let times = [both.memory.times(index), both.kernel.times(index)];
+            let seen = times.map(|times| (times.opened(), times.seen()));
+            assert_eq!(seen, [(opened, opened); 2], "{family:?}: frame {number}");
+        }
+        let before = clock();
+        let index = slot(&mut both, family, &segment(family, 4, ACK));
+        for times in [both.memory.times(index), both.kernel.times(index)] {
+            assert_eq!(times.opened(), opened);
+            assert!(!times.seen().is_before(before) && !clock().is_before(times.seen()));
+        }
+    }
+}
+
+/// Steers a frame; the index of its slot in the arena.
+fn slot(both: &mut Both, family: Family, frame: &[u8]) -> u32 {
+    let (place, slot, _) = both.steer(frame);
+    let (block, _) = both.state.occupant(place).expect("a pool");
+    assert!(block.ring > 0, "{family:?}");
+    block.ring + slot
+}
+
+#[test]
+fn both_engines_note_the_same() {
+    let mut both = Both::new();
+    for row in table() {
+        both.memory.set_now(clock());
+        on_host(&both.memory, &both.state, &row.frame);
+        both.kernel.process(&row.frame).expect("a test run");
+    }
+    for notes in NOTES {
+        let flows = noted(&both.kernel, notes);
+        assert!(flows.len() >= 2, "{notes:?}: {}", flows.len());
+        for (key, flow) in flows {
+            let on_host = both.memory.find(notes, &key).map(|flow| (flow.slot, flow.owner));
+            assert_eq!(on_host, Some((flow.slot, flow.owner)), "{notes:?}: {key:?}");
+        }
+    }
+}
+
+#[test]
+fn a_flow_that_is_alive_says_so_now_and_then() {
+    let mut both = Both::new();
+    let frames = Family::ALL.map(|family| [segment(family, 5, ACK), datagram(family, 5)]);
+    for family in Family::ALL {
+        both.sends(&segment(family, 5, SYN));
+        both.sends(&segment(family, 5, ACK));
+        both.sends(&datagram(family, 5));
+    }
+    let times = |kernel: &Kernel| {
+        let flows = [Notes::Pinned, Notes::Datagrams].map(|notes| noted(kernel, notes)).concat();
+        flows.into_iter().map(|(key, flow)| (key, (flow.noted, flow.seen))).collect::<Vec<_>>()
+    };
+    let first = times(&both.kernel);
+    assert_eq!(first.len(), 4);
+    let ticks = (u64::from(limits::TOUCH) + 8) << 20;
+    sleep(Duration::from_nanos(ticks));
+    for family in Family::ALL {
+        let answer = || family.answer(MOVED.vip);
+        for (quote, owner) in
+            [(answer().tcp(80, 5).packet(), NEW), (answer().udp(53, 5).packet(), OLD)]
+        {
+            let error = family.to(MOVED.vip).message(Kind::TooBig).payload(&quote).build();
+            assert_eq!(both.sends(&error), (owner, Rule::Pinned), "{family:?}");
+        }
+    }
+    assert_eq!(times(&both.kernel), first, "what others say of a flow does not count");
+    let before = clock();
+    for frame in frames.concat() {
+        both.sends(&frame);
+    }
+    for ((key, (noted, _)), (same, (still_noted, seen))) in
+        first.into_iter().zip(times(&both.kernel))
+    {
+        assert_eq!((key, noted), (same, still_noted));
+        assert!(!seen.is_before(before));
+    }
+}
+
+#[test]
+fn no_more_connections_are_pinned_than_the_budget_allows() {
+    const FLOWS: u16 = 20_000;
+    let (_, mut kernel, _) = engines();
+    let sent = |number, flags| {
+        let ip = Family::V4.ip(to_balancer(), client(number), MOVED.vip);
+        ip.tcp(number, 80).flags(flags).build()
+    };
+    for number in 0..FLOWS {
+        kernel.process(&sent(number, SYN)).expect("a test run");
+    }
+    let begin = Instant::now();
+    for number in 0..FLOWS {
+        kernel.process(&sent(number, ACK)).expect("a test run");
+    }
+    let brought = begin.elapsed().as_nanos() as u64 * limits::PROMOTIONS / 1_000_000_000;
+    let (pinned, fresh) = (noted(&kernel, Notes::Pinned), noted(&kernel, Notes::Fresh));
+    assert_eq!(pinned.len() + fresh.len(), usize::from(FLOWS), "each is noted once");
+    assert!(pinned.len() as u64 >= limits::PROMOTIONS.min(FLOWS.into()));
+    assert!(pinned.len() as u64 <= limits::PROMOTIONS + brought + 1, "{} {brought}", pinned.len());
+    // Those beyond it stay where they were, with their real.
+    for (_, flow) in pinned.iter().chain(&fresh) {
+        assert!(flow.is_established() && flow.member() == pinned[0].1.member());
+    }
+}
+
+#[test]
+fn a_connection_that_finds_no_place_to_be_pinned_stays_with_its_real() {
+    let (_, mut kernel, _) = engines();
+    fill_pinned(&mut kernel);
+    for family in Family::ALL {
+        kernel.process(&segment(family, 6, SYN)).expect("a test run");
+        for _ in 0..3 {
+            kernel.process(&segment(family, 6, ACK)).expect("a test run");
+            let (_, _, rule) = traced(&mut kernel, &segment(family, 6, ACK)).expect("forwarded");
+            assert_eq!(rule, Rule::Fresh, "{family:?}");
+        }
+    }
+    let fresh = noted(&kernel, Notes::Fresh);
+    assert!(fresh.len() == 2 && fresh.iter().all(|(_, flow)| flow.is_established()));
+}
+
+/// Fills the table with flows of nobody.
+fn fill_pinned(kernel: &mut Kernel) {
+    let size = kernel.notes(Notes::Pinned).size();
+    let mut flows = pinned(kernel);
+    let key =
+        |number| FlowKey { ports: number, service: FlowKey::service(0, UDP), ..FlowKey::default() };
+    for number in 0..size {
+        flows.insert(key(number), Flow::default(), 0).expect("there is room");
+    }
+    flows.insert(key(size), Flow::default(), 0).expect_err("it is full");
+}
+
+/// The table of the loaded program, to write to.
+fn pinned(kernel: &mut Kernel) -> HashMap<MapData, FlowKey, Flow> {
+    let object = kernel.objects().next().expect("an object");
+    let programs = object.programs_mut().map(|(_, program)| <&mut Xdp>::try_from(program));
+    let info = programs.flatten().find_map(|program| program.info().ok()).expect("a program");
+    let ids = info.map_ids().expect("its maps").unwrap_or_default();
+    let maps = ids.into_iter().map(|id| MapData::from_id(id).expect("a map"));
+    let is_pinned = |map: &MapData| {
+        map.info().is_ok_and(|info| info.name_as_str().is_some_and(|name| name == "PINNED"))
+    };
+    let map = maps.into_iter().find(is_pinned).expect("PINNED");
+    HashMap::try_from(Map::HashMap(map)).expect("a table of flows")
+}
