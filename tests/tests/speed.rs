@@ -1,13 +1,21 @@
 //! What the ways through the datapath cost, one packet after another of the same flow. Nothing is held to
 //! a figure here: `cargo xtask test -- --test speed -- --ignored --nocapture` prints them.
 
+use std::time::Instant;
+
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{RealWord, layout::Rule};
-use lb_user::dataplane::{Dataplane as _, Kernel};
+use lb_user::{
+    dataplane::{Dataplane as _, Kernel},
+    model::{HashMode, Ports, Protocol},
+    plan::{Desired, DesiredReal, DesiredVip, Role, State, plan},
+};
 use tests::{
     golden::Family,
     packet::{ACK, SYN},
-    world::{BALANCER, MOVED, NEW, OLD, Party, SETTLED, clock, engines, owners, reached, traced},
+    world::{
+        BALANCER, MOVED, NEW, OLD, Party, SEED, SETTLED, clock, engines, owners, reached, traced,
+    },
 };
 
 const REPEAT: u32 = 1_000_000;
@@ -104,4 +112,62 @@ fn what_a_packet_costs_in_a_slot_that_has_moved() {
             println!("{family:?}: {claim}: {median} ns, {ratio:.1} times ({rounds:?})");
         }
     }
+}
+
+/// A VIP over these reals, with a ring of this length.
+fn pool(number: u32, ring_len: u32, reals: u8, last: Role) -> DesiredVip {
+    let real = |octet: u8| DesiredReal {
+        address: [10, 0, 0, octet].into(),
+        weight: 1,
+        word: RealWord::new([2, 0, 0, 0, 0, octet], 1),
+        role: if octet == reals { last } else { Role::ACTIVE },
+    };
+    DesiredVip {
+        name: format!("vip{number}"),
+        address: (0xc633_6400 + number).to_be_bytes().into(),
+        ports: vec![Ports::One(Protocol::Tcp, 80)],
+        hash: HashMode::Flow,
+        ring_len,
+        local: false,
+        grace: 0,
+        per_packet: false,
+        reals: (1..=reals).map(real).collect(),
+        sorry: None,
+        leaving: Vec::new(),
+    }
+}
+
+/// Plans and carries out what these VIPs ask for.
+fn change(kernel: &mut Kernel, state: &State, claim: &str, vips: Vec<DesiredVip>) -> State {
+    let start = Instant::now();
+    let plan = plan(state, &Desired { seed: SEED, now: clock(), vips }).expect("a plan");
+    let planned = start.elapsed();
+    kernel.apply(&plan.ops).expect("the maps are written");
+    let applied = start.elapsed() - planned;
+    println!("{claim}: planned in {planned:.1?}, {} writes in {applied:.1?}", plan.ops.len());
+    plan.state
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn what_a_change_of_many_slots_costs() {
+    let (_, mut kernel, state) = engines();
+    let one = |last| vec![pool(0, 65_537, 100, last)];
+    let state = change(&mut kernel, &state, "65537 slots, 100 reals, new", one(Role::ACTIVE));
+    let state = change(&mut kernel, &state, "  one real drains", one(Role::Draining));
+    let state = change(&mut kernel, &state, "  and is gone", one(Role::Out));
+    let mut more = one(Role::Out);
+    more.extend([pool(1, 65_537, 101, Role::ACTIVE)].map(|vip| DesiredVip {
+        name: "vip0".to_owned(),
+        address: more[0].address,
+        ..vip
+    }));
+    more.remove(0);
+    let state = change(&mut kernel, &state, "  one real more, all of the ring anew", more);
+    let many = |last| (0..1000).map(|number| pool(number, 4093, 10, last)).collect();
+    let state = change(&mut kernel, &state, "1000 VIPs, 10 reals each, new", many(Role::ACTIVE));
+    let state = change(&mut kernel, &state, "  nothing changes", many(Role::ACTIVE));
+    let state = change(&mut kernel, &state, "  one real of each drains", many(Role::Draining));
+    let state = change(&mut kernel, &state, "  one real of each is gone", many(Role::Out));
+    change(&mut kernel, &state, "  and is back", many(Role::ACTIVE));
 }
