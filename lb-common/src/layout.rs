@@ -582,7 +582,8 @@ pub struct Flow {
     pub seen: Tick,
     /// Its slot within the VIP's ring.
     pub slot: u32,
-    /// The number of its real in the VIP's pool ([`Member::number`]), and [`Flow::ESTABLISHED`].
+    /// The number of its real in the VIP's pool ([`Member::number`]), and what is known of the flow:
+    /// [`Flow::ESTABLISHED`], [`Flow::ENDING`].
     pub owner: u32,
 }
 shared!(Flow, size = 16);
@@ -590,6 +591,10 @@ shared!(Flow, size = 16);
 impl Flow {
     /// Set in `owner` once a packet but the first was seen: this is no mere SYN.
     pub const ESTABLISHED: u32 = 1 << 16;
+
+    /// Set in `owner` once the client has closed or reset the connection: what follows soon still belongs to
+    /// it, and a SYN begins another.
+    pub const ENDING: u32 = 1 << 17;
 
     /// Its real.
     #[inline(always)]
@@ -603,6 +608,13 @@ impl Flow {
     #[must_use]
     pub const fn is_established(&self) -> bool {
         self.owner & Self::ESTABLISHED != 0
+    }
+
+    /// Whether the client has closed it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_ending(&self) -> bool {
+        self.owner & Self::ENDING != 0
     }
 }
 

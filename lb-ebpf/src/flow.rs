@@ -71,10 +71,14 @@ pub fn owner<A: Address>(
         ports: datagram.ports.both,
         service: FlowKey::service(service.ring, datagram.protocol),
     };
-    let kind = match (datagram.is_quoted, datagram.ports.begins) {
-        (true, _) => Kind::Quoted,
-        (false, true) => Kind::Begins,
-        (false, false) => Kind::Goes,
+    let kind = if datagram.is_quoted {
+        Kind::Quoted
+    } else if datagram.ports.begins {
+        Kind::Begins
+    } else if datagram.ports.ends {
+        Kind::Ends
+    } else {
+        Kind::Goes
     };
     let word = tables.aside(Shelf::Key, key, |key| tracked(tables, service, slot, key, kind));
     Owned::unpack(word.unwrap_or_default())
@@ -87,6 +91,8 @@ enum Kind {
     Begins,
     /// It goes on, or cannot say.
     Goes,
+    /// The client ends it: a FIN or a RST.
+    Ends,
     /// Nothing: an ICMP error quotes it. It is looked up and leaves no trace.
     Quoted,
 }
@@ -148,30 +154,32 @@ fn segment(tables: &impl Tables, question: &Question) -> u64 {
     let Question { service, kind, now, .. } = *question;
     let mut gone = None;
     if let Some(flow) = question.find(tables, Notes::Pinned) {
-        if question.serves(tables, flow.member()) {
+        if question.belongs(tables, &flow) {
             question.touch(tables, Notes::Pinned, &flow);
             return Owned::pack(flow.member(), service.pool, Rule::Pinned);
         }
         gone = Some(Notes::Pinned);
     } else if let Some(flow) = question.find(tables, Notes::Fresh) {
-        if question.serves(tables, flow.member()) {
-            if kind == Kind::Goes {
-                promote(tables, question, &flow);
+        if question.belongs(tables, &flow) {
+            match kind {
+                Kind::Goes => promote(tables, question, &flow),
+                Kind::Ends => question.touch(tables, Notes::Fresh, &flow),
+                Kind::Begins | Kind::Quoted => {}
             }
             return Owned::pack(flow.member(), service.pool, Rule::Fresh);
         }
         gone = Some(Notes::Fresh);
     }
-    let (owner, rule) = match kind {
-        Kind::Begins => (question.owners.current(), Rule::Current),
-        Kind::Goes | Kind::Quoted => question.older(tables),
-    };
+    // One that cannot be noted begins with the previous owner: what is unknown goes there.
+    let begins = kind == Kind::Begins && (gone.is_some() || tables.has_room());
+    let (owner, rule) =
+        if begins { (question.owners.current(), Rule::Current) } else { question.older(tables) };
     match (kind, gone) {
         (Kind::Quoted, _) => {}
         // Its real is gone: it belongs to somebody else from now on.
         (_, Some(notes)) => question.note(tables, notes, owner),
-        (Kind::Begins, None) => question.note(tables, Notes::Fresh, owner),
-        (Kind::Goes, None) => {
+        (Kind::Begins, None) if begins => question.note(tables, Notes::Fresh, owner),
+        (Kind::Begins | Kind::Goes | Kind::Ends, None) => {
             if now.since(question.times.seen()) > limits::TOUCH {
                 tables.saw(question.index(), now);
             }
@@ -226,6 +234,14 @@ impl Question<'_> {
         tables.find(notes, self.key).filter(|flow| !flow.noted.is_before(self.times.opened()))
     }
 
+    /// Whether a packet belongs to a flow that is noted: its real serves, and it does not begin another
+    /// connection with the addresses and ports of one that has ended.
+    #[inline(always)]
+    fn belongs(&self, tables: &impl Tables, flow: &Flow) -> bool {
+        let begins_another = self.kind == Kind::Begins && flow.is_ending();
+        !begins_another && self.serves(tables, flow.member())
+    }
+
     /// Whether a real can go on with the flow: it has a way to it, or it is one whose connections are
     /// to be reset, and this is a segment of one.
     #[inline(always)]
@@ -235,7 +251,8 @@ impl Question<'_> {
         };
         let real = tables.real(member.place(self.service.pool));
         let is_tcp = self.key.protocol() == IpProto::Tcp as u8;
-        real.port() != 0 || real == RealWord::RESET && is_tcp && self.kind == Kind::Goes
+        real.port() != 0
+            || real == RealWord::RESET && is_tcp && matches!(self.kind, Kind::Goes | Kind::Ends)
     }
 
     /// The owner of a flow that is older than the move.
@@ -259,11 +276,15 @@ impl Question<'_> {
         tables.note(notes, self.key, &flow);
     }
 
-    /// Says that the flow is alive, now and then.
+    /// Says that the flow is alive, now and then, and at once that it ends.
     #[inline(always)]
     fn touch(&self, tables: &impl Tables, notes: Notes, flow: &Flow) {
-        if self.kind != Kind::Quoted && self.now.since(flow.seen) > limits::TOUCH {
-            tables.renew(notes, self.key, &Flow { seen: self.now, ..*flow });
+        let ends = self.kind == Kind::Ends && !flow.is_ending();
+        let ending = if ends { Flow::ENDING } else { 0 };
+        let is_old = self.now.since(flow.seen) > limits::TOUCH;
+        if self.kind != Kind::Quoted && (ends || is_old) {
+            let flow = Flow { seen: self.now, owner: flow.owner | ending, ..*flow };
+            tables.renew(notes, self.key, &flow);
         }
     }
 }

@@ -63,6 +63,9 @@ static PINNED: HashMap<FlowKey, Flow> = HashMap::with_max_entries(limits::PINNED
 static FRESH: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(limits::FRESH, 0);
 #[map]
 static DATAGRAMS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(limits::DATAGRAMS, 0);
+/// Not 0 while there is no room for more flows.
+#[map]
+static FULL: Array<u64> = Array::with_max_entries(1, MAPPED);
 /// What each VIP may still promote, at its own place. Not pinned, as little as those of pings: a new
 /// program starts with full buckets.
 #[map]
@@ -281,6 +284,11 @@ impl<const NOTES: bool> Tables for Maps<NOTES> {
             Notes::Fresh => FRESH.remove(key),
             Notes::Datagrams => DATAGRAMS.remove(key),
         };
+    }
+
+    #[inline(always)]
+    fn has_room(&self) -> bool {
+        word(&FULL, 0) == 0
     }
 
     #[inline(always)]

@@ -59,6 +59,8 @@ pub trait Tables {
     fn renew(&self, notes: Notes, key: &FlowKey, flow: &Flow);
     /// Notes a flow no longer.
     fn forget(&self, notes: Notes, key: &FlowKey);
+    /// Whether there is room for the notes of new flows.
+    fn has_room(&self) -> bool;
     /// Whether one more flow of the VIP with this pool may be promoted now.
     fn may_promote(&self, pool: u32) -> bool;
     /// Hands on a value from a place that is not the stack, of which there is little in the kernel. There the

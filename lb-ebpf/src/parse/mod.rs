@@ -67,6 +67,8 @@ pub struct Ports {
     pub destination: u16,
     /// Whether it begins a TCP connection: SYN without ACK.
     pub begins: bool,
+    /// Whether its sender ends a TCP connection: FIN or RST.
+    pub ends: bool,
 }
 
 /// An address family that can be read.
@@ -140,7 +142,8 @@ fn tcp(packet: &Packet, offset: usize, length: usize) -> Result<Ports, Outcome> 
     }
     let header: &TcpHdr = packet.header(offset)?;
     let begins = header.syn() != 0 && header.ack() == 0;
-    Ok(ports(&header.source, &header.dest, begins))
+    let ends = header.fin() != 0 || header.rst() != 0;
+    Ok(Ports { begins, ends, ..ports(&header.source, &header.dest) })
 }
 
 #[inline(always)]
@@ -149,7 +152,7 @@ fn udp(packet: &Packet, offset: usize, length: usize) -> Result<Ports, Outcome> 
         return Err(Outcome::Truncated);
     }
     let header: &UdpHdr = packet.header(offset)?;
-    Ok(ports(&header.src, &header.dst, false))
+    Ok(ports(&header.src, &header.dst))
 }
 
 /// The transport of the flow whose real has sent the packet that an ICMP error quotes: the client's
@@ -168,16 +171,17 @@ fn quoted_transport(
         return None;
     }
     let pair: &PortPair = packet.header(offset).ok()?;
-    Some((Transport::Ports, ports(&pair.destination, &pair.source, false)))
+    Some((Transport::Ports, ports(&pair.destination, &pair.source)))
 }
 
 #[inline(always)]
-fn ports(source: &[u8; 2], destination: &[u8; 2], begins: bool) -> Ports {
+fn ports(source: &[u8; 2], destination: &[u8; 2]) -> Ports {
     let (source, destination) = (word16(source), word16(destination));
     Ports {
         both: u32::from(source) | u32::from(destination) << 16,
         destination: u16::from_be(destination),
-        begins,
+        begins: false,
+        ends: false,
     }
 }
 

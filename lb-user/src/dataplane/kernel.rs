@@ -45,6 +45,7 @@ pub struct Kernel {
     entries: Mapped,
     rings: Mapped,
     times: Mapped,
+    full: Mapped,
     pinned: FlowTable,
     fresh: FlowTable,
     datagrams: FlowTable,
@@ -72,6 +73,7 @@ impl Kernel {
             entries: mapped(ebpf, "ENTRIES")?,
             rings: mapped(ebpf, "RINGS")?,
             times: mapped(ebpf, "TIMES")?,
+            full: mapped(ebpf, "FULL")?,
             pinned: flows(ebpf, "PINNED")?,
             fresh: flows(ebpf, "FRESH")?,
             datagrams: flows(ebpf, "DATAGRAMS")?,
@@ -266,6 +268,11 @@ impl Kernel {
         let (high, low) = (self.addresses.load(place * 2), self.addresses.load(place * 2 + 1));
         let address = Ipv6Addr::from(u128::from(high) << 64 | u128::from(low));
         (!address.is_unspecified()).then(|| address.to_canonical())
+    }
+
+    /// Says whether there is no room for the notes of new flows.
+    pub fn set_full(&mut self, full: bool) {
+        self.full.store(0, u64::from(full));
     }
 
     /// A table of noted flows.

@@ -29,6 +29,7 @@ pub struct Memory {
     reals: BTreeMap<u32, RealWord>,
     addresses: BTreeMap<u32, IpAddr>,
     now: Cell<Tick>,
+    full: bool,
     times: RefCell<BTreeMap<u32, Times>>,
     flows: RefCell<BTreeMap<(Notes, FlowKey), Flow>>,
     fragments: RefCell<BTreeMap<FragmentKey, u32>>,
@@ -54,6 +55,7 @@ impl Memory {
             reals: BTreeMap::new(),
             addresses: BTreeMap::new(),
             now: Cell::default(),
+            full: false,
             times: RefCell::default(),
             flows: RefCell::default(),
             fragments: RefCell::default(),
@@ -75,6 +77,11 @@ impl Memory {
     pub fn forget(&self) {
         self.flows.borrow_mut().clear();
         self.fragments.borrow_mut().clear();
+    }
+
+    /// Says whether there is no room for the notes of new flows.
+    pub fn set_full(&mut self, full: bool) {
+        self.full = full;
     }
 
     /// Runs the datapath on a frame, which is rewritten if it is forwarded.
@@ -229,6 +236,10 @@ impl Tables for Memory {
 
     fn forget(&self, notes: Notes, key: &FlowKey) {
         self.flows.borrow_mut().remove(&(notes, *key));
+    }
+
+    fn has_room(&self) -> bool {
+        !self.full
     }
 
     fn may_promote(&self, _: u32) -> bool {

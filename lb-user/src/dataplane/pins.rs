@@ -39,7 +39,7 @@ pub(super) struct Pin {
 }
 
 /// All of them.
-pub(super) fn maps(tables: FlowTables) -> [Pin; 16] {
+pub(super) fn maps(tables: FlowTables) -> [Pin; 17] {
     use MapType::{Array, DevMap, Hash, LruHash, PerCpuArray};
     const WORD: usize = size_of::<u64>();
     let pin = |name, kind, key: usize, value: usize, entries, since| Pin {
@@ -64,6 +64,7 @@ pub(super) fn maps(tables: FlowTables) -> [Pin; 16] {
         array("ENTRIES", size_of::<Entry>(), limits::TABLE_ENTRIES * 2),
         array("RINGS", size_of::<SlotBlock>(), limits::RING_SLOTS / limits::SLOTS_PER_BLOCK),
         pin("TIMES", Array, 4, WORD, limits::RING_SLOTS, 3),
+        pin("FULL", Array, 4, WORD, 1, 3),
         array("REALS", WORD, limits::REALS),
         array("ADDRESSES", 16, limits::REALS),
         counters("STEERED", size_of::<Counters>(), limits::REALS),

@@ -34,9 +34,14 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Between two passes, at most and at least.
 const PERIOD: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
-/// How long a flow of which only the beginning was seen is taken for alive: as long as a client goes on
-/// trying (RFC 6298, section 5; net.ipv4.tcp_syn_retries).
-const BEGINNING: Duration = Duration::from_secs(64);
+/// How long a flow of which only the beginning was seen, or that the client has closed, is taken for alive
+/// after its last packet: as long as a client goes on trying to open it (RFC 6298, section 5;
+/// net.ipv4.tcp_syn_retries), and as long as TIME-WAIT lasts with Linux.
+const REST: Duration = Duration::from_secs(64);
+
+/// From which part of a table on there is no room for more flows, and below which there is again, as
+/// so many eighths of it.
+const ROOM: [u64; 2] = [7, 6];
 
 const TABLES: [Notes; 3] = [Notes::Pinned, Notes::Fresh, Notes::Datagrams];
 
@@ -47,6 +52,8 @@ pub(super) struct Sweeper {
     pass: Option<Pass>,
     /// What the last whole pass has found.
     census: Census,
+    /// Whether the datapath was told that there is no room.
+    full: bool,
 }
 
 /// A pass that is under way.
@@ -68,8 +75,8 @@ struct Pass {
 pub(super) struct Census {
     /// By ring and member.
     flows: BTreeMap<(u32, Member), u64>,
-    /// Everything that is noted, dead or alive.
-    noted: u64,
+    /// Everything that is noted, dead or alive, in each of the tables.
+    noted: [u64; TABLES.len()],
 }
 
 impl Pass {
@@ -96,7 +103,7 @@ impl Census {
 impl Sweeper {
     /// A first pass is due: a former daemon may have left things to do.
     pub(super) fn new(now: Instant) -> Self {
-        Self { due: Some(now), pass: None, census: Census::default() }
+        Self { due: Some(now), pass: None, census: Census::default(), full: false }
     }
 
     /// When there is something to do.
@@ -123,7 +130,8 @@ impl Sweeper {
 struct Limits {
     tcp: Option<u32>,
     others: Option<u32>,
-    beginning: u32,
+    /// For TCP flows of which only the beginning was seen, or the end.
+    rest: u32,
 }
 
 impl Limits {
@@ -140,14 +148,15 @@ impl Limits {
         Self {
             tcp: serves(Protocol::Tcp).then(|| ticks(vip.idle_timeout)),
             others: flows.then(|| ticks(vip.udp_idle_timeout)),
-            beginning: ticks(vip.idle_timeout.min(BEGINNING)),
+            rest: ticks(vip.idle_timeout.min(REST)),
         }
     }
 
     /// Whether a noted flow is alive. (What it says of its last packet may be somewhat old.)
     fn is_alive(&self, notes: Notes, flow: &Flow, now: Tick) -> bool {
         let limit = match notes {
-            Notes::Fresh if !flow.is_established() => Some(self.beginning),
+            Notes::Fresh if !flow.is_established() => Some(self.rest),
+            Notes::Pinned | Notes::Fresh if flow.is_ending() => Some(self.rest),
             Notes::Pinned | Notes::Fresh => self.tcp,
             Notes::Datagrams => self.others,
         };
@@ -182,6 +191,7 @@ impl Reconciler {
         if !pass.disturbed {
             self.close(&pass);
         }
+        self.tell_room(&pass.census);
         let released = self.release(&pass);
         self.sweeper.census = pass.census;
         self.sweeper.due = self.next_pass().map(|wait| Instant::now() + wait);
@@ -197,13 +207,13 @@ impl Reconciler {
         };
         let table = self.kernel.notes(notes);
         let flows = table.read(&mut pass.cursor, STEP)?;
+        pass.census.noted[pass.table] += flows.len() as u64;
         if pass.cursor == Cursor::End {
             (pass.table, pass.cursor) = (pass.table + 1, Cursor::Start);
         }
         let rings: BTreeMap<u32, (&Block, Limits)> = self.rings().collect();
         let (mut dead, now) = (Vec::new(), now());
         for (key, flow) in flows {
-            pass.census.noted += 1;
             let alive = rings.get(&key.ring()).is_some_and(|(block, limits)| {
                 limits.is_alive(notes, &flow, now) && self.counts(block, &key, &flow)
             });
@@ -279,6 +289,29 @@ impl Reconciler {
         }
     }
 
+    /// Tells the datapath whether there is room for more flows. Where there is none, flows begin with the
+    /// previous owners of their slots, which takes no note: what moves then moves later, and nothing breaks.
+    fn tell_room(&mut self, census: &Census) {
+        let [high, low] = ROOM;
+        let eighths = if self.sweeper.full { low } else { high };
+        let is_full = |(noted, notes): (&u64, &Notes)| {
+            *noted * 8 >= u64::from(self.kernel.notes(*notes).size()) * eighths
+        };
+        // Whatever is driven out of the third was noted for nothing else than another change.
+        let full = census.noted.iter().zip(&TABLES).take(2).any(is_full);
+        if full != self.sweeper.full {
+            match full {
+                true => log::warn!(
+                    "the tables of flows are nearly full: until there is room, new flows of slots that have \
+                     moved begin with the previous owner; raise pinned_flows and fresh_flows in [node]"
+                ),
+                false => log::info!("there is room in the tables of flows again"),
+            }
+        }
+        self.sweeper.full = full;
+        self.kernel.set_full(full);
+    }
+
     /// Lets those go that have left and that nothing names any more. Returns whether there were any.
     fn release(&mut self, pass: &Pass) -> bool {
         let gone: Vec<(String, IpAddr)> =
@@ -317,7 +350,7 @@ impl Reconciler {
             (left || block.tracked() > 0).then(|| vip.idle_timeout.min(vip.udp_idle_timeout) / 4)
         };
         let wait = self.config.model.vips.iter().filter_map(wait).min();
-        let leftovers = (self.sweeper.census.noted > 0).then_some(PERIOD[1]);
+        let leftovers = (self.sweeper.census.noted != [0; TABLES.len()]).then_some(PERIOD[1]);
         let [least, most] = PERIOD;
         wait.or(leftovers).map(|wait| wait.clamp(least, most))
     }
