@@ -349,8 +349,9 @@ impl Tracked {
     }
 
     fn sweep(&mut self, now: u32) {
-        while let Some((_, count)) = self.foreign.pop_front_if(|(then, _)| *then + IDLE < now) {
-            self.world.forget_foreign(count);
+        while let Some((_, count)) = self.foreign.front().filter(|(then, _)| *then + IDLE < now) {
+            self.world.forget_foreign(*count);
+            self.foreign.pop_front();
         }
         self.world.sweep(IDLE * SECOND, BEGINNING * SECOND);
         self.measure();

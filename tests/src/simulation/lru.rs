@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_is_touched_stays() {
-        let mut lru = Lru::new(2, 100);
+        let mut lru = Lru::new(3, 100);
         lru.insert(0, 1);
         for now in 1..50 {
             lru.insert(now, 1);

@@ -244,10 +244,11 @@ impl Run {
 
     /// Frees the numbers of flows of which the sweepers have forgotten all.
     fn release(&mut self) {
-        let old = |(since, _): &mut (u32, u32)| *since + IDLE + 2 * SWEEP < self.now;
-        while let Some((_, flow)) = self.over.pop_front_if(old) {
-            self.designs.iter().for_each(|design| design.clear(flow));
-            self.free.push(flow);
+        let until = self.now.saturating_sub(IDLE + 2 * SWEEP);
+        while let Some((_, flow)) = self.over.front().filter(|(since, _)| *since < until) {
+            let flow = *flow;
+            self.over.pop_front();
+            self.release_one(flow);
         }
     }
 
