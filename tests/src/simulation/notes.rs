@@ -180,7 +180,7 @@ impl World {
         self.put(flow, Note { place: Place::Nowhere, why: Some(Why::Evicted), ..note });
     }
 
-    /// What the sweeper of the daemon does in one pass (`lb_user::reconcile`): forgets the dead, closes slots.
+    /// What the daemon's sweeper does in one pass (`lb_user::reconcile`): forgets the dead, closes slots.
     pub fn sweep(&mut self, idle: u32, beginning: u32) {
         let mut held = vec![false; self.slots.len()];
         let listed = std::mem::take(self.listed.get_mut());
@@ -358,5 +358,70 @@ impl Tables for World {
 
     fn may_echo(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn world(pinned: u32) -> World {
+        let mut world = World::new(1021, pinned, 1000);
+        world.grow(10);
+        world
+    }
+
+    fn key(flow: u64) -> FlowKey {
+        FlowKey { source: [0, flow], ..FlowKey::default() }
+    }
+
+    #[test]
+    fn a_full_table_refuses_and_says_why() {
+        let world = world(1);
+        let flow = Flow::default();
+        assert!(world.note(Notes::Fresh, &key(2), &flow));
+        assert!(world.note(Notes::Pinned, &key(1), &flow));
+        assert!(!world.note(Notes::Pinned, &key(2), &flow));
+        world.renew(Notes::Fresh, &key(2), &flow);
+        assert_eq!((world.note_of(2).place, world.note_of(2).why), (Place::Fresh, Some(Why::Full)));
+        world.clear(1);
+        assert!(world.note(Notes::Pinned, &key(2), &flow));
+        assert_eq!(world.peak(), 1);
+    }
+
+    #[test]
+    fn a_promoted_flow_leaves_room_among_the_fresh() {
+        let world = world(10);
+        world.note(Notes::Fresh, &key(1), &Flow::default());
+        assert!(world.find(Notes::Fresh, &key(1)).is_some());
+        world.note(Notes::Pinned, &key(1), &Flow::default());
+        assert!(world.find(Notes::Fresh, &key(1)).is_none());
+        assert!(world.find(Notes::Pinned, &key(1)).is_some());
+    }
+
+    #[test]
+    fn a_flood_of_beginnings_drives_out_who_is_fresh_and_nobody_else() {
+        let world = world(10);
+        world.note(Notes::Fresh, &key(1), &Flow::default());
+        world.note(Notes::Pinned, &key(2), &Flow::default());
+        world.begin_second(1, 0);
+        world.fresh.borrow_mut().insert(1, limits::FRESH);
+        assert!(world.find(Notes::Fresh, &key(1)).is_none());
+        assert_eq!(world.note_of(1).why, Some(Why::Evicted));
+        assert!(world.find(Notes::Pinned, &key(2)).is_some());
+    }
+
+    #[test]
+    fn a_flood_has_its_part_of_the_budget_and_of_the_room() {
+        let world = world(15_000);
+        world.begin_second(1, 1_000_000);
+        assert_eq!(world.foreign(), 9_999);
+        let promoted = (0..10_000).filter(|_| world.may_promote(0)).count();
+        assert!((50..200).contains(&promoted), "{promoted}");
+        world.begin_second(2, 1_000_000);
+        assert_eq!(world.foreign(), 15_000);
+        world.forget_foreign(15_000);
+        world.begin_second(3, 0);
+        assert!(world.may_promote(0));
     }
 }
