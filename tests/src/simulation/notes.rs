@@ -180,7 +180,8 @@ impl World {
         self.put(flow, Note { place: Place::Nowhere, why: Some(Why::Evicted), ..note });
     }
 
-    /// What the daemon's sweeper does in one pass (`lb_user::reconcile`): forgets the dead, closes slots.
+    /// What the daemon's sweeper does in one pass (`lb_user::reconcile`): forgets the dead, gives up
+    /// previous owners, closes slots.
     pub fn sweep(&mut self, idle: u32, beginning: u32) {
         let mut held = vec![false; self.slots.len()];
         let listed = std::mem::take(self.listed.get_mut());
@@ -199,8 +200,10 @@ impl World {
         *self.listed.get_mut() = kept;
         for (index, held) in held.into_iter().enumerate() {
             let slot = self.slots[index];
-            if slot.is_tracked() && !held && self.is_over(index, idle) {
-                self.slots[index] = Slot::new(slot.current(), None);
+            let next = Slot::new(slot.current(), slot.current().filter(|_| held));
+            let stays = held && !next.is_tracked();
+            if slot.is_tracked() && !stays && self.is_over(index, idle) {
+                self.slots[index] = next;
             }
         }
     }
