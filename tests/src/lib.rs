@@ -58,6 +58,7 @@ pub mod port;
 pub mod process;
 pub mod rack;
 pub mod real;
+pub mod simulation;
 mod site;
 mod topology;
 pub mod udp_echo;

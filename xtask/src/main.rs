@@ -1,4 +1,4 @@
-//! The project's automation: `cargo xtask setup | build | test | lint | asan | fuzz | soak | demo`.
+//! The project's automation: `cargo xtask setup | build | test | lint | asan | fuzz | soak | demo | simulate`.
 //!
 //! It imports no product crate, so that it works while they do not compile.
 
@@ -15,6 +15,7 @@ mod fuzz;
 mod kernel;
 mod lint;
 mod setup;
+mod simulate;
 mod soak;
 mod test;
 
@@ -36,6 +37,7 @@ enum Task {
     Fuzz(fuzz::Options),
     Soak(soak::Options),
     Demo(demo::Options),
+    Simulate(simulate::Options),
 }
 
 fn main() -> ExitCode {
@@ -55,5 +57,6 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Simulate(options) => simulate::run(&options),
     }
 }
