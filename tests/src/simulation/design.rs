@@ -369,7 +369,7 @@ impl Tracked {
             destination: V4(1),
             protocol: 6,
             transport: Transport::Ports,
-            ports: Ports { both: 1, destination: 80, begins },
+            ports: Ports { both: 1, destination: 80, begins, ends: false },
             ..Datagram::default()
         };
         let owner = flow::owner(&self.world, &self.service, packet.slot, &datagram).ok()?;
