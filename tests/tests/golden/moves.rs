@@ -17,7 +17,7 @@ use lb_user::{
 };
 use tests::{
     golden::{Family, Kind, table, to_balancer},
-    packet::{ACK, SYN},
+    packet::{ACK, FIN, RST, SYN},
     world::{
         self, MOVED, NEW, NEXT, NOTES, OLD, client, clock, engines, noted, on_host, owners,
         reached, traced,
@@ -109,6 +109,44 @@ fn owners_only(state: &State, current: u8) -> Vec<Op> {
     let mut ops = owners(state, MOVED.vip, Some(current), Some(OLD), Tick(0));
     ops.retain(|op| matches!(op, Op::Slots { .. }));
     ops
+}
+
+#[test]
+fn what_a_client_has_closed_stays_and_makes_way_for_what_it_opens_next() {
+    let mut both = Both::new();
+    for (family, (port, end)) in Family::ALL.into_iter().zip([(1, FIN | ACK), (2, RST)]) {
+        both.turn(NEW, Some(OLD), clock());
+        both.sends(&segment(family, port, SYN));
+        both.sends(&segment(family, port, ACK));
+        both.write(&owners_only(&both.state, NEXT));
+        assert_eq!(both.sends(&segment(family, port, SYN)), (NEW, Rule::Pinned), "{family:?}");
+        assert_eq!(both.sends(&segment(family, port, end)), (NEW, Rule::Pinned), "{family:?}");
+        assert_eq!(both.sends(&segment(family, port, ACK)), (NEW, Rule::Pinned), "{family:?}");
+        assert_eq!(both.sends(&segment(family, port, SYN)), (NEXT, Rule::Current), "{family:?}");
+        assert_eq!(both.sends(&segment(family, port, ACK)), (NEXT, Rule::Pinned), "{family:?}");
+    }
+}
+
+#[test]
+fn what_finds_no_room_begins_with_the_previous_owner_and_stays_there() {
+    let mut both = Both::new();
+    let set_full = |both: &mut Both, full| {
+        both.memory.set_full(full);
+        both.kernel.set_full(full);
+    };
+    for family in Family::ALL {
+        both.turn(NEW, Some(OLD), clock());
+        both.sends(&segment(family, 1, SYN));
+        set_full(&mut both, true);
+        assert_eq!(both.sends(&segment(family, 1, ACK)), (NEW, Rule::Fresh), "{family:?}");
+        assert_eq!(both.sends(&segment(family, 2, SYN)), (OLD, Rule::Previous), "{family:?}");
+        set_full(&mut both, false);
+        assert_eq!(both.sends(&segment(family, 2, ACK)), (OLD, Rule::Previous), "{family:?}");
+        assert_eq!(both.sends(&segment(family, 3, SYN)), (NEW, Rule::Current), "{family:?}");
+    }
+    set_full(&mut both, true);
+    both.lose(OLD);
+    assert_eq!(both.sends(&segment(Family::V4, 4, SYN)), (NEW, Rule::Current), "nobody else");
 }
 
 #[test]
