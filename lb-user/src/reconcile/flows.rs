@@ -8,7 +8,7 @@ use std::{
 use lb_common::{Flow, FlowKey, Tick};
 use lb_ebpf::tables::Notes;
 
-use super::{Reconciler, now};
+use super::{Reconciler, now, sweep::Ring};
 use crate::{
     api::{
         request::Refusal,
@@ -16,7 +16,6 @@ use crate::{
     },
     dataplane::{self, Cursor},
     model::{Protocol, Vip},
-    plan::Block,
 };
 
 /// Flows that are read at once.
@@ -25,7 +24,7 @@ const BATCH: usize = 16_384;
 /// What of the flows is wanted.
 struct Wanted<'a> {
     query: &'a FlowsQuery,
-    rings: BTreeMap<u32, (&'a Vip, &'a Block)>,
+    rings: BTreeMap<u32, (&'a Vip, Ring<'a>)>,
     now: Tick,
 }
 
@@ -36,7 +35,7 @@ impl Reconciler {
             let vips = self.config.model.vips.iter();
             let rings = vips.filter_map(|vip| {
                 let block = self.state.block(&vip.name)?;
-                Some((block.ring, (vip, block)))
+                Some((block.ring, (vip, Ring::of(block))))
             });
             let wanted = Wanted { query, rings: rings.collect(), now: now() };
             let (mut flows, mut more) = (Vec::new(), false);
@@ -82,13 +81,13 @@ impl Reconciler {
         flow: &Flow,
     ) -> Option<types::Flow> {
         let Wanted { query, rings, now } = wanted;
-        let (vip, block) = rings.get(&key.ring())?;
-        let member = flow.member()?;
-        let real = block.members.iter().find(|(_, occupant)| occupant.member == member);
-        let real = *real?.0;
+        let (vip, ring) = rings.get(&key.ring())?;
+        let member = self.heeded(ring, key, flow)?;
+        let mut members = ring.block.members.iter();
+        let real = *members.find(|(_, occupant)| occupant.member == member)?.0;
         let asked = query.vip.as_ref().is_none_or(|name| *name == vip.name)
             && query.real.is_none_or(|address| address == real);
-        if !asked || !self.counts(block, key, flow) {
+        if !asked {
             return None;
         }
         let seconds = |ticks: u32| (u64::from(ticks) << 20) / 1_000_000_000;

@@ -10,7 +10,7 @@ use humantime::format_duration;
 use lb_common::Slot;
 use lb_ebpf::tables::Notes;
 
-use super::Reconciler;
+use super::{Reconciler, sweep::Ring};
 use crate::{
     api::{
         request::{Candidate, Change, Refusal},
@@ -116,10 +116,10 @@ impl Reconciler {
         moved: &BTreeMap<String, Moved>,
     ) -> Result<BTreeMap<String, u64>, dataplane::Error> {
         let blocks = self.state.blocks.iter();
-        let rings: BTreeMap<u32, (&str, &Block, &Moved)> = blocks
+        let rings: BTreeMap<u32, (&str, Ring<'_>, &Moved)> = blocks
             .filter_map(|block| {
                 let name = block.name.as_deref()?;
-                Some((block.ring, (name, block, moved.get(name)?)))
+                Some((block.ring, (name, Ring::of(block), moved.get(name)?)))
             })
             .collect();
         let mut flows = BTreeMap::new();
@@ -127,9 +127,9 @@ impl Reconciler {
             let mut cursor = Cursor::Start;
             while cursor != Cursor::End {
                 for (key, flow) in self.kernel.notes(notes).read(&mut cursor, BATCH)? {
-                    if let Some((name, block, moved)) = rings.get(&key.ring())
+                    if let Some((name, ring, moved)) = rings.get(&key.ring())
                         && moved.slots.contains(&flow.slot)
-                        && self.counts(block, &key, &flow)
+                        && self.heeded(ring, &key, &flow).is_some()
                     {
                         *flows.entry((*name).to_owned()).or_default() += 1;
                     }

@@ -15,14 +15,14 @@ use std::{
 };
 
 use jiff::Timestamp;
-use lb_common::{Flow, FlowKey, Member, Slot, Tick, Times, limits};
+use lb_common::{Flow, FlowKey, Member, RealWord, Slot, Tick, Times, limits};
 use lb_ebpf::tables::Notes;
 
 use super::{Reconciler, now};
 use crate::{
     dataplane::{self, Cursor, Dataplane as _},
     model::{Ports, Protocol, UdpMode, Vip},
-    plan::{Block, Occupant, Op},
+    plan::{Block, Occupant, Op, Serving},
 };
 
 /// Flows that one step looks at.
@@ -75,7 +75,7 @@ struct Pass {
 pub(super) struct Census {
     /// By ring and member.
     flows: BTreeMap<(u32, Member), u64>,
-    /// Everything that is noted, dead or alive, in each of the tables.
+    /// In each of the tables.
     noted: [u64; TABLES.len()],
 }
 
@@ -122,6 +122,19 @@ impl Sweeper {
     /// What the last pass has found.
     pub(super) fn census(&self) -> &Census {
         &self.census
+    }
+}
+
+/// A VIP's ring, and who of its pool can serve the flows that they have.
+pub(super) struct Ring<'a> {
+    pub(super) block: &'a Block,
+    serving: Serving,
+}
+
+impl<'a> Ring<'a> {
+    pub(super) fn of(block: &'a Block) -> Self {
+        let serving = block.members.values().filter(|occupant| occupant.word != RealWord::NONE);
+        Self { block, serving: serving.map(|occupant| occupant.member).collect() }
     }
 }
 
@@ -207,47 +220,44 @@ impl Reconciler {
         };
         let table = self.kernel.notes(notes);
         let flows = table.read(&mut pass.cursor, STEP)?;
-        pass.census.noted[pass.table] += flows.len() as u64;
-        if pass.cursor == Cursor::End {
-            (pass.table, pass.cursor) = (pass.table + 1, Cursor::Start);
-        }
-        let rings: BTreeMap<u32, (&Block, Limits)> = self.rings().collect();
+        let rings: BTreeMap<u32, (Ring<'_>, Limits)> = self.rings().collect();
         let (mut dead, now) = (Vec::new(), now());
-        for (key, flow) in flows {
-            let alive = rings.get(&key.ring()).is_some_and(|(block, limits)| {
-                limits.is_alive(notes, &flow, now) && self.counts(block, &key, &flow)
-            });
-            match (alive, flow.member(), rings.get(&key.ring())) {
-                (true, Some(member), Some((block, _))) => {
+        for (key, flow) in &flows {
+            let ring = rings.get(&key.ring());
+            let ring = ring.filter(|(_, limits)| limits.is_alive(notes, flow, now));
+            match ring.and_then(|(ring, _)| Some((ring, self.heeded(ring, key, flow)?))) {
+                Some((ring, member)) => {
                     *pass.census.flows.entry((key.ring(), member)).or_default() += 1;
-                    let slot = block.slots.get(flow.slot as usize);
+                    let slot = ring.block.slots.get(flow.slot as usize);
                     if slot.and_then(|slot| slot.current()) != Some(member) {
                         pass.held.insert((key.ring(), flow.slot));
                     }
                 }
-                _ => dead.push(key),
+                None => dead.push(*key),
             }
+        }
+        pass.census.noted[pass.table] += (flows.len() - dead.len()) as u64;
+        if pass.cursor == Cursor::End {
+            (pass.table, pass.cursor) = (pass.table + 1, Cursor::Start);
         }
         table.delete(&dead)
     }
 
-    /// Whether the datapath would heed what is noted: it is of this opening of its slot, and its real
-    /// serves.
-    pub(super) fn counts(&self, block: &Block, key: &FlowKey, flow: &Flow) -> bool {
-        let tracked = block.slots.get(flow.slot as usize).is_some_and(|slot| slot.is_tracked());
+    /// The real that a flow is noted on, if the datapath would heed that: it was noted since its slot was
+    /// opened, and its real serves.
+    pub(super) fn heeded(&self, ring: &Ring<'_>, key: &FlowKey, flow: &Flow) -> Option<Member> {
+        let tracked =
+            ring.block.slots.get(flow.slot as usize).is_some_and(|slot| slot.is_tracked());
         let opened = self.kernel.times(key.ring() + flow.slot).opened();
-        let serves = block
-            .members
-            .values()
-            .any(|occupant| Some(occupant.member) == flow.member() && occupant.word.0 != 0);
-        tracked && !flow.noted.is_before(opened) && serves
+        let heeds = tracked && !flow.noted.is_before(opened);
+        flow.member().filter(|member| heeds && ring.serving.has(*member))
     }
 
     /// The VIPs by the first slot of their ring, with their limits.
-    fn rings(&self) -> impl Iterator<Item = (u32, (&Block, Limits))> {
+    fn rings(&self) -> impl Iterator<Item = (u32, (Ring<'_>, Limits))> {
         self.config.model.vips.iter().filter_map(|vip| {
             let block = self.state.block(&vip.name)?;
-            Some((block.ring, (block, Limits::of(vip))))
+            Some((block.ring, (Ring::of(block), Limits::of(vip))))
         })
     }
 
