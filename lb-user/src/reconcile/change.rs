@@ -258,13 +258,19 @@ fn describe(change: &Change) -> String {
         Change::SetVip(name, _) => format!("vip \"{name}\" changed"),
         Change::RemoveVip(name) => format!("vip \"{name}\" removed"),
         Change::AddReal(vip, real) => format!("real {} added to vip \"{vip}\"", real.address),
-        Change::SetReal(vip, address, patch) => match &patch.state {
+        Change::SetReal(vip, address, patch) => match patch.state.as_deref() {
+            Some("drain") => format!(
+                "real {address} of vip \"{vip}\" drains: it gets no new flows, the open ones stay until they end"
+            ),
             Some(state) => format!("real {address} of vip \"{vip}\" is {state}"),
             None => format!("real {address} of vip \"{vip}\" changed"),
         },
-        Change::RemoveReal(vip, address, _) => {
-            format!("real {address} removed from vip \"{vip}\"")
+        Change::RemoveReal(vip, address, true) => {
+            format!("real {address} removed from vip \"{vip}\", its flows are given up")
         }
+        Change::RemoveReal(vip, address, false) => format!(
+            "real {address} removed from vip \"{vip}\": it gets no new flows, the open ones stay until they end"
+        ),
         Change::Apply(_) => "the configuration was replaced".to_owned(),
     }
 }

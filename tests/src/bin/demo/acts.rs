@@ -59,6 +59,7 @@ fn acts(stage: &mut Stage, review: &mut Review) -> Result<()> {
     serve(stage, review)?;
     serve_ipv6(stage, review)?;
     look(stage)?;
+    drain_a_real(stage, review)?;
     lose_a_real(stage, review)?;
     lose_the_daemon(stage, review)
 }
@@ -161,13 +162,40 @@ fn look(stage: &Stage) -> Result<()> {
     stage.lbctl(&["trace", "--src", "198.51.100.7:40000", "--dst", &to])
 }
 
+/// Twelve connections, each used once.
+fn connect(stage: &Stage) -> Result<Vec<Connection>> {
+    step("Client opens 12 connections, and asks for a page on each");
+    let connections = (0..12).map(|_| Connection::open(stage)).collect::<Result<Vec<_>>>()?;
+    show(&Tally::of(connections.len(), |number| Ok(connections[number].real.clone())).to_string());
+    Ok(connections)
+}
+
+/// A real is to be rebooted: what is open stays, what is new goes to the others.
+fn drain_a_real(stage: &mut Stage, review: &mut Review) -> Result<()> {
+    let (name, address) =
+        (stage.lab.real(AWAY).name().to_owned(), stage.lab.real(AWAY).address().to_string());
+    let mut connections = connect(stage)?;
+
+    step(&format!("{name} is drained"));
+    stage.lbctl(&["real", "drain", NAME, &address])?;
+    stage.wait_for(NAME, &[stage.lab.real(1).address(), stage.lab.real(3).address()])?;
+    review.add(&stage.fetch(VIP, PAGES), 2);
+
+    step("Client asks again on all of its 12 connections");
+    let kept = connections.iter_mut().filter_map(|open| open.ask().ok()).count();
+    show(&format!("{kept} are still served, each by its real"));
+    review.expect(kept == connections.len(), "connections broke while a real was drained");
+
+    step(&format!("{name} takes new connections again"));
+    stage.lbctl(&["real", "enable", NAME, &address])?;
+    all_serve(stage)
+}
+
 /// A real goes and comes back. Others' connections notice nothing.
 fn lose_a_real(stage: &mut Stage, review: &mut Review) -> Result<()> {
     let (name, address) =
         (stage.lab.real(AWAY).name().to_owned(), stage.lab.real(AWAY).address().to_string());
-    step("Client opens 12 connections, and asks for a page on each");
-    let connections = (0..12).map(|_| Connection::open(stage)).collect::<Result<Vec<_>>>()?;
-    show(&Tally::of(connections.len(), |number| Ok(connections[number].real.clone())).to_string());
+    let connections = connect(stage)?;
     let mut others: Vec<_> =
         connections.into_iter().filter(|connection| connection.real != name).collect();
 
