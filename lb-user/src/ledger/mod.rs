@@ -269,28 +269,32 @@ impl Ledger {
     /// drain or its start have come.
     #[must_use]
     pub fn role(&self, vip: &Vip, real: &Real, reachable: bool, now: Timestamp) -> Role {
-        if !reachable {
-            return Role::Out;
-        }
         match real.state {
+            // Resets are the balancer's own to send.
+            RealState::Drain if self.is_past_drain(vip, real, now) => self.after_drain(vip, real),
+            _ if !reachable => Role::Out,
             RealState::Disabled => Role::Out,
+            RealState::Drain => Role::Draining,
             RealState::Active if real.weight == 0 => Role::Draining,
             RealState::Active => {
                 let start = self.start(vip, real.address, now);
                 Role::Active { part: start.map_or(WHOLE, |start| start.part) }
             }
-            RealState::Drain => {
-                let course = self.course(&vip.name, real.address);
-                let drain = course.and_then(|course| course.drain.as_ref());
-                let left = course.and_then(|course| course.left.as_ref());
-                match (drain, vip.on_deadline) {
-                    (Some(drain), OnDeadline::Rehash) if drain.deadline <= now => Role::Out,
-                    (Some(drain), OnDeadline::Reset) if drain.deadline <= now => {
-                        if left.is_some_and(|left| left.at_once) { Role::Out } else { Role::Reset }
-                    }
-                    _ => Role::Draining,
-                }
-            }
+        }
+    }
+
+    fn is_past_drain(&self, vip: &Vip, real: &Real, now: Timestamp) -> bool {
+        let course = self.course(&vip.name, real.address);
+        let drain = course.and_then(|course| course.drain.as_ref());
+        drain.is_some_and(|drain| drain.deadline <= now)
+    }
+
+    fn after_drain(&self, vip: &Vip, real: &Real) -> Role {
+        let course = self.course(&vip.name, real.address);
+        let left = course.and_then(|course| course.left.as_ref());
+        match vip.on_deadline {
+            OnDeadline::Reset if !left.is_some_and(|left| left.at_once) => Role::Reset,
+            OnDeadline::Reset | OnDeadline::Rehash => Role::Out,
         }
     }
 

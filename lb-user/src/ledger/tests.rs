@@ -63,6 +63,8 @@ fn a_drain_lasts_until_its_deadline_and_what_follows_is_the_vips_to_say() {
         assert_eq!(ledger.deadline(&drained, at(14)), Some(at(15)));
         assert_eq!(role(&ledger, &drained, "10.0.0.11", at(15)), after);
         assert_eq!(ledger.deadline(&drained, at(15)), None);
+        let vip = &drained.vips[0];
+        assert_eq!(ledger.role(vip, &vip.reals[0], false, at(15)), after, "it need not be reached");
         // A configuration that says the same again changes nothing, not even the deadline.
         ledger.follow(&drained, at(16));
         assert_eq!(role(&ledger, &drained, "10.0.0.11", at(16)), after);
