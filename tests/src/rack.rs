@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::{Daemon, Lab, LabOptions, Nginx, Output, UdpEcho, address, wait};
+use crate::{Daemon, Lab, LabOptions, Nginx, Output, UdpEcho, address, load::Servers, wait};
 
 /// The rack. Everything ends with it; the daemon first.
 pub struct Rack {
@@ -93,6 +93,31 @@ impl Rack {
         Ok(rack)
     }
 
+    /// A rack with the VIPs "web" and "web6", each of which has all of this many reals, all of them usable,
+    /// and more words of the file in it. Not nginx answers, but the echoes, which end when they are dropped.
+    pub fn echoing(reals: u8, words: &str) -> Result<(Self, Servers)> {
+        let lab = Lab::new(LabOptions::reals(reals))?;
+        let vips = [Self::vip(), Self::vip6()];
+        for real in lab.reals() {
+            vips.iter().try_for_each(|vip| real.set_up_dsr(*vip))?;
+        }
+        let servers = Servers::start(&lab, &vips)?;
+        let (nginx, echoes) = <_>::default();
+        let daemon = lab.daemon(&lab.config(&Self::both(reals, words)))?;
+        let rack = Self { daemon, nginx, echoes, lab };
+        rack.usable_of("web", usize::from(reals))?;
+        rack.usable_of("web6", usize::from(reals))?;
+        Ok((rack, servers))
+    }
+
+    /// The VIPs "web" and "web6" over all reals of the lab, with more words in both.
+    #[must_use]
+    pub fn both(reals: u8, words: &str) -> String {
+        let vips = Self::vips(reals) + "\n" + &Self::vips6(reals);
+        let ports = "\"udp/53\"]\n";
+        vips.replace(ports, &format!("{ports}{words}"))
+    }
+
     /// The machines and their servers, and no daemon.
     pub fn servers(reals: u8) -> Result<(Lab, Vec<Nginx>, Vec<UdpEcho>)> {
         Self::servers_at(reals, &[Self::vip()])
@@ -137,6 +162,35 @@ impl Rack {
     /// `lbctl -o json status`.
     pub fn status(&self) -> Result<Value> {
         self.daemon.lbctl(&["-o", "json", "status"])?.success()?.json()
+    }
+
+    /// A VIP in the status.
+    pub fn vip_status(&self, name: &str) -> Result<Value> {
+        let mut status = self.status()?;
+        let vips = status["vips"].as_array_mut().context("vips")?;
+        let vip = vips.iter_mut().find(|vip| vip["name"] == name);
+        Ok(vip.with_context(|| format!("no VIP {name}"))?.take())
+    }
+
+    /// A real of a VIP in the status, if it is in there.
+    pub fn real_status(&self, vip: &str, real: IpAddr) -> Result<Option<Value>> {
+        let mut vip = self.vip_status(vip)?;
+        let reals = vip["reals"].as_array_mut().context("reals")?;
+        let found = reals.iter_mut().find(|entry| entry["address"] == real.to_string());
+        Ok(found.map(Value::take))
+    }
+
+    /// Waits until the status says so of a real of a VIP; what it says then.
+    pub fn real_becomes(
+        &self,
+        what: &str,
+        (vip, real): (&str, IpAddr),
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let what = format!("{vip} {real}: {what}");
+        wait::until(&what, wait::PATIENCE, || {
+            Ok(self.real_status(vip, real)?.filter(|status| is_so(status)))
+        })
     }
 
     /// Runs `lbctl`, which must succeed.
