@@ -2,6 +2,7 @@
 //! another network card.
 
 use std::{
+    fs,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -233,7 +234,26 @@ fn a_restart_forgets_neither_drains_nor_starts_nor_since_when_all_is_as_it_is() 
         rack.daemon.restart()?;
         let after = remembered(&rack)?;
         assert_eq!(after.1, before.1);
-        assert_eq!(after.0, before.0);
+        let lines = |told: &Value| serde_json::to_string_pretty(told);
+        let (after, before) = (lines(&after.0)?, lines(&before.0)?);
+        for (after, before) in after.lines().zip(before.lines()) {
+            assert_eq!(after, before);
+        }
     }
+    Ok(())
+}
+
+#[test]
+fn what_a_change_began_is_on_the_disk_once_the_change_is_answered() -> Result<()> {
+    let words = format!("{WORDS}slow_start = \"1h\"\n");
+    let (mut rack, _servers) = Rack::echoing(2, &words)?;
+    rack.lbctl(&["real", "disable", "web", "10.0.0.12"])?;
+    rack.lbctl(&["real", "enable", "web", "10.0.0.12"])?;
+    rack.daemon.kill9()?;
+    let ledger = fs::read_to_string(rack.lab.dir().join("state/ledger.json"))?;
+    let ledger: Value = serde_json::from_str(&ledger)?;
+    let course = &ledger["vips"]["web"]["10.0.0.12"];
+    assert_eq!(course["known"]["verdict"]["usable"], true, "{course}");
+    assert!(course["started"].is_string(), "{course}");
     Ok(())
 }

@@ -152,6 +152,8 @@ impl Reconciler {
         let applied = self.apply(plan);
         self.track().await;
         self.reconcile();
+        // What follows for the reals, such as when one began to start, must survive whoever was answered.
+        self.save_ledger();
         applied.map_err(|error| {
             Refusal::failed(format!(
                 "the file is changed, the tables not yet (lbd tries again): {error}"
