@@ -206,7 +206,7 @@ fn is_in_force(status: &Value, which: usize) -> Result<()> {
 
 /// A number below another that is not the same in each run.
 fn any_below(limit: u32) -> Result<u32> {
-    Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.subsec_nanos() / 1000 % limit)
+    Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.subsec_micros() % limit)
 }
 
 #[test]

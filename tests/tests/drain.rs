@@ -5,7 +5,7 @@ use std::{
     fs, io,
     net::{IpAddr, SocketAddr, UdpSocket},
     process::Stdio,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -278,6 +278,56 @@ fn at_the_deadline_the_balancer_itself_resets_connections_where_that_is_wanted()
         let talk = Talk::open_on(&rack.lab, to, 1)?;
         talk.goes_on()?;
         talk.close()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_deadline_that_passes_while_no_daemon_runs_counts_once_one_does() -> Result<()> {
+    let words = WORDS.to_owned() + "on_deadline = \"reset\"\n";
+    let (mut rack, _servers) = Rack::echoing(2, &words)?;
+    let talk = Talk::open_on(&rack.lab, Rack::web(), 1)?;
+    rack.lbctl(&["real", "drain", "web", "10.0.0.11", "--timeout", "1s"])?;
+    let began = Instant::now();
+    rack.daemon.kill9()?;
+    wait::until("the deadline", wait::PATIENCE, || {
+        talk.goes_on()?;
+        Ok((began.elapsed() > Duration::from_secs(1)).then_some(()))
+    })?;
+    rack.daemon.restart()?;
+    assert_eq!(talk.breaks()?, io::ErrorKind::ConnectionReset);
+    assert!(counted(&rack, "reset")? > 0);
+    avoided(&rack, Rack::web(), 1)
+}
+
+#[test]
+fn a_pool_that_is_drained_as_a_whole_keeps_its_connections_and_takes_no_new_ones() -> Result<()> {
+    let (mut rack, _servers) = Rack::echoing(2, WORDS)?;
+    for (vip, to, real) in vips() {
+        let talks = [1, 2].map(|number| Talk::open_on(&rack.lab, to, number));
+        let talks: Vec<_> = talks.into_iter().collect::<Result<_>>()?;
+        let reals = [1, 2].map(|number| real(number).to_string());
+        for (verb, real) in ["drain", "del"].iter().zip(&reals) {
+            rack.lbctl(&["real", verb, vip, real])?;
+        }
+        for restarts in [false, true] {
+            if restarts {
+                restart(&mut rack)?;
+            }
+            assert_eq!(rack.vip_status(vip)?["state"], "down");
+            let (from, to) = (talks[0].source().to_string(), to.to_string());
+            let trace = ["-o", "json", "trace", "--src", &from, "--dst", &to, "--syn"];
+            let trace = rack.lbctl(&trace)?.json()?;
+            assert_eq!((&trace["verdict"], &trace["outcome"]), (&"drop".into(), &"no_real".into()));
+            talks.iter().try_for_each(Talk::goes_on)?;
+        }
+        rack.lbctl(&["real", "enable", vip, &reals[0]])?;
+        rack.lbctl(&["real", "add", vip, &reals[1]])?;
+        talks.iter().try_for_each(Talk::goes_on)?;
+        talks.into_iter().try_for_each(Talk::close)?;
+        for number in [1, 2] {
+            Talk::open_on(&rack.lab, to, number)?.close()?;
+        }
     }
     Ok(())
 }
