@@ -1,22 +1,24 @@
 //! A real server gets another network card: open connections follow it.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fmt::Write as _,
     fs,
     os::fd::{AsRawFd as _, OwnedFd},
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::maps::{Array, Map, MapData};
 use lb_common::RealWord;
 use lb_user::model::Mac;
-use nix::{
-    errno::Errno,
-    sys::socket::{
-        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+use nix::sys::{
+    socket::{
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv,
+        setsockopt, socket, sockopt,
     },
+    time::{TimeVal, TimeValLike as _},
 };
 use tests::{Lab, Rack, Real, Talk, address, wait};
 
@@ -26,26 +28,30 @@ const NEIGHBOURS: u32 = 1 << 2;
 /// Listens to what the kernel says about the balancer's neighbours.
 fn listen(lab: &Lab) -> Result<OwnedFd> {
     lab.balancer().run(|| {
-        let (kind, flags) = (SockType::Raw, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC);
-        let route = SockProtocol::NetlinkRoute;
-        let socket = socket(AddressFamily::Netlink, kind, flags, route)?;
+        let (kind, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC);
+        let socket = socket(AddressFamily::Netlink, kind, flags, SockProtocol::NetlinkRoute)?;
+        let patience = TimeVal::seconds(wait::PATIENCE.as_secs() as i64);
+        setsockopt(&socket, sockopt::ReceiveTimeout, &patience)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, NEIGHBOURS))?;
         Ok(socket)
     })
 }
 
-/// Whether the kernel has said that a neighbour has this MAC address, and of which family it is: a header of
-/// 16 bytes, then the family (linux/netlink.h, linux/neighbour.h).
-fn has_said(socket: &OwnedFd, mac: Mac) -> Result<Option<u8>> {
-    let mut message = [0; 8192];
-    match recv(socket.as_raw_fd(), &mut message, MsgFlags::empty()) {
-        Ok(length) => {
-            let is_it = message[..length].windows(6).any(|bytes| bytes == mac.0);
-            Ok(is_it.then_some(message[16]))
+/// When the kernel said, in the first message about each family, that a neighbour has this MAC address. A
+/// message is a header of 16 bytes, then the family (linux/netlink.h, linux/neighbour.h).
+fn told(kernel: &OwnedFd, mac: Mac) -> Result<[Instant; 2]> {
+    let mut told = BTreeMap::new();
+    while told.len() < 2 {
+        let mut message = [0; 8192];
+        let length = recv(kernel.as_raw_fd(), &mut message, MsgFlags::empty())
+            .context("the kernel's messages about neighbours")?;
+        if message[..length].windows(6).any(|bytes| bytes == mac.0) {
+            told.entry(message[16]).or_insert_with(Instant::now);
         }
-        Err(Errno::EAGAIN) => Ok(None),
-        Err(error) => Err(error.into()),
     }
+    let mut told = told.into_values().collect::<Vec<_>>();
+    told.sort();
+    Ok([told[0], told[1]])
 }
 
 /// The daemon's table of reals.
@@ -102,19 +108,16 @@ fn change(lab: &Lab, real: &Real, before: Mac, after: Mac) -> Result<Took> {
     let kernel = listen(lab)?;
     let netns = real.netns();
     netns.sysctl(&[("ipv4/conf/eth0/arp_notify", "1"), ("ipv6/conf/eth0/ndisc_notify", "1")])?;
-    netns.ip(&format!("link set eth0 address {after}"))?;
-    let (mut families, mut told) = (BTreeSet::new(), Vec::new());
-    wait::until("the kernel's messages", wait::PATIENCE, || {
-        while let Some(family) = has_said(&kernel, after)? {
-            if families.insert(family) {
-                told.push(Instant::now());
-            }
-        }
-        Ok((told.len() == 2).then_some(()))
-    })?;
-    reals.are(&places, after)?;
-    let [both, last] = [0, 1].map(|message: usize| told[message].elapsed());
-    Ok(Took { both, last })
+    thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let told = told(&kernel, after)?;
+            reals.are(&places, after)?;
+            let [both, last] = told.map(|message| message.elapsed());
+            Ok(Took { both, last })
+        });
+        netns.ip(&format!("link set eth0 address {after}"))?;
+        watch.join().map_err(|_| anyhow!("the watch panicked"))?
+    })
 }
 
 /// `count` more VIPs over the three reals of the lab, which announce nothing.
