@@ -181,7 +181,9 @@ fn a_real_that_comes_into_service_gets_its_part_in_steps_across_a_restart() -> R
             }
             Ok(whole.then_some(()))
         })?;
-        assert!(climb.steps >= 4, "{} steps", climb.steps);
+        // Of ten; a look that comes late may miss some, and the restart does.
+        let least = if neighbour { 8 } else { 5 };
+        assert!(climb.steps >= least, "{} steps", climb.steps);
         assert!(!restarts, "the restart was in the middle of it");
     }
     Ok(())
