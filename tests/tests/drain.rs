@@ -2,13 +2,18 @@
 //! that is wanted.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _, Write as _},
     net::{IpAddr, SocketAddr, UdpSocket},
+    os::unix::net::UnixStream,
+    path::Path,
     process::Stdio,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::Value;
 use tests::{Capture, Process, Rack, Talk, address, bin, wait};
 
@@ -298,6 +303,39 @@ fn a_deadline_that_passes_while_no_daemon_runs_counts_once_one_does() -> Result<
     assert_eq!(talk.breaks()?, io::ErrorKind::ConnectionReset);
     assert!(counted(&rack, "reset")? > 0);
     avoided(&rack, Rack::web(), 1)
+}
+
+/// Asks for the status, one question after the other, until it is told to stop.
+fn ask(socket: &Path, stop: &AtomicBool) -> Result<()> {
+    while !stop.load(Ordering::Relaxed) {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.write_all(b"GET /v1/status HTTP/1.0\r\n\r\n")?;
+        stream.read_to_end(&mut Vec::new())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_deadline_is_not_missed_while_questions_are_answered() -> Result<()> {
+    let (rack, _servers) = Rack::echoing(2, &WORDS.replace("1s", "10m"))?;
+    let (real, socket, stop) = (address::real(1), rack.lab.socket(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let askers = [(); 3].map(|()| scope.spawn(|| ask(&socket, &stop)));
+        let drained = (0..8).try_for_each(|_| {
+            let words = ["real", "drain", "web", &real.to_string(), "--timeout", "300ms"];
+            rack.lbctl(&words)?;
+            let began = Instant::now();
+            let over = |real: &Value| real["drain"]["slots"] == 0;
+            rack.real_becomes("the end of its drain", ("web", real), over)?;
+            ensure!(began.elapsed() < Duration::from_secs(3), "after {:?}", began.elapsed());
+            rack.lbctl(&["real", "enable", "web", &real.to_string()]).map(drop)
+        });
+        stop.store(true, Ordering::Relaxed);
+        for asker in askers {
+            asker.join().map_err(|_| anyhow!("an asker panicked"))??;
+        }
+        drained
+    })
 }
 
 #[test]

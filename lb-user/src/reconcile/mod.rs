@@ -108,6 +108,8 @@ pub struct Reconciler {
     watcher: Watcher,
     announcing: Announcing,
     ledger: Ledger,
+    /// When what the ledger says was last acted on.
+    acted: Timestamp,
     sweeper: Sweeper,
     events: mpsc::Sender<Probed>,
 }
@@ -141,6 +143,7 @@ impl Reconciler {
             watcher,
             announcing,
             ledger,
+            acted: Timestamp::MIN,
             sweeper: Sweeper::new(Instant::now()),
             events,
         };
@@ -198,11 +201,11 @@ impl Reconciler {
         self.network.learn(event, Instant::now());
     }
 
-    /// When the passing of time alone changes something.
+    /// When the passing of time alone changes something. That may have been while something else was done.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let (now, instant) = (Timestamp::now(), Instant::now());
-        let ledger = self.ledger.deadline(&self.config.model, now).map(|deadline| {
+        let ledger = self.ledger.deadline(&self.config.model, self.acted).map(|deadline| {
             let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
             instant + left.min(FAR)
         });
@@ -287,6 +290,7 @@ impl Reconciler {
         self.network.end_doubts(Instant::now());
         self.write_ports();
         self.judge();
+        self.acted = Timestamp::now();
         match self.plan(&self.config.model, &self.state, &self.ledger) {
             // Logged where it failed; the next resync tries again.
             Ok(plan) => drop(self.apply(plan)),
@@ -303,6 +307,7 @@ impl Reconciler {
                 found.base = Arc::clone(&known.base);
             }
         }
+        self.acted = Timestamp::now();
         let drift = match self.plan(&self.config.model, &actual, &self.ledger) {
             Ok(plan) => plan,
             Err(error) => return log::error!("resync: {error}"),
