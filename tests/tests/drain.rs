@@ -31,10 +31,8 @@ fn vips() -> [Vip; 2] {
 fn start(rack: &Rack, words: &[&str]) -> Result<Process> {
     let mut command = rack.lab.balancer().command(bin::path("lbctl")?);
     command.arg("--socket").arg(rack.lab.socket()).args(words);
-    rack.lab.balancer().spawn({
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        command
-    })
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    rack.lab.balancer().spawn(command)
 }
 
 /// New connections, none of which is with this real.

@@ -49,10 +49,12 @@ fn beginning(rack: &Rack, vip: &str, to: SocketAddr) -> Result<SocketAddr> {
 fn flows_are_listed_with_the_real_that_has_them_and_a_trace_says_by_which_rule() -> Result<()> {
     let (rack, _servers) = Rack::echoing(2, WORDS)?;
     assert!(rack.lbctl(&["flows"])?.stdout.contains("no flow is noted"));
-    let reals: [(&str, SocketAddr, fn(u8) -> IpAddr); 2] =
-        [("web", Rack::web(), address::real), ("web6", Rack::web6(), address::real6)];
-    for (vip, to, real) in reals {
-        let (leaving, other) = (real(1).to_string(), real(2).to_string());
+    let vips = [
+        ("web", Rack::web(), [1, 2].map(address::real)),
+        ("web6", Rack::web6(), [1, 2].map(address::real6)),
+    ];
+    for (vip, to, reals) in vips {
+        let [leaving, other] = reals.map(|real| real.to_string());
         let told = |real: &String, by: &str| (real.clone(), by.to_owned());
         let old = Talk::open_on(&rack.lab, to, 1)?;
         assert_eq!(traced(&rack, old.source(), to, &[])?, told(&leaving, "current"));
