@@ -6,6 +6,7 @@ use lb_common::{Entry, Member, Slot, V4};
 use lb_ebpf::{
     flow,
     parse::{Datagram, Ports, Transport},
+    tables::Tables as _,
 };
 use lb_user::plan::{next_slots, opens};
 
@@ -69,6 +70,10 @@ pub struct Tally {
     pub lost: u64,
     /// Why they were broken, by [`Why::ALL`].
     pub why: [u64; Why::ALL.len()],
+    /// How many began with the previous owner, since there was no room to note them.
+    pub late: u64,
+    /// Seconds in which there was no room, and slots were open.
+    pub crowded: u64,
 }
 
 /// How a design decides.
@@ -108,6 +113,21 @@ pub struct Packet<'a> {
     pub now: u32,
     /// The client's times.
     pub client: &'a Client,
+}
+
+/// What a packet says about its flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Begins,
+    Goes,
+    Ends,
+}
+
+impl Packet<'_> {
+    /// What one says that is not the first.
+    fn says(&self) -> Says {
+        if self.client.closes_at(self.now) { Says::Ends } else { Says::Goes }
+    }
 }
 
 impl Design {
@@ -162,7 +182,10 @@ impl Design {
         match &mut self.kind {
             Kind::Current => {}
             Kind::Table(lru) => lru.insert(now, rate as u32),
-            Kind::Tracked(tracked) => tracked.begin_second(now, rate, self.flood),
+            Kind::Tracked(tracked) => {
+                let crowded = tracked.begin_second(now, rate, self.flood);
+                self.tally.crowded += u64::from(crowded);
+            }
         }
     }
 
@@ -205,6 +228,7 @@ impl Design {
                 pool.life(owner)
             }
             Kind::Tracked(tracked) => {
+                self.tally.late += u64::from(tracked.begins_late(packet, pool));
                 let (life, next) = tracked.connect(packet, pool);
                 if life != next {
                     self.tally.broken += 1;
@@ -232,7 +256,7 @@ impl Design {
                 let held = lru.touch(packet.last, packet.now);
                 if held { life } else { owner() }
             }
-            Kind::Tracked(tracked) => pool.life(tracked.owner(packet, false)),
+            Kind::Tracked(tracked) => pool.life(tracked.owner(packet, packet.says())),
         };
         if life.is_some_and(|life| to == Some(life) && pool.is_alive(life)) {
             return to;
@@ -263,9 +287,9 @@ impl Design {
     }
 
     /// Lets the sweeper go through the flows.
-    pub fn sweep(&mut self, now: u32) {
+    pub fn sweep(&mut self) {
         if let Kind::Tracked(tracked) = &mut self.kind {
-            tracked.sweep(now);
+            tracked.sweep();
         }
     }
 
@@ -289,8 +313,9 @@ impl Design {
     }
 }
 
-/// How long a mere SYN counts as alive, in seconds: as the daemon's sweeper says.
-const BEGINNING: u32 = 64;
+/// How long counts as alive what is a mere SYN or was closed by the client, in seconds: as the daemon's
+/// sweeper says.
+const REST: u32 = 64;
 
 /// This design: its tables and a service.
 #[derive(Clone)]
@@ -302,8 +327,9 @@ struct Tracked {
     most: f64,
     /// What FRESH takes in a second, flood or not.
     inserted: u64,
-    /// The flood's entries in `PINNED`, by the second.
-    foreign: VecDeque<(u32, u32)>,
+    /// The flood's entries in `PINNED` and in `FRESH`, by the second.
+    pinned: VecDeque<(u32, u32)>,
+    fresh: VecDeque<(u32, u32)>,
 }
 
 impl Tracked {
@@ -314,7 +340,8 @@ impl Tracked {
             share: 0.0,
             most: 0.0,
             inserted: 0,
-            foreign: VecDeque::new(),
+            pinned: VecDeque::new(),
+            fresh: VecDeque::new(),
         }
     }
 
@@ -336,30 +363,45 @@ impl Tracked {
         self.most = self.most.max(self.share);
     }
 
-    fn begin_second(&mut self, now: u32, rate: u64, flood: Flood) {
-        self.inserted = (rate as f64 * self.share) as u64;
-        self.world.fresh.borrow_mut().insert(now, self.inserted as u32);
+    /// Lets so many of a flood begin, if there is room; returns whether there is none where it is needed.
+    fn begin_second(&mut self, now: u32, rate: u64, flood: Flood) -> bool {
+        let comes = (rate as f64 * self.share) as u64;
+        self.forget_foreign(now, flood);
+        self.world.tell_room();
+        self.inserted = if self.world.has_room() { comes } else { 0 };
         let before = self.world.foreign();
-        let wanted = if flood == Flood::SynAck { self.inserted } else { 0 };
-        self.world.begin_second(now, wanted);
-        let more = self.world.foreign() - before;
-        if more > 0 {
-            self.foreign.push_back((now, more));
+        self.world.begin_second(now, if flood == Flood::SynAck { self.inserted } else { 0 });
+        let pinned = self.world.foreign() - before;
+        let fresh = self.inserted as u32 - pinned;
+        self.world.fresh.borrow_mut().insert(now, fresh);
+        if self.inserted > 0 {
+            self.pinned.push_back((now, pinned));
+            self.fresh.push_back((now, fresh));
+        } else if comes > 0 {
+            self.world.saw_all();
+        }
+        !self.world.has_room() && self.share > 0.0
+    }
+
+    /// The flood's flows never end. Those that are no mere SYNs count as alive for the idle timeout.
+    fn forget_foreign(&mut self, now: u32, flood: Flood) {
+        let limit = if flood == Flood::SynAck { IDLE } else { REST };
+        while let Some((second, count)) = before(&mut self.fresh, now.saturating_sub(limit)) {
+            self.world.fresh.borrow_mut().remove_foreign(second, count);
+        }
+        while let Some((_, count)) = before(&mut self.pinned, now.saturating_sub(IDLE)) {
+            self.world.forget_foreign(count);
         }
     }
 
-    fn sweep(&mut self, now: u32) {
-        while let Some((_, count)) = self.foreign.front().filter(|(then, _)| *then + IDLE < now) {
-            self.world.forget_foreign(*count);
-            self.foreign.pop_front();
-        }
-        self.world.sweep(IDLE * SECOND, BEGINNING * SECOND);
+    fn sweep(&mut self) {
+        self.world.sweep(IDLE * SECOND, REST * SECOND);
         self.measure();
     }
 
     /// Who gets a packet.
     #[inline]
-    fn owner(&self, packet: &Packet, begins: bool) -> Option<Member> {
+    fn owner(&self, packet: &Packet, says: Says) -> Option<Member> {
         let slot = self.world.slots[packet.slot as usize];
         if !slot.is_tracked() {
             return slot.current();
@@ -369,22 +411,46 @@ impl Tracked {
             destination: V4(1),
             protocol: 6,
             transport: Transport::Ports,
-            ports: Ports { both: 1, destination: 80, begins, ends: false },
+            ports: Ports {
+                both: 1,
+                destination: 80,
+                begins: says == Says::Begins,
+                ends: says == Says::Ends,
+            },
             ..Datagram::default()
         };
         let owner = flow::owner(&self.world, &self.service, packet.slot, &datagram).ok()?;
         Member::new(owner.place as u16)
     }
 
-    /// The SYN and the segment after it, a round trip later. The client is with whom each of them comes to.
+    /// Whether a flow that is about to begin belongs to the previous owner only since there is no room.
+    fn begins_late(&self, packet: &Packet, pool: &Pool) -> bool {
+        let slot = self.world.slots[packet.slot as usize];
+        let moved = slot.is_tracked() && slot.previous() != slot.current();
+        moved && !self.world.has_room() && pool.life(slot.previous()).is_some()
+    }
+
+    /// The SYN and the segment after it, a round trip later; and the last one, if it has ended by then. The
+    /// client is with whom each of the first two comes to.
     fn connect(&mut self, packet: &Packet, pool: &Pool) -> (Option<Life>, Option<Life>) {
-        let life = pool.life(self.owner(packet, true));
+        let life = pool.life(self.owner(packet, Says::Begins));
         let lasts = self.world.fresh.borrow().lasts(self.inserted);
-        if u64::from(packet.client.round_trip) > lasts
+        // What the flood brings in a second is known, not whether there is room in the next.
+        if u64::from(packet.client.round_trip).min(1000) > lasts
             && self.world.note_of(packet.flow).place == Place::Fresh
         {
             self.world.evict(packet.flow);
         }
-        (life, pool.life(self.owner(packet, false)))
+        let next = pool.life(self.owner(packet, Says::Goes));
+        if packet.says() == Says::Ends {
+            self.owner(packet, Says::Ends);
+        }
+        (life, next)
     }
+}
+
+/// Takes the first of these that is of a second before.
+fn before(counts: &mut VecDeque<(u32, u32)>, second: u32) -> Option<(u32, u32)> {
+    counts.front().filter(|(of, _)| *of < second)?;
+    counts.pop_front()
 }

@@ -61,13 +61,24 @@ pub struct Client {
     pub gap: u16,
     /// From its SYN to the segment after, in milliseconds.
     pub round_trip: u16,
+    /// Whether its last packet is a FIN or a RST; otherwise it just falls silent.
+    pub closes: bool,
+}
+
+impl Client {
+    /// Whether a packet of now says that it was the last.
+    #[must_use]
+    pub fn closes_at(&self, now: u32) -> bool {
+        self.closes && self.ends <= now
+    }
 }
 
 /// Where flows come from.
 ///
 /// Half of them last less than 20 s, a tenth less than a second, 2 % more than an hour, and 2 in 1000 the
 /// whole day. A flow sends every four minutes (median; 5 s to 9 min), so that each waits less than the
-/// idle timeout; sleepers, one in a thousand, wait half an hour and more.
+/// idle timeout; sleepers, one in a thousand, wait half an hour and more. Of twenty flows, one falls silent
+/// without a FIN.
 #[derive(Clone, Debug)]
 pub struct Generator {
     random: Random,
@@ -126,7 +137,8 @@ impl Generator {
             self.gaps.draw(&mut self.random)
         };
         let round_trip = self.round_trips.draw(&mut self.random);
-        Client { ends: ends as u32, gap: gap as u16, round_trip: round_trip as u16 }
+        let closes = self.random.below(20) > 0;
+        Client { ends: ends as u32, gap: gap as u16, round_trip: round_trip as u16, closes }
     }
 
     /// When the flow sends next, after `now`.

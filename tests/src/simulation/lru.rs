@@ -2,12 +2,15 @@
 
 /// An LRU table, of which only is kept how many entries were touched last in each second. Since the oldest go
 /// first, that says which are left: all that were touched since the *horizon*. So a flood is one addition
-/// a second, and the model is exact to a second. (The kernel's tables forget earlier: each CPU evicts in
-/// batches, from lists of its own.)
+/// a second, and the model is exact to a second: of one that is forgotten in part, a flood's entries are
+/// taken for those that are left. (The kernel's tables forget earlier: each CPU evicts in batches, from lists
+/// of its own.)
 #[derive(Clone, Debug)]
 pub struct Lru {
     size: u64,
     touched: Vec<u32>,
+    /// The first second of which anything is left, and the first of which all is.
+    oldest: u32,
     horizon: u32,
     held: u64,
     peak: u64,
@@ -18,7 +21,7 @@ impl Lru {
     #[must_use]
     pub fn new(size: u32, seconds: u32) -> Self {
         let touched = vec![0; seconds as usize + 1];
-        Self { size: u64::from(size), touched, horizon: 0, held: 0, peak: 0 }
+        Self { size: u64::from(size), touched, oldest: 0, horizon: 0, held: 0, peak: 0 }
     }
 
     /// Whether an entry that was touched last in this second is still there.
@@ -31,9 +34,13 @@ impl Lru {
     pub fn insert(&mut self, now: u32, count: u32) {
         self.touched[now as usize] += count;
         self.held += u64::from(count);
-        while self.held > self.size && self.horizon < now {
-            self.held -= u64::from(self.touched[self.horizon as usize]);
-            self.horizon += 1;
+        while self.held > self.size && self.oldest < now {
+            let left = u64::from(self.touched[self.oldest as usize]);
+            let gone = left.min(self.held - self.size);
+            self.touched[self.oldest as usize] -= gone as u32;
+            self.held -= gone;
+            self.horizon = self.horizon.max(self.oldest + u32::from(gone > 0));
+            self.oldest += u32::from(gone == left);
         }
         self.peak = self.peak.max(self.held.min(self.size));
     }
@@ -44,6 +51,20 @@ impl Lru {
             self.touched[last as usize] -= 1;
             self.held -= 1;
         }
+    }
+
+    /// Up to so many entries less that nothing was asked of since this second: a flood's.
+    pub fn remove_foreign(&mut self, last: u32, count: u32) {
+        let touched = &mut self.touched[last as usize];
+        let gone = count.min(*touched);
+        *touched -= gone;
+        self.held -= u64::from(gone);
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.held.min(self.size)
     }
 
     /// An entry that is asked for, and noted again if it is forgotten; returns whether it was there.
@@ -105,6 +126,18 @@ mod tests {
         lru.insert(1, 1_000_000);
         assert!(!lru.holds(0) && lru.holds(1));
         assert_eq!(lru.lasts(1 << 21), 500);
+    }
+
+    #[test]
+    fn what_is_left_of_a_flood_fills_the_table_until_it_is_removed() {
+        let mut lru = Lru::new(1000, 100);
+        lru.insert(0, 10);
+        lru.insert(1, 5000);
+        lru.insert(2, 0);
+        assert!(!lru.holds(1) && lru.holds(2));
+        assert_eq!(lru.len(), 1000);
+        lru.remove_foreign(1, 5000);
+        assert_eq!(lru.len(), 0);
     }
 
     /// One key a second, so that the model is exact.

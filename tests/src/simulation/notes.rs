@@ -65,7 +65,13 @@ pub struct World {
     chance: Cell<u64>,
     random: RefCell<Random>,
     refused: Cell<Why>,
+    /// Whether the datapath was told that there is no room.
+    full: Cell<bool>,
 }
+
+/// From which part of a table on there is no room for more flows, and below which there is again, as so
+/// many eighths of it: as the daemon's sweeper says.
+const ROOM: [u64; 2] = [7, 6];
 
 const CERTAIN: u64 = 1 << 32;
 
@@ -88,6 +94,7 @@ impl World {
             chance: Cell::new(CERTAIN),
             random: RefCell::new(Random(u64::from(size))),
             refused: Cell::new(Why::Budget),
+            full: Cell::new(false),
         }
     }
 
@@ -107,6 +114,22 @@ impl World {
         let taken = (flood * chance / CERTAIN).min(room) as u32;
         self.pin(taken);
         self.foreign.set(self.foreign.get() + taken);
+    }
+
+    /// Says whether there is room for more flows, as the daemon does at each pass.
+    pub fn tell_room(&self) {
+        let [high, low] = ROOM;
+        let eighths = if self.full.get() { low } else { high };
+        let is_full = |held: u64, size: u32| held * 8 >= u64::from(size) * eighths;
+        let pinned = u64::from(self.pinned.get());
+        let fresh = self.fresh.borrow().len();
+        self.full.set(is_full(pinned, self.size) || is_full(fresh, limits::FRESH));
+    }
+
+    /// A packet of an unknown flow comes in every slot that has moved.
+    pub fn saw_all(&self) {
+        let tracked = (0..).zip(&self.slots).filter(|(_, slot)| slot.is_tracked());
+        tracked.for_each(|(index, _)| self.saw(index, self.now()));
     }
 
     /// How many of `PINNED` are the flood's.
@@ -182,13 +205,13 @@ impl World {
 
     /// What the daemon's sweeper does in one pass (`lb_user::reconcile`): forgets the dead, gives up
     /// previous owners, closes slots.
-    pub fn sweep(&mut self, idle: u32, beginning: u32) {
+    pub fn sweep(&mut self, idle: u32, rest: u32) {
         let mut held = vec![false; self.slots.len()];
         let listed = std::mem::take(self.listed.get_mut());
         let kept = listed.into_iter().filter(|flow| {
             let note = self.note_of(*flow);
             let slot = self.slots[note.flow.slot as usize];
-            let alive = self.is_alive(&note, idle, beginning);
+            let alive = self.is_alive(&note, idle, rest);
             if alive {
                 held[note.flow.slot as usize] |= note.flow.member() != slot.current();
             } else {
@@ -208,12 +231,13 @@ impl World {
         }
     }
 
-    fn is_alive(&self, note: &Note, idle: u32, beginning: u32) -> bool {
+    fn is_alive(&self, note: &Note, idle: u32, rest: u32) -> bool {
         let (flow, slot) = (note.flow, note.flow.slot as usize);
         let limit = match note.place {
             Place::Nowhere => return false,
             Place::Fresh if !self.fresh.borrow().holds(note.touched) => return false,
-            Place::Fresh if !flow.is_established() => beginning,
+            Place::Fresh if !flow.is_established() => rest,
+            Place::Fresh | Place::Pinned if flow.is_ending() => rest,
             Place::Fresh | Place::Pinned => idle,
         };
         let serves = flow.member().is_some_and(|member| self.serving.has(member));
@@ -332,11 +356,11 @@ impl Tables for World {
         }
     }
 
-    /// As the bucket gives on the average of a second.
     fn has_room(&self) -> bool {
-        true
+        !self.full.get()
     }
 
+    /// As the bucket gives on the average of a second.
     fn may_promote(&self, _: u32) -> bool {
         let (promoted, chance) = (self.promoted.get(), self.chance.get());
         self.promoted.set(promoted + 1);
@@ -371,6 +395,7 @@ impl Tables for World {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lb_common::Member;
 
     fn world(pinned: u32) -> World {
         let mut world = World::new(1021, pinned, 1000);
@@ -416,6 +441,36 @@ mod tests {
         assert!(world.find(Notes::Fresh, &key(1)).is_none());
         assert_eq!(world.note_of(1).why, Some(Why::Evicted));
         assert!(world.find(Notes::Pinned, &key(2)).is_some());
+    }
+
+    #[test]
+    fn there_is_no_room_from_seven_eighths_on_until_below_six() {
+        let world = world(80);
+        let room = |pinned| {
+            world.pinned.set(pinned);
+            world.tell_room();
+            world.has_room()
+        };
+        assert_eq!([69, 70, 60, 59, 69].map(room), [true, false, false, true, true]);
+        world.fresh.borrow_mut().insert(0, limits::FRESH);
+        assert!(!room(0));
+    }
+
+    #[test]
+    fn what_a_client_has_closed_is_forgotten_soon_and_what_fell_silent_late() {
+        let mut world = world(10);
+        world.slots[0] = Slot::new(Member::new(1), Member::new(2));
+        world.serving = [1, 2].into_iter().filter_map(Member::new).collect();
+        for (flow, flags) in [(1, Flow::ENDING), (2, 0)] {
+            let owner = 1 | Flow::ESTABLISHED | flags;
+            world.note(Notes::Pinned, &key(flow), &Flow { owner, ..Flow::default() });
+        }
+        world.begin_second(70, 0);
+        world.sweep(900 * SECOND, 64 * SECOND);
+        assert_eq!([1, 2].map(|flow| world.note_of(flow).place), [Place::Nowhere, Place::Pinned]);
+        world.begin_second(910, 0);
+        world.sweep(900 * SECOND, 64 * SECOND);
+        assert_eq!(world.note_of(2).place, Place::Nowhere);
     }
 
     #[test]

@@ -65,8 +65,12 @@ impl fmt::Display for Report {
             thousands(self.events as u64),
             thousands(self.packets)
         )?;
-        writeln!(f, "| design | flood | connections | broken | share | noted at most | why |")?;
-        writeln!(f, "|---|---|--:|--:|--:|--:|---|")?;
+        writeln!(
+            f,
+            "| design | flood | connections | broken | share | died with their real | noted at most | \
+             no room | began late | why |"
+        )?;
+        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|---|")?;
         self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))
     }
 }
@@ -78,14 +82,16 @@ impl fmt::Display for Row {
             Flood::Syn => "SYN",
             Flood::SynAck => "SYN and ACK",
         };
-        let Tally { flows, broken, .. } = self.tally;
+        let Tally { flows, broken, lost, .. } = self.tally;
+        let [crowded, late] = self.delays();
         let share = 100.0 * broken as f64 / flows.max(1) as f64;
         write!(
             f,
-            "| {} | {flood} | {} | {} | {share:.4} % | {} | {} |",
+            "| {} | {flood} | {} | {} | {share:.4} % | {} | {} | {crowded} | {late} | {} |",
             self.name,
             thousands(flows),
             thousands(broken),
+            thousands(lost),
             self.noted(),
             self.why()
         )
@@ -96,6 +102,17 @@ impl Row {
     fn noted(&self) -> String {
         let [forgetting, pinned] = self.noted.map(thousands);
         if self.open.is_some() { format!("{pinned} + {forgetting}") } else { forgetting }
+    }
+
+    /// For how long there was no room for notes, and which share of all flows began with the previous owner for
+    /// that; of this design only.
+    fn delays(&self) -> [String; 2] {
+        if self.open.is_none() {
+            return [String::new(), String::new()];
+        }
+        let Tally { flows, late, crowded, .. } = self.tally;
+        let share = 100.0 * late as f64 / flows.max(1) as f64;
+        [format!("{} s", thousands(crowded)), format!("{share:.2} %")]
     }
 
     /// How many were broken for which reason; of this design only, since others know of one.

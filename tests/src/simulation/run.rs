@@ -14,10 +14,11 @@ use super::{
 };
 
 /// How many designs there are.
-const DESIGNS: usize = 9;
+const DESIGNS: usize = 12;
 
-/// Seconds between two passes of the sweeper. (The daemon makes one each second, while there is anything.)
-const SWEEP: u32 = 60;
+/// Seconds between two passes of the sweeper. (The daemon makes one each second, while there is anything; what
+/// it says about room is asked each second here, too.)
+const SWEEP: u32 = 20;
 
 /// Flows that memory is asked for together.
 const AT_ONCE: usize = 32;
@@ -95,16 +96,23 @@ fn designs(len: u32, seconds: u32) -> Vec<Design> {
         Design::current("this ring alone, always the current owner", false),
         Design::table(seconds),
         Design::tracked("this design", limits::PINNED, len, seconds),
+        Design::tracked("this design, PINNED of 1 Mi", 1 << 20, len, seconds),
         Design::tracked("this design, PINNED of 4 Mi", 1 << 22, len, seconds),
     ]
 }
 
 /// Which of them a flood comes upon as well, and which one.
-const FLOODS: [(usize, Flood); 4] =
-    [(2, Flood::Syn), (2, Flood::SynAck), (3, Flood::Syn), (3, Flood::SynAck)];
+const FLOODS: [(usize, Flood); 6] = [
+    (2, Flood::Syn),
+    (2, Flood::SynAck),
+    (3, Flood::Syn),
+    (3, Flood::SynAck),
+    (4, Flood::SynAck),
+    (5, Flood::SynAck),
+];
 
 /// In which order they are reported.
-const ORDER: [usize; DESIGNS] = [0, 1, 2, 5, 6, 3, 4, 7, 8];
+const ORDER: [usize; DESIGNS] = [0, 1, 2, 6, 7, 3, 8, 9, 4, 10, 5, 11];
 
 impl Run {
     fn new(options: &Options, seconds: u32) -> Self {
@@ -175,7 +183,7 @@ impl Run {
             flows.iter().for_each(|flow| self.packet(*flow));
         }
         if self.now.is_multiple_of(SWEEP) {
-            self.designs.iter_mut().for_each(|design| design.sweep(self.now));
+            self.designs.iter_mut().for_each(|design| design.sweep());
             self.release();
         }
     }
