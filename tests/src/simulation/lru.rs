@@ -63,7 +63,7 @@ impl Lru {
 
     /// How many entries there are.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn used(&self) -> u64 {
         self.held.min(self.size)
     }
 
@@ -135,9 +135,9 @@ mod tests {
         lru.insert(1, 5000);
         lru.insert(2, 0);
         assert!(!lru.holds(1) && lru.holds(2));
-        assert_eq!(lru.len(), 1000);
+        assert_eq!(lru.used(), 1000);
         lru.remove_foreign(1, 5000);
-        assert_eq!(lru.len(), 0);
+        assert_eq!(lru.used(), 0);
     }
 
     /// One key a second, so that the model is exact.

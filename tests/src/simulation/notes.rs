@@ -122,7 +122,7 @@ impl World {
         let eighths = if self.full.get() { low } else { high };
         let is_full = |held: u64, size: u32| held * 8 >= u64::from(size) * eighths;
         let pinned = u64::from(self.pinned.get());
-        let fresh = self.fresh.borrow().len();
+        let fresh = self.fresh.borrow().used();
         self.full.set(is_full(pinned, self.size) || is_full(fresh, limits::FRESH));
     }
 
