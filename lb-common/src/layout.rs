@@ -478,10 +478,16 @@ shared!(Bucket, size = 16);
 impl Bucket {
     const SECOND: u64 = 1_000_000_000;
 
-    /// Takes what one of `RATE` a second costs, if there is as much at this time.
+    /// What one costs where there may be this many a second, 1 or more; to be had from the loader or the
+    /// compiler, since a program that might divide by zero is refused.
+    #[must_use]
+    pub const fn cost(rate: u64) -> u64 {
+        Self::SECOND / rate
+    }
+
+    /// Takes what one costs, if there is as much at this time.
     #[inline(always)]
-    pub fn take<const RATE: u64>(&mut self, now: u64) -> bool {
-        let cost: u64 = Self::SECOND / RATE;
+    pub fn take(&mut self, now: u64, cost: u64) -> bool {
         let credit = self.credit.saturating_add(now.wrapping_sub(self.filled));
         let credit = if credit > Self::SECOND { Self::SECOND } else { credit };
         let enough = credit >= cost;
@@ -588,7 +594,7 @@ mod tests {
         let mut bucket = Bucket::default();
         let start = 1 << 40;
         let given = |bucket: &mut Bucket, now| {
-            (0..5000).filter(|_| bucket.take::<{ limits::ECHOES }>(now)).count() as u64
+            (0..5000).filter(|_| bucket.take(now, Bucket::cost(limits::ECHOES))).count() as u64
         };
         assert_eq!(given(&mut bucket, start), limits::ECHOES);
         assert_eq!(given(&mut bucket, start), 0);

@@ -59,6 +59,10 @@ pub const ECHOES: u64 = 1000;
 /// opens connections only to fill that table needs that much longer.
 pub const PROMOTIONS: u64 = 10_000;
 
+/// The part of `FRESH` that beginnings may fill each second, and in one burst; more than that begin with the
+/// previous owners. It cannot be full, then, before the sweeper has seen it coming.
+pub const FRESH_PART: u32 = 8;
+
 /// How old the time of a flow's last packet may be, in ticks, before the next packet renews it: so
 /// that not every packet writes to memory that all CPUs read.
 pub const TOUCH: u32 = 64;

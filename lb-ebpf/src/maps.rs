@@ -70,6 +70,9 @@ static FULL: Array<u64> = Array::with_max_entries(1, MAPPED);
 /// program starts with full buckets.
 #[map]
 static BUDGETS: Array<Bucket> = Array::with_max_entries(limits::REALS, 0);
+/// What may still be noted in `FRESH`.
+#[map]
+static BEGINNINGS: Array<Bucket> = Array::with_max_entries(1, 0);
 #[map]
 static ECHO: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(1, 0);
 
@@ -84,6 +87,9 @@ const ASIDE_WORDS: usize = 20;
 static SEED: Seed = Seed([0; 2]);
 #[unsafe(no_mangle)]
 static PORT: u8 = 0;
+/// What it costs to note a flow in `FRESH`.
+#[unsafe(no_mangle)]
+static BEGINNING: u64 = Bucket::cost((limits::FRESH / limits::FRESH_PART) as u64);
 /// For whoever looks at the object: the daemon knows it from the same constant.
 #[used]
 #[unsafe(no_mangle)]
@@ -288,7 +294,12 @@ impl<const NOTES: bool> Tables for Maps<NOTES> {
 
     #[inline(always)]
     fn has_room(&self) -> bool {
-        word(&FULL, 0) == 0
+        let Some(bucket) = BEGINNINGS.get_ptr_mut(0).filter(|_| word(&FULL, 0) == 0) else {
+            return false;
+        };
+        let cost = constant(&BEGINNING);
+        // SAFETY: as in `may_promote`.
+        !NOTES || unsafe { &mut *bucket }.take(now(), cost)
     }
 
     #[inline(always)]
@@ -298,7 +309,7 @@ impl<const NOTES: bool> Tables for Maps<NOTES> {
         };
         // SAFETY: a value of the array. CPUs that take from it at the same time may take more than
         // there is, by a few.
-        unsafe { &mut *bucket }.take::<{ limits::PROMOTIONS }>(now())
+        unsafe { &mut *bucket }.take(now(), const { Bucket::cost(limits::PROMOTIONS) })
     }
 
     #[inline(always)]
@@ -340,7 +351,7 @@ impl<const NOTES: bool> Tables for Maps<NOTES> {
         };
         let now = now();
         // SAFETY: this CPU's value; nothing else on this CPU takes from it while the program runs.
-        unsafe { &mut *bucket }.take::<{ limits::ECHOES }>(now)
+        unsafe { &mut *bucket }.take(now, const { Bucket::cost(limits::ECHOES) })
     }
 }
 

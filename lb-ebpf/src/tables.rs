@@ -59,7 +59,7 @@ pub trait Tables {
     fn renew(&self, notes: Notes, key: &FlowKey, flow: &Flow);
     /// Notes a flow no longer.
     fn forget(&self, notes: Notes, key: &FlowKey);
-    /// Whether there is room for the notes of new flows.
+    /// Whether there is room for the note of one more flow that begins.
     fn has_room(&self) -> bool;
     /// Whether one more flow of the VIP with this pool may be promoted now.
     fn may_promote(&self, pool: u32) -> bool;

@@ -22,7 +22,7 @@ use crate::{
     real::Real,
     site::{BPF, Site},
     topology::{self, SECOND_SWITCH, SWITCH},
-    xdp::{self, Verdict},
+    xdp,
 };
 
 /// The longest packet of a lab, when nothing else is said.
@@ -128,10 +128,9 @@ impl Lab {
         let reals = (1..).zip(topology::reals(&options)).map(|(number, address)| {
             Real::new(address, space(&topology::real_name(number))?, site.dir())
         });
-        let pass =
-            if options.mtu > MTU_OF_ONE_PAGE { xdp::attach_for_long_frames } else { xdp::attach };
+        let long = options.mtu > MTU_OF_ONE_PAGE;
         let passes = topology::balancer_ports(&options)
-            .map(|(switch, port)| pass(&space(switch)?, &port, Verdict::Pass));
+            .map(|(switch, port)| xdp::attach_gate(&space(switch)?, &port, long));
         Ok(Self {
             client: Client::new(space("client")?),
             router: space("router")?,

@@ -7,7 +7,7 @@ use nix::net::if_::if_nametoindex;
 
 pub use crate::bpf::pin;
 use crate::{
-    bpf::{self, EXIT, Instruction, call, set},
+    bpf::{self, EXIT, Instruction, call, instruction, set},
     netns::Netns,
 };
 
@@ -43,6 +43,45 @@ pub fn attach(netns: &Netns, interface: &str, verdict: Verdict) -> Result<OwnedF
 pub fn attach_for_long_frames(netns: &Netns, interface: &str, verdict: Verdict) -> Result<OwnedFd> {
     let program = || Ok(vec![set(0, verdict as i32), EXIT]);
     native(netns, interface, BPF_F_XDP_HAS_FRAGS, program)
+}
+
+/// Like [`attach`], or where `long` is true [`attach_for_long_frames`], with a program that lets everything
+/// pass but what a [`Flood`](crate::flood::Flood) has sent: that need not reach anybody behind the balancer,
+/// and a lab is one machine.
+pub fn attach_gate(netns: &Netns, interface: &str, long: bool) -> Result<OwnedFd> {
+    let flags = if long { BPF_F_XDP_HAS_FRAGS } else { 0 };
+    native(netns, interface, flags, || Ok(gate().to_vec()))
+}
+
+/// Loses frames from 198.18.0.0/15 and 2001:2::/48, [`flood::SOURCES`](crate::flood).
+fn gate() -> [Instruction; 18] {
+    const LOAD_32: u8 = 0x61;
+    const LOAD_16: u8 = 0x69;
+    let load = |size, to, from, offset| instruction(size, to, from, offset, 0);
+    let unless = |register, value, skip| instruction(0x55, register, 0, skip, value);
+    [
+        load(LOAD_32, 2, 1, 0),
+        load(LOAD_32, 3, 1, 4),
+        // The bounds: the Ethernet header and an IPv4 header are there.
+        instruction(0xbf, 4, 2, 0, 0),
+        instruction(0x07, 4, 0, 0, 34),
+        instruction(0x2d, 4, 3, 11, 0),
+        load(LOAD_16, 5, 2, 12),
+        unless(5, i32::from(0x0800_u16.to_be()), 4),
+        // IPv4: 198.18 or 198.19.
+        load(LOAD_16, 5, 2, 26),
+        instruction(0x57, 5, 0, 0, 0xfeff),
+        instruction(0x15, 5, 0, 4, i32::from(u16::from_le_bytes([198, 18]))),
+        instruction(0x05, 0, 0, 5, 0),
+        // IPv6: 2001:2.
+        unless(5, i32::from(0x86dd_u16.to_be()), 4),
+        load(LOAD_32, 5, 2, 22),
+        unless(5, i32::from_le_bytes([0x20, 0x01, 0x00, 0x02]), 2),
+        set(0, Verdict::Drop as i32),
+        EXIT,
+        set(0, Verdict::Pass as i32),
+        EXIT,
+    ]
 }
 
 /// Attaches a program that sends every frame as it is out of another interface of the namespace.

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use aya::{Ebpf, EbpfLoader, maps::MapError};
-use lb_common::Seed;
+use lb_common::{Bucket, Seed, limits};
 
 use super::{
     error::{Error, chain},
@@ -36,10 +36,13 @@ impl Loader {
     pub(super) fn load(&self, port: u8) -> Result<Ebpf, Error> {
         let seed = self.seed.0;
         let log = if self.log { log::Level::Debug as u8 } else { 0 };
+        let beginnings = self.tables.fresh.div_ceil(limits::FRESH_PART).max(1);
+        let beginning = Bucket::cost(beginnings.into());
         let mut loader = EbpfLoader::new();
         loader
             .override_global("SEED", &seed, true)
             .override_global("PORT", &port, true)
+            .override_global("BEGINNING", &beginning, true)
             .override_global("AYA_LOG_LEVEL", &log, false);
         let prepare = |pin_dir| pins::prepare(pin_dir, self.tables);
         let map_dir = self.pin_dir.as_deref().map(prepare).transpose()?;

@@ -41,7 +41,7 @@ const REST: Duration = Duration::from_secs(64);
 
 /// From which part of a table on there is no room for more flows, and below which there is again, as
 /// so many eighths of it.
-const ROOM: [u64; 2] = [7, 6];
+const ROOM: [u64; 2] = [6, 5];
 
 const TABLES: [Notes; 3] = [Notes::Pinned, Notes::Fresh, Notes::Datagrams];
 

@@ -9,7 +9,7 @@ use aya::{
     maps::{HashMap, Map, MapData},
     programs::Xdp,
 };
-use lb_common::{Flow, FlowKey, RealWord, Tick, layout::Rule, limits};
+use lb_common::{Flow, FlowKey, Outcome, RealWord, Tick, layout::Rule, limits};
 use lb_ebpf::tables::{Notes, Tables as _};
 use lb_user::{
     dataplane::{Dataplane as _, Kernel, Memory},
@@ -317,7 +317,7 @@ fn a_flow_that_is_alive_says_so_now_and_then() {
 
 #[test]
 fn no_more_connections_are_pinned_than_the_budget_allows() {
-    const FLOWS: u16 = 20_000;
+    const FLOWS: u16 = 15_000;
     let (_, mut kernel, _) = engines();
     let sent = |number, flags| {
         let ip = Family::V4.ip(to_balancer(), client(number), MOVED.vip);
@@ -339,6 +339,32 @@ fn no_more_connections_are_pinned_than_the_budget_allows() {
     for (_, flow) in pinned.iter().chain(&fresh) {
         assert!(flow.is_established() && flow.member() == pinned[0].1.member());
     }
+}
+
+#[test]
+fn beginnings_that_would_fill_their_table_before_anybody_looks_go_to_the_previous_owner() {
+    const BURST: u64 = (limits::FRESH / limits::FRESH_PART) as u64;
+    let (_, mut kernel, state) = engines();
+    let begin = Instant::now();
+    for number in 1..=2 * BURST as u16 {
+        let ip = Family::V4.ip(to_balancer(), client(number), MOVED.vip);
+        kernel.process(&ip.tcp(number, 80).flags(SYN).build()).expect("a test run");
+    }
+    let brought = begin.elapsed().as_nanos() as u64 * BURST / 1_000_000_000;
+    let fresh = noted(&kernel, Notes::Fresh).len() as u64;
+    assert!((BURST.min(fresh)..=BURST + brought + 1).contains(&fresh), "{fresh} {brought}");
+    assert!(fresh >= BURST);
+    assert_eq!(kernel.outcome(Outcome::Forwarded).expect("a counter"), 2 * BURST);
+    // Who was not noted is where unknown packets go.
+    let steered = |last| {
+        let places = world::places(&state).filter(|place| {
+            let occupant =
+                state.occupant(*place).and_then(|(block, real)| block.members.get(&real?));
+            occupant.is_some_and(|occupant| occupant.word.mac()[5] == last)
+        });
+        places.map(|place| kernel.steered(place).expect("a counter").packets).sum::<u64>()
+    };
+    assert_eq!((steered(NEW), steered(OLD)), (fresh, 2 * BURST - fresh));
 }
 
 #[test]
