@@ -6,7 +6,6 @@ use lb_common::{Entry, Member, Slot, V4};
 use lb_ebpf::{
     flow,
     parse::{Datagram, Ports, Transport},
-    tables::Tables as _,
 };
 use lb_user::plan::{next_slots, opens};
 
@@ -228,8 +227,8 @@ impl Design {
                 pool.life(owner)
             }
             Kind::Tracked(tracked) => {
-                self.tally.late += u64::from(tracked.begins_late(packet, pool));
                 let (life, next) = tracked.connect(packet, pool);
+                self.tally.late += u64::from(tracked.began_late(packet, pool));
                 if life != next {
                     self.tally.broken += 1;
                     self.tally.why[Why::Evicted as usize] += 1;
@@ -368,7 +367,7 @@ impl Tracked {
         let comes = (rate as f64 * self.share) as u64;
         self.forget_foreign(now, flood);
         self.world.tell_room();
-        self.inserted = if self.world.has_room() { comes } else { 0 };
+        self.inserted = self.world.let_begin(comes);
         let before = self.world.foreign();
         self.world.begin_second(now, if flood == Flood::SynAck { self.inserted } else { 0 });
         let pinned = self.world.foreign() - before;
@@ -380,7 +379,7 @@ impl Tracked {
         } else if comes > 0 {
             self.world.saw_all();
         }
-        !self.world.has_room() && self.share > 0.0
+        self.world.is_full() && self.share > 0.0
     }
 
     /// The flood's flows never end. Those that are no mere SYNs count as alive for the idle timeout.
@@ -423,11 +422,11 @@ impl Tracked {
         Member::new(owner.place as u16)
     }
 
-    /// Whether a flow that is about to begin belongs to the previous owner only since there is no room.
-    fn begins_late(&self, packet: &Packet, pool: &Pool) -> bool {
+    /// Whether the flow that has just begun belongs to the previous owner only since there was no room.
+    fn began_late(&self, packet: &Packet, pool: &Pool) -> bool {
         let slot = self.world.slots[packet.slot as usize];
         let moved = slot.is_tracked() && slot.previous() != slot.current();
-        moved && !self.world.has_room() && pool.life(slot.previous()).is_some()
+        self.world.take_refused() && moved && pool.life(slot.previous()).is_some()
     }
 
     /// The SYN and the segment after it, a round trip later; and the last one, if it has ended by then. The

@@ -59,6 +59,12 @@ pub struct World {
     /// Of these, the flood's.
     foreign: Cell<u32>,
     second: Cell<u32>,
+    /// Whether a flow was told that there is no room for it.
+    no_room: Cell<bool>,
+    /// Beginnings of this second.
+    begun: Cell<u64>,
+    /// What part of all that want to begin with a note can, of 2^32.
+    beginning: Cell<u64>,
     /// Promotions of this second.
     promoted: Cell<u64>,
     /// What part of all that want to be promoted can be, of 2^32.
@@ -71,7 +77,10 @@ pub struct World {
 
 /// From which part of a table on there is no room for more flows, and below which there is again, as so
 /// many eighths of it: as the daemon's sweeper says.
-const ROOM: [u64; 2] = [7, 6];
+const ROOM: [u64; 2] = [6, 5];
+
+/// How many flows may be noted in `FRESH` each second.
+const BEGINNINGS: u64 = (limits::FRESH / limits::FRESH_PART) as u64;
 
 const CERTAIN: u64 = 1 << 32;
 
@@ -90,6 +99,9 @@ impl World {
             peak: Cell::new(0),
             foreign: Cell::new(0),
             second: Cell::new(0),
+            no_room: Cell::new(false),
+            begun: Cell::new(0),
+            beginning: Cell::new(CERTAIN),
             promoted: Cell::new(0),
             chance: Cell::new(CERTAIN),
             random: RefCell::new(Random(u64::from(size))),
@@ -114,6 +126,25 @@ impl World {
         let taken = (flood * chance / CERTAIN).min(room) as u32;
         self.pin(taken);
         self.foreign.set(self.foreign.get() + taken);
+    }
+
+    /// A second begins, in which so many of a flood want to begin; how many of them are noted.
+    pub fn let_begin(&self, flood: u64) -> u64 {
+        let wanted = flood + self.begun.get();
+        let chance = BEGINNINGS * CERTAIN / wanted.max(BEGINNINGS);
+        self.begun.set(0);
+        self.beginning.set(chance);
+        if self.full.get() { 0 } else { flood * chance / CERTAIN }
+    }
+
+    /// Whether a flow was told since the last call that there is no room for it.
+    pub fn take_refused(&self) -> bool {
+        self.no_room.replace(false)
+    }
+
+    /// Whether the tables count as full.
+    pub fn is_full(&self) -> bool {
+        self.full.get()
     }
 
     /// Says whether there is room for more flows, as the daemon does at each pass.
@@ -356,8 +387,14 @@ impl Tables for World {
         }
     }
 
+    /// As the bucket gives on the average of a second.
     fn has_room(&self) -> bool {
-        !self.full.get()
+        let (begun, chance) = (self.begun.get(), self.beginning.get());
+        self.begun.set(begun + 1);
+        let lucky = chance >= CERTAIN || self.random.borrow_mut().next() >> 32 < chance;
+        let has_room = !self.full.get() && begun < BEGINNINGS && lucky;
+        self.no_room.set(!has_room);
+        has_room
     }
 
     /// As the bucket gives on the average of a second.
@@ -449,9 +486,9 @@ mod tests {
         let room = |pinned| {
             world.pinned.set(pinned);
             world.tell_room();
-            world.has_room()
+            !world.is_full()
         };
-        assert_eq!([69, 70, 60, 59, 69].map(room), [true, false, false, true, true]);
+        assert_eq!([59, 60, 50, 49, 59].map(room), [true, false, false, true, true]);
         world.fresh.borrow_mut().insert(0, limits::FRESH);
         assert!(!room(0));
     }
