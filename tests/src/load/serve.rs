@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
     thread,
     thread::JoinHandle,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -15,6 +16,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net, runtime,
     sync::oneshot,
+    time::timeout,
 };
 
 use super::{QUERY_PORT, TCP_PORT};
@@ -105,6 +107,11 @@ fn spawn(place: Place) {
     });
 }
 
+/// How long a server puts up with a silent client: longer than any client of a load is silent that is still
+/// there. What a connection that was moved away has left would otherwise answer, instead of a reset, to a later
+/// one with the same ports.
+const SILENCE: Duration = Duration::from_secs(20);
+
 /// Serves one connection, until whichever end; why it ended is for the client to judge.
 async fn echo(mut stream: net::TcpStream, name: Arc<str>) {
     let _ = stream.set_nodelay(true);
@@ -112,7 +119,7 @@ async fn echo(mut stream: net::TcpStream, name: Arc<str>) {
         return;
     }
     let mut message = [0; MESSAGE];
-    while let Ok(length @ 1..) = stream.read(&mut message).await {
+    while let Ok(Ok(length @ 1..)) = timeout(SILENCE, stream.read(&mut message)).await {
         if stream.write_all(&message[..length]).await.is_err() {
             return;
         }
