@@ -176,7 +176,7 @@ fn segment(tables: &impl Tables, question: &Question) -> u64 {
         if begins { (question.owners.current(), Rule::Current) } else { question.older(tables) };
     match (kind, gone) {
         (Kind::Quoted, _) => {}
-        // Its real is gone: it belongs to somebody else from now on.
+        // Its real is gone, or it begins anew: it belongs to somebody else from now on.
         (_, Some(notes)) => question.note(tables, notes, owner),
         (Kind::Begins, None) if begins => question.note(tables, Notes::Fresh, owner),
         (Kind::Begins | Kind::Goes | Kind::Ends, None) => {
