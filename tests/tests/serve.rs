@@ -199,7 +199,8 @@ fn disabling_a_real_moves_its_flows_and_no_others() -> Result<()> {
         (0..60)
             .map(|flow| {
                 let source = format!("198.51.100.2:{}", 20_000 + flow);
-                let words = ["-o", "json", "trace", "--src", &source, "--dst", "192.0.2.10:80"];
+                let to = ["--dst", "192.0.2.10:80", "--syn"];
+                let words = [&["-o", "json", "trace", "--src", &source][..], &to].concat();
                 let trace = rack.lbctl(&words)?.json()?;
                 Ok(trace["real"].as_str().unwrap_or("nobody").to_owned())
             })
@@ -213,7 +214,7 @@ fn disabling_a_real_moves_its_flows_and_no_others() -> Result<()> {
     }
     assert_eq!(rack.answers(20)?.get("real2"), None);
     rack.lbctl(&["real", "enable", "web", "10.0.0.12"])?;
-    assert_eq!(owners()?, before);
+    assert_eq!(owners()?, before, "new flows go where they went");
     Ok(())
 }
 

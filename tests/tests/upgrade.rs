@@ -24,7 +24,7 @@ use tests::{Daemon, Lab, LabOptions, Rack};
 const FORMER: u32 = 2;
 
 /// The maps that it did not have.
-const NEW: [&str; 4] = ["TIMES", "PINNED", "FRESH", "DATAGRAMS"];
+const NEW: [&str; 5] = ["TIMES", "FULL", "PINNED", "FRESH", "DATAGRAMS"];
 
 fn directory(lab: &Lab, layout: u32) -> PathBuf {
     lab.pin_dir().join(format!("layout-{layout}"))

@@ -39,7 +39,7 @@ use crate::{
     },
     config,
     dataplane::{self, Dataplane as _, Kernel, Port},
-    health::Reach,
+    health::{Health, Reach},
     ledger::Ledger,
     model::{HashSeed, Mac, Model, Real, RealState, Vip},
     neighbour::{self, Watcher},
@@ -186,13 +186,18 @@ impl Reconciler {
         self.watcher.track(self.network.on_link(&resolved));
     }
 
-    /// Whether the kernel has spoken about every real that may become usable.
+    /// Whether the kernel has spoken about every real that may become usable, or was there before.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let vips = &self.config.model.vips;
-        vips.iter().flat_map(|vip| &vip.reals).all(|real| {
-            real.state != RealState::Active
-                || !matches!(self.network.reach(real), Reach::Unresolved | Reach::Inherited(_))
+        self.config.model.vips.iter().all(|vip| {
+            vip.reals.iter().all(|real| {
+                let course = self.ledger.course(&vip.name, real.address);
+                let known = course.and_then(|course| course.known.as_ref());
+                let was_there = known.is_some_and(|known| known.verdict.health != Health::Down);
+                let reach = self.network.reach(real);
+                !matches!(reach, Reach::Unresolved | Reach::Inherited(_))
+                    || real.state != RealState::Active && !was_there
+            })
         })
     }
 
