@@ -163,8 +163,9 @@ fn segment(tables: &impl Tables, question: &Question) -> u64 {
         if question.belongs(tables, &flow) {
             match kind {
                 Kind::Goes => promote(tables, question, &flow),
-                Kind::Ends => question.touch(tables, Notes::Fresh, &flow),
-                Kind::Begins | Kind::Quoted => {}
+                Kind::Begins | Kind::Ends | Kind::Quoted => {
+                    question.touch(tables, Notes::Fresh, &flow);
+                }
             }
             return Owned::pack(flow.member(), service.pool, Rule::Fresh);
         }
@@ -235,10 +236,11 @@ impl Question<'_> {
     }
 
     /// Whether a packet belongs to a flow that is noted: its real serves, and it does not begin another
-    /// connection with the addresses and ports of one that has ended.
+    /// connection with the addresses and ports of one that has ended. While there is no room, that one
+    /// goes where the ended one went, as whatever begins then goes where it would go had it begun before.
     #[inline(always)]
     fn belongs(&self, tables: &impl Tables, flow: &Flow) -> bool {
-        let begins_another = self.kind == Kind::Begins && flow.is_ending();
+        let begins_another = self.kind == Kind::Begins && flow.is_ending() && tables.has_room();
         !begins_another && self.serves(tables, flow.member())
     }
 
@@ -276,14 +278,19 @@ impl Question<'_> {
         tables.note(notes, self.key, &flow);
     }
 
-    /// Says that the flow is alive, now and then, and at once that it ends.
+    /// Says that the flow is alive, now and then, and at once that it ends or begins again.
     #[inline(always)]
     fn touch(&self, tables: &impl Tables, notes: Notes, flow: &Flow) {
-        let ends = self.kind == Kind::Ends && !flow.is_ending();
-        let ending = if ends { Flow::ENDING } else { 0 };
         let is_old = self.now.since(flow.seen) > limits::TOUCH;
-        if self.kind != Kind::Quoted && (ends || is_old) {
-            let flow = Flow { seen: self.now, owner: flow.owner | ending, ..*flow };
+        let mut flow = *flow;
+        let owner = flow.owner;
+        match self.kind {
+            Kind::Begins => flow.owner &= !Flow::ENDING,
+            Kind::Ends => flow.owner |= Flow::ENDING,
+            Kind::Goes | Kind::Quoted => {}
+        }
+        if self.kind != Kind::Quoted && (owner != flow.owner || is_old) {
+            flow.seen = self.now;
             tables.renew(notes, self.key, &flow);
         }
     }

@@ -19,7 +19,7 @@ use nix::{
 use tokio::{
     io::unix::AsyncFd,
     net::{TcpListener, UnixListener},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at},
@@ -100,6 +100,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     reconciler.reconcile();
     reconciler.attach().await?;
 
+    let signals = Signals::new()?;
     let (request_tx, request_rx) = mpsc::channel(QUEUE);
     let server = listeners.serve(Requests::new(request_tx));
     reconciler.announce_again().await;
@@ -110,7 +111,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     }
     drop_capabilities().context("giving up capabilities")?;
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling the service manager")?;
-    let sources = Sources { network: network_rx, probes: probe_rx, requests: request_rx };
+    let sources = Sources { signals, network: network_rx, probes: probe_rx, requests: request_rx };
     if events(reconciler, sources).await? == Next::Stop {
         remove_socket(&node.socket);
     }
@@ -345,25 +346,41 @@ fn remove_socket(socket: &Path) {
 
 /// Where events come from.
 struct Sources {
+    signals: Signals,
     network: mpsc::Receiver<neighbour::Event>,
     probes: mpsc::Receiver<crate::reconcile::Probed>,
     requests: mpsc::Receiver<crate::api::request::Request>,
 }
 
+/// What service managers ask by. They may ask as soon as they hear that we are ready, so it must be
+/// listened to before.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// One event after the other, until the end.
 async fn events(mut reconciler: Reconciler, mut sources: Sources) -> Result<Next> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let mut resync = interval(RESYNC);
     resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
     resync.reset();
     loop {
         let deadline = reconciler.deadline().map(Instant::from_std);
         let event = tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => Event::Reload,
+            _ = sources.signals.terminate.recv() => break,
+            _ = sources.signals.interrupt.recv() => break,
+            _ = sources.signals.hangup.recv() => Event::Reload,
             _ = resync.tick() => Event::Resync,
             Some(probed) = sources.probes.recv() => Event::Probed(probed),
             Some(request) = sources.requests.recv() => Event::Request(request),

@@ -134,7 +134,7 @@ impl Kernel {
     ) -> Result<Mode, Error> {
         // Most of it, while nothing is held.
         resize.copy()?;
-        let held = Held::new(&self.rings);
+        let held = Held::new(&mut self.full);
         wait_for_readers();
         resize.copy()?;
         let mode = self.instances.attach_all(interfaces, choice, pin_dir).await?;

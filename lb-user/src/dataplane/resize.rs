@@ -1,18 +1,16 @@
 //! Tables of flows whose configured size has changed: the flows of the former ones are copied.
 //!
 //! The programs in force go on noting flows while that is done, and the new ones do not know what was
-//! noted since. So until all is copied, new flows of tracked slots go where unknown ones go, to the
-//! previous owner ([`Held`]): it makes no difference then whether they are known.
+//! noted since. So until all is copied, what begins in tracked slots goes where unknown flows go, to the
+//! previous owner, and is not noted ([`Held`]).
 
 use std::{
-    collections::HashSet,
-    fs,
+    collections, fs,
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
 };
 
 use aya::maps::{HashMap, Map, MapData, MapError, MapType};
-use lb_common::{Flow, FlowKey, Slot, limits};
+use lb_common::{Flow, FlowKey};
 
 use super::{
     error::Error,
@@ -32,8 +30,8 @@ struct Transfer {
     from: FlowTable,
     to: HashMap<MapData, FlowKey, Flow>,
     size: u32,
-    /// What is in the new table.
-    copied: HashSet<FlowKey>,
+    /// What was put into the new table.
+    copied: collections::HashMap<FlowKey, Flow>,
     /// How many flows were too many.
     left: usize,
 }
@@ -43,6 +41,9 @@ const BATCH: usize = 4096;
 
 /// Leaves what is there (`BPF_NOEXIST`): the datapath has noted it later.
 const NEW: u64 = 1;
+
+/// Replaces what is there (`BPF_EXIST`).
+const KNOWN: u64 = 2;
 
 impl Resize {
     /// Finds the tables of other sizes than configured in the directory of maps.
@@ -58,7 +59,7 @@ impl Resize {
         Ok((!copies.is_empty()).then_some(Self(copies)))
     }
 
-    /// Copies what is not copied yet.
+    /// Copies what is not copied yet, or has changed since.
     pub(super) fn copy(&mut self) -> Result<(), Error> {
         self.0.iter_mut().try_for_each(Transfer::run)
     }
@@ -80,31 +81,24 @@ impl Resize {
     }
 }
 
-/// Tracked slots whose new flows go to the previous owner until this is dropped.
+/// Until this is dropped, the datapath notes no flow that begins, as when there is no room: the owner of
+/// none changes, whether the programs in force know it or not.
 pub(super) struct Held<'a> {
-    rings: &'a Mapped,
-    /// The slots as they were.
-    slots: Vec<(usize, Slot)>,
+    full: &'a mut Mapped,
+    was: u64,
 }
 
 impl<'a> Held<'a> {
-    pub(super) fn new(rings: &'a Mapped) -> Self {
-        let slot = |index| (index, Slot(rings.half_word(index).load(Ordering::Relaxed)));
-        let slots = (0..limits::RING_SLOTS as usize).map(slot);
-        let slots: Vec<_> = slots.filter(|(_, slot)| slot.is_tracked()).collect();
-        for (index, slot) in &slots {
-            let held = Slot::new(slot.previous(), slot.previous());
-            rings.half_word(*index).store(held.0, Ordering::Release);
-        }
-        Self { rings, slots }
+    pub(super) fn new(full: &'a mut Mapped) -> Self {
+        let was = full.load(0);
+        full.store(0, 1);
+        Self { full, was }
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        for (index, slot) in &self.slots {
-            self.rings.half_word(*index).store(slot.0, Ordering::Release);
-        }
+        self.full.store(0, self.was);
     }
 }
 
@@ -123,7 +117,7 @@ impl Transfer {
         };
         let to = HashMap::try_from(map).map_err(failed)?;
         let size = info.max_entries();
-        Ok(Self { name, former, from, to, size, copied: HashSet::new(), left: 0 })
+        Ok(Self { name, former, from, to, size, copied: collections::HashMap::new(), left: 0 })
     }
 
     fn run(&mut self) -> Result<(), Error> {
@@ -131,8 +125,10 @@ impl Transfer {
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {
             for (key, flow) in self.from.read(&mut cursor, BATCH)? {
-                if !self.copied.contains(&key) {
-                    self.insert(key, flow)?;
+                match self.copied.get(&key) {
+                    Some(copied) if *copied == flow => {}
+                    Some(_) => self.renew(key, flow)?,
+                    None => self.insert(key, flow)?,
                 }
             }
         }
@@ -144,18 +140,41 @@ impl Transfer {
         let fits = self.copied.len() < self.size as usize
             && match self.to.insert(key, flow, NEW) {
                 Err(error) if error_is(&error, libc::E2BIG) => false,
-                Err(error) if !error_is(&error, libc::EEXIST) => {
-                    return Err(Error::kernel(format!("copying flows to {}", self.name), &error));
-                }
+                Err(error) if !error_is(&error, libc::EEXIST) => return Err(self.failed(&error)),
                 _ => true,
             };
         if fits {
-            self.copied.insert(key);
+            self.copied.insert(key, flow);
         } else {
             self.left += 1;
         }
         Ok(())
     }
+
+    /// A flow has changed after it was copied: its client has used the port for another connection, or
+    /// closes it. What the new programs have noted since counts more.
+    fn renew(&mut self, key: FlowKey, flow: Flow) -> Result<(), Error> {
+        match self.to.get(&key, 0) {
+            Ok(there) if is_newer(&flow, &there) => match self.to.insert(key, flow, KNOWN) {
+                Err(error) if !error_is(&error, libc::ENOENT) => return Err(self.failed(&error)),
+                _ => {}
+            },
+            Ok(_) | Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(self.failed(&error)),
+        }
+        self.copied.insert(key, flow);
+        Ok(())
+    }
+
+    fn failed(&self, error: &MapError) -> Error {
+        Error::kernel(format!("copying flows to {}", self.name), error)
+    }
+}
+
+/// Whether one note of a flow was written after another.
+fn is_newer(flow: &Flow, other: &Flow) -> bool {
+    other.noted.is_before(flow.noted)
+        || other.noted == flow.noted && !flow.seen.is_before(other.seen)
 }
 
 /// Whether the kernel refused something with this error number.

@@ -140,7 +140,13 @@ fn what_finds_no_room_begins_with_the_previous_owner_and_stays_there() {
         set_full(&mut both, true);
         assert_eq!(both.sends(&segment(family, 1, ACK)), (NEW, Rule::Fresh), "{family:?}");
         assert_eq!(both.sends(&segment(family, 2, SYN)), (OLD, Rule::Previous), "{family:?}");
+        // One that was closed begins again where it was.
+        both.sends(&segment(family, 1, FIN));
+        both.write(&owners_only(&both.state, NEXT));
+        assert_eq!(both.sends(&segment(family, 1, SYN)), (NEW, Rule::Pinned), "{family:?}");
         set_full(&mut both, false);
+        assert_eq!(both.sends(&segment(family, 1, SYN)), (NEW, Rule::Pinned), "it is open");
+        both.write(&owners_only(&both.state, NEW));
         assert_eq!(both.sends(&segment(family, 2, ACK)), (OLD, Rule::Previous), "{family:?}");
         assert_eq!(both.sends(&segment(family, 3, SYN)), (NEW, Rule::Current), "{family:?}");
     }
