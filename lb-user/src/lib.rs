@@ -14,7 +14,13 @@ pub mod dataplane;
 
 pub mod neighbour;
 
+pub mod detour;
+
+pub mod probe;
+
 pub mod health;
+
+pub mod event;
 
 pub mod ledger;
 

@@ -3,13 +3,17 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     str::FromStr,
     time::Duration,
 };
 
 use lb_common::{Seed, limits};
+
+pub use check::{
+    Check, CheckKind, CheckVia, DnsCheck, ExecCheck, HttpCheck, HttpVersion, Initial, Tls,
+};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +22,17 @@ pub struct Model {
     pub node: Node,
     /// The VIPs in the file's order; names and service keys are unique.
     pub vips: Vec<Vip>,
+    /// What is called when something changes.
+    pub hooks: Hooks,
+}
+
+/// What is called with every transition, as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// A program with its arguments, which gets the event on its standard input.
+    pub exec: Vec<String>,
+    /// A URL to which the event is posted.
+    pub webhook: Option<String>,
 }
 
 /// This machine's part of the configuration.
@@ -39,6 +54,30 @@ pub struct Node {
     pub listen: Option<SocketAddr>,
     /// How many flows can be noted.
     pub tables: FlowTables,
+    /// From which addresses are taken that stand for a VIP at one real, of each family.
+    pub probe_prefixes: ProbePrefixes,
+    /// As whom programs are run, checks and hooks.
+    pub exec_user: String,
+}
+
+/// Addresses that nobody else uses, for probes of a VIP at one real: an address and the length of the
+/// prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbePrefixes {
+    /// Of IPv4, 8 to 20 bits long.
+    pub v4: (Ipv4Addr, u8),
+    /// Of IPv6, 16 to 104 bits long.
+    pub v6: (Ipv6Addr, u8),
+}
+
+impl Default for ProbePrefixes {
+    /// Those that are set aside for benchmarks (RFC 2544, RFC 5180), which no network routes.
+    fn default() -> Self {
+        Self {
+            v4: (Ipv4Addr::new(198, 18, 0, 0), 15),
+            v6: (Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0), 48),
+        }
+    }
 }
 
 /// The numbers of entries in the tables of noted flows, [`FlowTables::LEAST`] to
@@ -99,10 +138,34 @@ pub struct Vip {
     pub slow_start: Option<Duration>,
     /// Takes new flows while no real is up.
     pub sorry: Option<IpAddr>,
-    /// How health is checked.
-    pub check: Option<Check>,
+    /// How health is checked: all must pass.
+    pub checks: Vec<Check>,
+    /// Whether the operator wants it in service.
+    pub enabled: bool,
+    /// How many reals must be up.
+    pub min_up: Option<Watermarks>,
+    /// Below which share of reals that are up, in percent, all are used, be they up or not.
+    pub panic_threshold: Option<u8>,
     /// The pool in the file's order; addresses are unique, of the VIP's family.
     pub reals: Vec<Real>,
+}
+
+/// With fewer reals than `low` a VIP is down; it is up again with `high`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// The fewest that are enough.
+    pub low: Amount,
+    /// How many it takes to return, not less than `low`.
+    pub high: Amount,
+}
+
+/// A number of reals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// So many, 1 or more.
+    Count(u16),
+    /// So many percent of the pool, 1 to 100.
+    Share(u8),
 }
 
 /// A real server in the pool of a VIP.
@@ -116,13 +179,15 @@ pub struct Real {
     pub state: RealState,
     /// Its MAC address where it is not to be resolved.
     pub mac: Option<Mac>,
+    /// It counts as up whatever its checks say.
+    pub force_up: bool,
 }
 
 impl Real {
     /// One of which nothing is configured but its address, such as a sorry server.
     #[must_use]
     pub fn plain(address: IpAddr) -> Self {
-        Self { address, weight: 1, state: RealState::Active, mac: None }
+        Self { address, weight: 1, state: RealState::Active, mac: None, force_up: false }
     }
 }
 
@@ -175,6 +240,9 @@ macro_rules! words {
         }
     };
 }
+
+// Here, since it uses the macro.
+mod check;
 
 words! {
     /// How XDP may be attached.
@@ -241,50 +309,6 @@ words! {
         Drain = "drain",
         /// Out of service at once.
         Disabled = "disabled",
-    }
-}
-
-/// How the health of a VIP's reals is checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What is probed.
-    pub kind: CheckKind,
-    /// Which address is probed.
-    pub via: CheckVia,
-    /// From one probe to the next.
-    pub interval: Duration,
-    /// For a whole probe; not longer than the interval.
-    pub timeout: Duration,
-    /// Passed probes in a row until a real is up, 1 or more.
-    pub rise: u32,
-    /// Failed probes in a row until a real is down, 1 or more.
-    pub fall: u32,
-}
-
-/// What a check probes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CheckKind {
-    /// That a TCP connection is accepted.
-    Tcp {
-        /// Where.
-        port: u16,
-    },
-    /// That an HTTP GET is answered with 2xx or 3xx.
-    Http {
-        /// Where.
-        port: u16,
-        /// Starting with `/`.
-        path: String,
-    },
-}
-
-words! {
-    /// Which address a check probes.
-    CheckVia, "check path" {
-        /// The VIP at the real's MAC address: the clients' path.
-        Vip = "vip",
-        /// The real's own address.
-        Rip = "rip",
     }
 }
 
@@ -433,6 +457,26 @@ impl HashSeed {
     pub fn id(&self) -> String {
         let id = lb_common::hash::flow(&self.0, 0, 0, 0, 0);
         format!("{:08x}", (id >> 32) as u32)
+    }
+}
+
+impl Amount {
+    /// How many reals that are, of so many.
+    #[must_use]
+    pub fn of(self, reals: usize) -> usize {
+        match self {
+            Self::Count(count) => count.into(),
+            Self::Share(percent) => (reals * usize::from(percent)).div_ceil(100),
+        }
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Share(percent) => write!(f, "{percent}%"),
+        }
     }
 }
 

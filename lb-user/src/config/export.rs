@@ -61,7 +61,7 @@ fn write_vip(out: &mut String, vip: &Vip) -> fmt::Result {
     if let Some(sorry) = vip.sorry {
         writeln!(out, "sorry = {}", quoted(sorry))?;
     }
-    if let Some(check) = &vip.check {
+    for check in &vip.checks {
         write_check(out, check)?;
     }
     vip.reals.iter().try_for_each(|real| write_real(out, real))
@@ -70,9 +70,15 @@ fn write_vip(out: &mut String, vip: &Vip) -> fmt::Result {
 fn write_check(out: &mut String, check: &Check) -> fmt::Result {
     match &check.kind {
         CheckKind::Tcp { port } => write!(out, "check = {{ type = \"tcp\", port = {port}")?,
-        CheckKind::Http { port, path } => {
-            write!(out, "check = {{ type = \"http\", port = {port}, path = {}", quoted(path))?;
+        CheckKind::Http(check) => {
+            write!(
+                out,
+                "check = {{ type = \"http\", port = {}, path = {}",
+                check.port,
+                quoted(&check.path)
+            )?;
         }
+        _ => write!(out, "check = {{ type = {}", quoted(check.kind.word()))?,
     }
     let [interval, timeout] = [check.interval, check.timeout].map(duration);
     let (via, rise, fall) = (quoted(check.via), check.rise, check.fall);

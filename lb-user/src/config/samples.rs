@@ -24,7 +24,7 @@ pub(super) fn model() -> impl Strategy<Value = Model> {
             address: Ipv4Addr::new(192, 0, 2, index as u8).into(),
             ..vip
         });
-        Model { node, vips: vips.collect() }
+        Model { node, vips: vips.collect(), hooks: Hooks::default() }
     })
 }
 
@@ -69,6 +69,8 @@ fn node() -> impl Strategy<Value = Node> {
             hash_seed,
             listen,
             tables,
+            probe_prefixes: ProbePrefixes::default(),
+            exec_user: "nobody".to_owned(),
         },
     )
 }
@@ -124,7 +126,10 @@ fn vip() -> impl Strategy<Value = Vip> {
                     udp,
                     slow_start,
                     sorry,
-                    check,
+                    checks: check.into_iter().collect(),
+                    enabled: true,
+                    min_up: None,
+                    panic_threshold: None,
                     reals,
                 }
             },
@@ -161,6 +166,7 @@ fn pool() -> impl Strategy<Value = Vec<Real>> {
             weight,
             state,
             mac: mac.map(|[a, b, c, d, e]| Mac([2, a, b, c, d, e])),
+            force_up: false,
         };
         by_address.into_iter().map(real).collect()
     })
@@ -173,7 +179,7 @@ fn server(last: std::ops::Range<u8>) -> impl Strategy<Value = IpAddr> {
 fn check() -> impl Strategy<Value = Check> {
     let tcp = (1..=u16::MAX).prop_map(|port| CheckKind::Tcp { port });
     let http =
-        (1..=u16::MAX, "/[!-~]{0,20}").prop_map(|(port, path)| CheckKind::Http { port, path });
+        (1..=u16::MAX, "/[!-~]{0,20}").prop_map(|(port, path)| CheckKind::Http(http(port, path)));
     let via = select(vec![CheckVia::Vip, CheckVia::Rip]);
     (prop_oneof![tcp, http], via, duration(3_600_000), duration(3_600_000), 1..=100u32, 1..=100u32)
         .prop_map(|(kind, via, a, b, rise, fall)| Check {
@@ -183,9 +189,25 @@ fn check() -> impl Strategy<Value = Check> {
             timeout: a.min(b),
             rise,
             fall,
+            fast_interval: a.max(b) / 4,
+            initial: Initial::Down,
         })
 }
 
 fn duration(most_ms: u64) -> BoxedStrategy<Duration> {
     (1..=most_ms).prop_map(Duration::from_millis).boxed()
+}
+
+/// A check by HTTP of which only this is configured.
+pub(super) fn http(port: u16, path: String) -> HttpCheck {
+    HttpCheck {
+        port,
+        tls: None,
+        method: "GET".to_owned(),
+        path,
+        host: None,
+        status: vec![200..=399],
+        body: None,
+        version: HttpVersion::One,
+    }
 }

@@ -79,7 +79,7 @@ fn the_least_configuration_has_the_documented_defaults() {
         [vip.idle_timeout, vip.drain_timeout, vip.udp_idle_timeout].map(|d| d.as_secs()),
         [900, 3600, 30]
     );
-    assert_eq!((vip.sorry, &vip.check), (None, &None));
+    assert_eq!((vip.sorry, &*vip.checks), (None, &[][..]));
     assert_eq!((vip.on_deadline, vip.slow_start), (OnDeadline::Rehash, None));
     assert_eq!(
         (vip.reals[0].weight, vip.reals[0].state, vip.reals[0].mac),
@@ -90,11 +90,20 @@ fn the_least_configuration_has_the_documented_defaults() {
 #[test]
 fn a_check_has_the_documented_defaults_and_the_only_tcp_port() {
     let [interval, timeout] = [2, 1].map(std::time::Duration::from_secs);
-    let kind = CheckKind::Http { port: 80, path: "/".into() };
-    let expected = Check { kind, via: CheckVia::Vip, interval, timeout, rise: 2, fall: 3 };
-    assert_eq!(parse(&with_check("type = \"http\"")).unwrap().vips[0].check, Some(expected));
+    let kind = CheckKind::Http(super::samples::http(80, "/".into()));
+    let expected = Check {
+        kind,
+        via: CheckVia::Vip,
+        interval,
+        fast_interval: interval / 4,
+        timeout,
+        rise: 2,
+        fall: 3,
+        initial: crate::model::Initial::Down,
+    };
+    assert_eq!(parse(&with_check("type = \"http\"")).unwrap().vips[0].checks, [expected]);
     let short = parse(&with_check("type = \"tcp\", interval = \"500ms\"")).unwrap();
-    assert_eq!(short.vips[0].check.as_ref().unwrap().timeout.as_millis(), 500);
+    assert_eq!(short.vips[0].checks[0].timeout.as_millis(), 500);
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl Reconciler {
     fn desired_vip(&self, vip: &Vip, ledger: &Ledger, time: Timestamp) -> DesiredVip {
         let real = |real: &Real| {
             let (reach, word) = self.reach(real);
-            let verdict = health::judge(real, reach, vip.check.as_ref());
+            let verdict = health::judge(real, reach, vip.checks.first());
             let role = ledger.role(vip, real, verdict.health != Health::Down, time);
             DesiredReal { address: real.address, weight: real.weight, word, role }
         };
@@ -81,7 +81,7 @@ impl Reconciler {
 
     /// The verdict on a real as things are.
     pub(super) fn verdict(&self, vip: &Vip, real: &Real) -> Verdict {
-        health::judge(real, self.reach(real).0, vip.check.as_ref())
+        health::judge(real, self.reach(real).0, vip.checks.first())
     }
 
     /// Notes since when each real is as it is, and says what has changed.

@@ -249,7 +249,7 @@ fn vip_details(old: &Vip, new: &Vip) -> Vec<String> {
             or_none(new.slow_start.map(format_duration)),
         ),
         line("sorry", or_none(old.sorry), or_none(new.sorry)),
-        (old.check != new.check).then(|| "check".to_owned()),
+        (old.checks != new.checks).then(|| "check".to_owned()),
     ];
     lines.into_iter().flatten().collect()
 }

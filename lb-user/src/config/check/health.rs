@@ -7,7 +7,7 @@ use toml::Spanned;
 use super::duration::{self, PROBES};
 use crate::{
     config::raw::Table,
-    model::{Check, CheckKind, CheckVia, Ports, Protocol},
+    model::{Check, CheckKind, CheckVia, HttpCheck, HttpVersion, Initial, Ports, Protocol},
 };
 
 const KEYS: &[&str] = &["type", "port", "path", "via", "interval", "timeout", "rise", "fall"];
@@ -30,7 +30,16 @@ pub(super) fn check(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Option<Check
     let via = table.parsed("via").map_or(CheckVia::Vip, Spanned::into_inner);
     let rise = table.number("rise", 1, ROW).unwrap_or(2);
     let fall = table.number("fall", 1, ROW).unwrap_or(3);
-    Some(Check { kind: kind(table, ports)?, via, interval, timeout, rise, fall })
+    Some(Check {
+        kind: kind(table, ports)?,
+        via,
+        interval,
+        fast_interval: interval / 4,
+        timeout,
+        rise,
+        fall,
+        initial: Initial::Down,
+    })
 }
 
 fn kind(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Option<CheckKind> {
@@ -47,7 +56,16 @@ fn kind(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Option<CheckKind> {
         }
         "http" => {
             let path = path(table);
-            Some(CheckKind::Http { port: port(table, ports)?, path })
+            Some(CheckKind::Http(HttpCheck {
+                port: port(table, ports)?,
+                tls: None,
+                method: "GET".to_owned(),
+                path,
+                host: None,
+                status: vec![200..=399],
+                body: None,
+                version: HttpVersion::One,
+            }))
         }
         other => {
             let reason = if LATER.contains(&other) {

@@ -11,7 +11,7 @@ mod vip;
 use toml::{Spanned, de::DeTable};
 
 use super::raw::{Problems, Table};
-use crate::model::Model;
+use crate::model::{Hooks, Model};
 
 /// The model, if all of it could be read. Only to be used when nothing is noted in `problems`.
 pub(super) fn model<'t>(
@@ -28,5 +28,9 @@ pub(super) fn model<'t>(
     rules::between(&drafts);
     let vips: Vec<_> = drafts.into_iter().map(vip::Draft::finish).collect::<Option<_>>()?;
     rules::rings_fit(&vips);
-    Some(Model { node: node?, vips: vips.into_iter().map(|(_, vip)| vip).collect() })
+    Some(Model {
+        node: node?,
+        vips: vips.into_iter().map(|(_, vip)| vip).collect(),
+        hooks: Hooks::default(),
+    })
 }

@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use crate::{
     config::raw::Table,
-    model::{FlowTables, Node},
+    model::{FlowTables, Node, ProbePrefixes},
 };
 
 const KEYS: &[&str] = &[
@@ -40,6 +40,8 @@ pub(super) fn node(table: &Table<'_>) -> Option<Node> {
         hash_seed: table.parsed("hash_seed").map(Spanned::into_inner),
         listen: listen(table),
         tables: tables(table),
+        probe_prefixes: ProbePrefixes::default(),
+        exec_user: "nobody".to_owned(),
         interfaces: interfaces?,
     })
 }

@@ -58,7 +58,10 @@ fn real(table: Table<'_>, index: usize, vip: Option<IpAddr>) -> Option<Spanned<R
     let address =
         table.required("address", "address = \"10.0.0.11\"", server(&table, "address", vip))?;
     let place = address.span();
-    Some(Spanned::new(place, Real { address: address.into_inner(), weight, state, mac }))
+    Some(Spanned::new(
+        place,
+        Real { address: address.into_inner(), weight, state, mac, force_up: false },
+    ))
 }
 
 /// The address of a server behind the VIP.

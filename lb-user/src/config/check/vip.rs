@@ -56,7 +56,7 @@ struct Options {
     udp_idle_timeout: Duration,
     udp: UdpMode,
     slow_start: Option<Duration>,
-    check: Option<Check>,
+    checks: Vec<Check>,
 }
 
 pub(super) fn draft(table: Table<'_>, index: usize) -> Draft<'_> {
@@ -109,7 +109,10 @@ impl<'t> Draft<'t> {
             udp: options.udp,
             slow_start: options.slow_start,
             sorry: self.sorry.map(Spanned::into_inner),
-            check: options.check,
+            checks: options.checks,
+            enabled: true,
+            min_up: None,
+            panic_threshold: None,
             reals: self.reals.into_iter().map(Spanned::into_inner).collect(),
         };
         Some((self.table, vip))
@@ -195,6 +198,10 @@ fn options(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Options {
         ),
         udp: table.parsed("udp").map_or(UdpMode::Flow, Spanned::into_inner),
         slow_start: duration::optional(table, "slow_start", &STARTS),
-        check: table.table("check").and_then(|check| health::check(&check, ports)),
+        checks: table
+            .table("check")
+            .and_then(|check| health::check(&check, ports))
+            .into_iter()
+            .collect(),
     }
 }

@@ -118,7 +118,7 @@ fn none_removes_what_can_be_absent() {
     let sorry = options(|options| options.sorry = some("none"));
     assert_eq!(changed(FILE, set_vip(FILE, "web", &sorry)), "-sorry = \"10.0.0.99\" # apologies\n");
     let edited = set_vip(FILE, "web", &options(|options| options.check = some("none")));
-    assert_eq!(edited.as_ref().unwrap().model.vips[0].check, None);
+    assert_eq!(edited.as_ref().unwrap().model.vips[0].checks, []);
     assert_eq!(
         changed(FILE, edited),
         "-check.type = \"http\" # probe\n-check.path = \"/healthz\"\n"

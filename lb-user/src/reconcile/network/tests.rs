@@ -14,7 +14,7 @@ const MAC: Mac = Mac([2, 0, 0, 0, 0, 11]);
 const OTHER: Mac = Mac([2, 0, 0, 0, 0, 12]);
 
 fn real(mac: Option<Mac>) -> Real {
-    Real { address: REAL, weight: 1, state: RealState::Active, mac }
+    Real { address: REAL, weight: 1, state: RealState::Active, mac, force_up: false }
 }
 
 fn link(index: u32, name: &str, up: bool) -> Event {

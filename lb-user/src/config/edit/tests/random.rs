@@ -13,7 +13,8 @@ use super::*;
 use crate::{
     config::{export::to_toml, samples},
     model::{
-        Announce, Check, CheckKind, CheckVia, HashMode, OnDeadline, Real, RealState, UdpMode, Vip,
+        Announce, Check, CheckKind, CheckVia, HashMode, Hooks, Initial, OnDeadline, Real,
+        RealState, UdpMode, Vip,
     },
 };
 
@@ -216,7 +217,10 @@ fn added_vip(new: &NewVip) -> Vip {
         udp: UdpMode::Flow,
         slow_start: None,
         sorry: None,
-        check: None,
+        checks: Vec::new(),
+        enabled: true,
+        min_up: None,
+        panic_threshold: None,
         reals: new.reals.iter().map(added_real).collect(),
     };
     apply(&new.options, &mut vip);
@@ -231,6 +235,7 @@ fn added_real(new: &NewReal) -> Real {
         weight: new.weight.unwrap_or(1),
         state: RealState::Active,
         mac,
+        force_up: false,
     }
 }
 
@@ -251,7 +256,7 @@ fn apply(options: &VipOptions, vip: &mut Vip) {
         *timeout = word.as_ref().map_or(*timeout, |word| humantime::parse_duration(word).unwrap());
     }
     if let Some(word) = &options.check {
-        vip.check = check(word, vip.check.take());
+        vip.checks = check(word, vip.checks.pop()).into_iter().collect();
     }
 }
 
@@ -261,9 +266,21 @@ fn check(word: &str, old: Option<Check>) -> Option<Check> {
     let (port, path) = argument.split_at(argument.find('/').unwrap_or(argument.len()));
     let port = port.parse().unwrap();
     let path = if path.is_empty() { "/" } else { path }.to_owned();
-    let kind = if kind == "tcp" { CheckKind::Tcp { port } } else { CheckKind::Http { port, path } };
-    let default =
-        Check { kind: kind.clone(), via: CheckVia::Vip, interval, timeout, rise: 2, fall: 3 };
+    let kind = if kind == "tcp" {
+        CheckKind::Tcp { port }
+    } else {
+        CheckKind::Http(samples::http(port, path))
+    };
+    let default = Check {
+        kind: kind.clone(),
+        via: CheckVia::Vip,
+        interval,
+        fast_interval: interval / 4,
+        timeout,
+        rise: 2,
+        fall: 3,
+        initial: Initial::Down,
+    };
     Some(Check { kind, ..old.unwrap_or(default) })
 }
 
@@ -284,7 +301,8 @@ fn replace_or_remove<T: std::str::FromStr<Err: std::fmt::Debug>>(
 
 /// The model as a file with comments, each of which says to whom it belongs.
 fn commented(model: &Model, style: Style) -> String {
-    let node = to_toml(&Model { vips: Vec::new(), node: model.node.clone() });
+    let node =
+        to_toml(&Model { vips: Vec::new(), node: model.node.clone(), hooks: Hooks::default() });
     let node = node.replace('\n', " # node\n");
     let mut vips: Vec<_> = model.vips.iter().map(|vip| vip_with_comments(vip, style)).collect();
     match style {
@@ -338,7 +356,7 @@ fn real_with_comments(vip: &Vip, real: &Real, style: Style) -> String {
 
 fn only(vip: Vip) -> Model {
     let node = parse("node.interfaces = [\"eth0\"]").unwrap().node;
-    Model { node, vips: vec![vip] }
+    Model { node, vips: vec![vip], hooks: Hooks::default() }
 }
 
 /// Fields that an edit can remove have no comment.

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn real(state: RealState) -> Real {
-        Real { address: IpAddr::from([10, 0, 0, 11]), weight: 1, state, mac: None }
+        Real { address: IpAddr::from([10, 0, 0, 11]), weight: 1, state, mac: None, force_up: false }
     }
 
     #[test]
