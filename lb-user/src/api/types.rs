@@ -92,6 +92,21 @@ pub struct VipStatus {
     pub flows: u64,
     /// The sorry server's address.
     pub sorry: Option<IpAddr>,
+    /// `enabled` or `disabled`, as the operator wants it.
+    #[serde(default)]
+    pub wanted: String,
+    /// The fewest reals that must be up, as in `2` or `50%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_up: Option<String>,
+    /// With how many it returns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_up_high: Option<String>,
+    /// Below which share of reals that are up all are used, as in `30%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panic_threshold: Option<String>,
+    /// What is checked of its reals, in words: `http 80 /healthz via vip every 2s`.
+    #[serde(default)]
+    pub checks: Vec<String>,
     /// Its pool, in the configuration's order.
     pub reals: Vec<RealStatus>,
 }
@@ -114,8 +129,14 @@ pub struct RealStatus {
     pub health: String,
     /// Why: always filled.
     pub reason: String,
-    /// Since when health and reason are so.
+    /// Since when its health is so.
     pub since: Timestamp,
+    /// Whether the operator has it count as up whatever its checks say.
+    #[serde(default)]
+    pub forced_up: bool,
+    /// The newest result of each of the VIP's checks, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckStatus>,
     /// Its weight.
     pub weight: u16,
     /// Its part of the ring's slots, 0 to 1.
@@ -132,6 +153,22 @@ pub struct RealStatus {
     /// While it has not its whole part of the new flows yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<SlowStartStatus>,
+}
+
+/// What came of a check of a real last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// `tcp`, `http`, ….
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it passed; absent as long as there is no result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed: Option<bool>,
+    /// What was answered, or what was wrong.
+    pub detail: String,
+    /// How long it took, in milliseconds, if it passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<f64>,
 }
 
 /// What a drain still waits for. It is over when neither a slot nor a flow is left, or at the

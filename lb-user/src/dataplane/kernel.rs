@@ -261,6 +261,7 @@ impl Kernel {
             places: entry.places,
             members: members.collect(),
             base: Arc::default(),
+            planned: None,
         }
     }
 

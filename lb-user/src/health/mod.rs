@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Check, Mac, Real, RealState};
+use crate::model::{Mac, Real, RealState};
 
 /// How a real server is reached, as far as is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +36,57 @@ impl Reach {
             Self::Unresolved | Self::Behind(_) | Self::Cut(_) => None,
         }
     }
+
+    /// Whether frames can be sent to it now.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Static(_) | Self::Resolved(_) | Self::Inherited(_))
+    }
+}
+
+/// What the checks of a real say, taken together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// None is configured.
+    Nothing,
+    /// They have not said it often enough yet; until then it counts as up or not.
+    Pending {
+        /// Whether it counts as up.
+        up: bool,
+    },
+    /// All pass.
+    Passed {
+        /// With what answer.
+        summary: String,
+    },
+    /// One fails.
+    Failed {
+        /// Which, and why.
+        reason: String,
+    },
+}
+
+impl Checked {
+    /// Whether a real of which this is said may be used, and how it is told.
+    fn told(self) -> (Health, String) {
+        match self {
+            Self::Nothing => (Health::Unknown, "no check configured: counted as up".to_owned()),
+            Self::Pending { up: true } => (Health::Up, "not checked yet: counted as up".to_owned()),
+            Self::Pending { up: false } => {
+                (Health::Down, "not checked yet: counted as down".to_owned())
+            }
+            Self::Passed { summary } => (Health::Up, summary),
+            Self::Failed { reason } => (Health::Down, format!("check: {reason}")),
+        }
+    }
 }
 
 /// The word for health in status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
+    /// Its checks pass.
+    Up,
     /// It is out.
     Down,
     /// Nothing speaks against it, and nothing is checked.
@@ -53,6 +98,7 @@ impl Health {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            Self::Up => "up",
             Self::Down => "down",
             Self::Unknown => "unknown",
         }
@@ -70,41 +116,45 @@ pub struct Verdict {
     pub reason: String,
 }
 
-/// The verdict on a real. Health is what the machine knows, whatever the operator wants of it.
+/// The verdict on a real. Health is what the machine knows, whatever the operator wants of it; unless the
+/// operator says that it is up.
 #[must_use]
-pub fn judge(real: &Real, reach: Reach, check: Option<&Check>) -> Verdict {
-    let (health, reason) = match reach {
-        Reach::Static(_) | Reach::Resolved(_) | Reach::Inherited(_) => {
-            (Health::Unknown, unchecked(check))
+pub fn judge(real: &Real, reach: &Reach, checked: Checked) -> Verdict {
+    let (health, reason) = match (blocked(real, reach), checked.told()) {
+        (Some(reason), _) => (Health::Down, reason),
+        (None, (_, reason)) if real.force_up => {
+            (Health::Up, format!("forced up by the operator; {reason}"))
         }
-        Reach::Unresolved => (Health::Down, "neighbour unresolved".to_owned()),
+        (None, told) => told,
+    };
+    let usable = health != Health::Down && real.state == RealState::Active;
+    Verdict { usable, health, reason: with_wish(real, reason) }
+}
+
+/// Why no frame can be sent to it.
+fn blocked(real: &Real, reach: &Reach) -> Option<String> {
+    match reach {
+        Reach::Static(_) | Reach::Resolved(_) | Reach::Inherited(_) => None,
+        Reach::Unresolved => Some("neighbour unresolved".to_owned()),
         Reach::Silent(_) => {
             let question = if real.address.is_ipv4() { "ARP" } else { "neighbour solicitations" };
-            (Health::Down, format!("neighbour unresolved: no answer to {question}"))
+            Some(format!("neighbour unresolved: no answer to {question}"))
         }
-        Reach::Behind(gateway) => {
-            let reason = format!(
-                "not on the balancer's network (behind {gateway}): a real server must share a LAN \
-                 with the balancer"
-            );
-            (Health::Down, reason)
-        }
-        Reach::Cut(reason) => (Health::Down, reason),
-    };
-    let reason = match real.state {
+        Reach::Behind(gateway) => Some(format!(
+            "not on the balancer's network (behind {gateway}): a real server must share a LAN with the \
+             balancer"
+        )),
+        Reach::Cut(reason) => Some(reason.clone()),
+    }
+}
+
+/// The reason, with what the operator wants of it before.
+fn with_wish(real: &Real, reason: String) -> String {
+    match real.state {
         RealState::Active if real.weight == 0 => format!("weight 0 takes no new flows; {reason}"),
         RealState::Active => reason,
         RealState::Drain => format!("drained by the operator; {reason}"),
         RealState::Disabled => format!("disabled by the operator; {reason}"),
-    };
-    let usable = health != Health::Down && real.state == RealState::Active;
-    Verdict { usable, health, reason }
-}
-
-fn unchecked(check: Option<&Check>) -> String {
-    match check {
-        None => "no check configured: counted as up".to_owned(),
-        Some(_) => "this version does not run checks yet: counted as up".to_owned(),
     }
 }
 
@@ -129,11 +179,34 @@ mod tests {
             (Reach::Cut("interface eth1 is down".to_owned()), false),
         ] {
             for state in [RealState::Active, RealState::Drain, RealState::Disabled] {
-                let verdict = judge(&real(state), reach.clone(), None);
-                assert_eq!(verdict.usable, reachable && state == RealState::Active);
-                assert_eq!(verdict.health == Health::Down, !reachable);
-                assert!(!verdict.reason.is_empty());
+                for (checked, passes) in [
+                    (Checked::Nothing, true),
+                    (Checked::Pending { up: true }, true),
+                    (Checked::Pending { up: false }, false),
+                    (Checked::Passed { summary: "http 200".to_owned() }, true),
+                    (Checked::Failed { reason: "http 503".to_owned() }, false),
+                ] {
+                    let forced = Real { force_up: true, ..real(state) };
+                    for (real, passes) in [(real(state), passes), (forced, true)] {
+                        let verdict = judge(&real, &reach, checked.clone());
+                        let up = reachable && passes;
+                        assert_eq!(verdict.usable, up && state == RealState::Active);
+                        assert_eq!(verdict.health != Health::Down, up);
+                        assert!(!verdict.reason.is_empty());
+                    }
+                }
             }
         }
+    }
+
+    #[test]
+    fn the_reason_says_what_the_operator_wants_and_what_the_checks_say() {
+        let mac = Mac([2, 0, 0, 0, 0, 11]);
+        let failed = Checked::Failed { reason: "http 503".to_owned() };
+        let forced = Real { force_up: true, ..real(RealState::Drain) };
+        assert_eq!(
+            judge(&forced, &Reach::Resolved(mac), failed).reason,
+            "drained by the operator; forced up by the operator; check: http 503"
+        );
     }
 }

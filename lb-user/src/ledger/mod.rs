@@ -5,7 +5,7 @@
 //! Time is an argument, and nothing here knows the datapath: what follows for it is a [`Role`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::store,
-    health::Verdict,
+    health::{Health, Verdict},
     maglev::WHOLE,
     model::{Mac, Model, OnDeadline, Real, RealState, Vip},
     plan::Role,
@@ -43,6 +43,9 @@ pub struct Ledger {
 struct Pages {
     version: u32,
     vips: BTreeMap<String, BTreeMap<IpAddr, Course>>,
+    /// The VIPs of which too few reals are up ([`Ledger::is_below`]).
+    #[serde(default)]
+    below: BTreeSet<String>,
 }
 
 /// What is going on with a real of a VIP.
@@ -51,6 +54,9 @@ pub struct Course {
     /// What was last said of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<Known>,
+    /// Whether its checks passed last, if they have said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<bool>,
     /// It takes no new flows any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
@@ -168,7 +174,9 @@ impl Ledger {
     /// Goes along with a configuration: whoever is new gets a page, drains begin and end. Whoever has left is
     /// to be told of before ([`Ledger::depart`]).
     pub fn follow(&mut self, model: &Model, now: Timestamp) {
-        self.pages.vips.retain(|name, _| model.vips.iter().any(|vip| vip.name == *name));
+        let is_there = |name: &String| model.vips.iter().any(|vip| vip.name == *name);
+        self.pages.vips.retain(|name, _| is_there(name));
+        self.pages.below.retain(is_there);
         for vip in &model.vips {
             let initial = !self.pages.vips.contains_key(&vip.name);
             let courses = self.pages.vips.entry(vip.name.clone()).or_default();
@@ -177,6 +185,7 @@ impl Ledger {
                     .entry(real.address)
                     .or_insert_with(|| Course { initial, ..Course::default() });
                 let returns = course.left.take().is_some();
+                course.passes = course.passes.filter(|_| !vip.checks.is_empty());
                 match real.state {
                     RealState::Drain if course.drain.is_none() || returns => {
                         course.drain = Some(Drain::new(now, vip.drain_timeout));
@@ -225,21 +234,27 @@ impl Ledger {
         }
     }
 
-    /// Notes what is known of a real; returns whether that is news.
-    pub fn know(&mut self, vip: &Vip, real: &Real, verdict: Verdict, now: Timestamp) -> bool {
+    /// Notes what is known of a real; returns what was known before if that is news. Another reason for the
+    /// same health does not make it younger.
+    pub fn know(
+        &mut self,
+        vip: &Vip,
+        real: &Real,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Option<Option<Verdict>> {
         let others = self.pages.vips.get(&vip.name).into_iter().flatten();
         let somebody_serves = others.into_iter().any(|(address, course)| {
             *address != real.address
                 && course.left.is_none()
                 && course.known.as_ref().is_some_and(|known| known.verdict.usable)
         });
-        let Some(course) = self.course_mut(&vip.name, real.address) else {
-            return false;
-        };
+        let course = self.course_mut(&vip.name, real.address)?;
         if course.known.as_ref().is_some_and(|known| known.verdict == verdict) {
-            return false;
+            return None;
         }
-        let was_usable = course.known.as_ref().is_some_and(|known| known.verdict.usable);
+        let before = course.known.take();
+        let was_usable = before.as_ref().is_some_and(|known| known.verdict.usable);
         if verdict.usable && !was_usable {
             let slowly = vip.slow_start.is_some() && somebody_serves && !course.initial;
             course.started = slowly.then_some(now);
@@ -247,8 +262,10 @@ impl Ledger {
         } else if !verdict.usable {
             course.started = None;
         }
-        course.known = Some(Known { verdict, since: now });
-        true
+        let is_same = |known: &&Known| known.verdict.health == verdict.health;
+        let since = before.as_ref().filter(is_same).map_or(now, |known| known.since);
+        course.known = Some(Known { verdict, since });
+        Some(before.map(|known| known.verdict))
     }
 
     /// How far a real has come that starts slowly; `None` once it takes its whole part.
@@ -263,6 +280,42 @@ impl Ledger {
             next: after(started, lasts * steps / STEPS),
             end: after(started, lasts),
         })
+    }
+
+    /// Notes what the checks of a real say.
+    pub fn note_check(&mut self, vip: &str, address: IpAddr, passes: bool) {
+        if let Some(course) = self.course_mut(vip, address) {
+            course.passes = Some(passes);
+        }
+    }
+
+    /// Whether a real passed its checks when that was known last. One that served before it was checked did.
+    #[must_use]
+    pub fn passed(&self, vip: &str, address: IpAddr) -> Option<bool> {
+        let course = self.course(vip, address)?;
+        let served = || course.known.as_ref().filter(|known| known.verdict.health != Health::Down);
+        course.passes.or_else(|| served().map(|_| true))
+    }
+
+    /// Notes how many reals of a VIP are up, of those that should be. Between the two marks of `min_up` what
+    /// was known stays.
+    pub fn count(&mut self, vip: &Vip, up: usize, wanted: usize) {
+        let below = match &vip.min_up {
+            None => false,
+            Some(marks) if up < marks.low.of(wanted) => true,
+            Some(marks) if up >= marks.high.of(wanted) => false,
+            Some(_) => return,
+        };
+        match below {
+            true => self.pages.below.insert(vip.name.clone()),
+            false => self.pages.below.remove(&vip.name),
+        };
+    }
+
+    /// Whether fewer reals of a VIP are up than it needs, or were and not enough have come back since.
+    #[must_use]
+    pub fn is_below(&self, vip: &str) -> bool {
+        self.pages.below.contains(vip)
     }
 
     /// What a real does now: what the operator wants of it, as far as it can be reached, and as far as its

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     config,
-    health::{self, Reach},
+    health::{self, Checked, Reach},
     model::Mac,
 };
 
@@ -47,7 +47,7 @@ fn know(ledger: &mut Ledger, model: &Model, up: &[bool], now: Timestamp) {
     let vip = &model.vips[0];
     for (real, up) in vip.reals.iter().zip(up) {
         let reach = if *up { Reach::Static(Mac([2; 6])) } else { Reach::Unresolved };
-        ledger.know(vip, real, health::judge(real, reach, None), now);
+        ledger.know(vip, real, health::judge(real, &reach, Checked::Nothing), now);
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Desired {
 }
 
 /// One VIP that shall be loaded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredVip {
     /// Its name in the configuration.
     pub name: String,

@@ -212,6 +212,9 @@ impl<'a> Planner<'a> {
     }
 
     fn block(&mut self, vip: &DesiredVip, old: Option<&Block>) -> Result<Block, PlanError> {
+        if let Some(old) = old.filter(|old| old.planned.as_deref() == Some(vip)) {
+            return Ok(old.clone());
+        }
         let ring = match old {
             Some(old) => old.ring,
             None => self.new_ring(vip)?,
@@ -225,6 +228,7 @@ impl<'a> Planner<'a> {
             places,
             members: old.map(|old| old.members.clone()).unwrap_or_default(),
             base: old.map(|old| Arc::clone(&old.base)).unwrap_or_default(),
+            planned: Some(Arc::new(vip.clone())),
         };
         match old {
             None => self.prepare.push(Op::ClearCounters { place: pool }),

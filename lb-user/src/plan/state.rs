@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use lb_common::{Entry, Member, RealWord, Slot, limits};
 
+use super::DesiredVip;
 use crate::maglev::Candidate;
 
 /// The contents of the tables, as last written or as read from the maps of a former daemon.
@@ -33,6 +34,9 @@ pub struct Block {
     pub members: BTreeMap<IpAddr, Occupant>,
     /// The ring by its reals alone, and for which reals that holds; shared like `slots`.
     pub base: Arc<Base>,
+    /// What it was planned for: if that is asked for again, nothing changes. `None` when read from the
+    /// maps.
+    pub planned: Option<Arc<DesiredVip>>,
 }
 
 /// A real in its pool.

@@ -29,6 +29,8 @@ pub struct Announcing {
     /// What was assigned, and to the interface of which name.
     assigned: BTreeSet<(IpAddr, String)>,
     conflicts: BTreeMap<IpAddr, Mac>,
+    /// What was to be announced when that was seen to last.
+    wanted: BTreeSet<IpAddr>,
 }
 
 impl Announcing {
@@ -40,7 +42,7 @@ impl Announcing {
     pub fn new(addresses: Addresses, state_dir: &Path) -> io::Result<Self> {
         let file = state_dir.join("announced");
         let assigned = Self::remembered(&file)?;
-        Ok(Self { addresses, file, assigned, conflicts: BTreeMap::new() })
+        Ok(Self { addresses, file, assigned, conflicts: BTreeMap::new(), wanted: BTreeSet::new() })
     }
 
     /// An address and its interface a line.
@@ -115,19 +117,28 @@ pub async fn remove_remembered(addresses: Addresses, state_dir: &Path) -> io::Re
     Announcing::new(addresses, state_dir)?.remove_all().await
 }
 
-/// The addresses that the daemon shall announce.
-pub(super) fn announced(model: &Model) -> BTreeSet<IpAddr> {
-    let vips = model.vips.iter().filter(|vip| vip.announce == Announce::Arp);
-    vips.map(|vip| vip.address).collect()
-}
-
 impl Reconciler {
+    /// The addresses that the daemon shall announce with this configuration: those that are not withdrawn with
+    /// all their VIPs.
+    pub(super) fn announced(&self, model: &Model) -> BTreeSet<IpAddr> {
+        let vips = model.vips.iter().filter(|vip| vip.announce == Announce::Arp);
+        vips.filter(|vip| self.withdrawn(vip).is_none()).map(|vip| vip.address).collect()
+    }
+
+    /// Follows the VIPs that came or went by what their reals do.
+    pub(super) async fn follow_vips(&mut self) {
+        if self.announced(&self.config.model) != self.announcing.wanted {
+            self.announce().await;
+        }
+    }
+
     /// Gives up addresses that are no longer announced, and probes for those that shall be. Returns
     /// whether the result of a probe is to come.
     pub async fn announce(&mut self) -> bool {
-        let wanted = announced(&self.config.model);
+        let wanted = self.announced(&self.config.model);
         self.announcing.conflicts.retain(|address, _| wanted.contains(address));
         self.give_up(&wanted).await;
+        self.announcing.wanted.clone_from(&wanted);
         let missing = self.missing(&wanted);
         let probing = !missing.is_empty();
         if probing {
@@ -168,7 +179,7 @@ impl Reconciler {
     /// Announces again where an interface has come up or has another MAC address, and at a start:
     /// routers may have forgotten.
     pub async fn announce_again(&mut self) {
-        let wanted = announced(&self.config.model);
+        let wanted = self.announced(&self.config.model);
         let returned = self.network.take_returned();
         let places = self.network.interfaces.places().into_iter();
         for place in places.filter(|place| returned.contains(&place.index)) {
@@ -248,7 +259,7 @@ impl Reconciler {
     /// Assigns and announces addresses, except those in conflict and those not wanted any more. Returns
     /// what kept some from being assigned.
     pub(super) async fn assign(&mut self, free: Vec<(Place, Vec<IpAddr>)>) -> Vec<String> {
-        let wanted = announced(&self.config.model);
+        let wanted = self.announced(&self.config.model);
         let conflicts = self.announcing.conflicts.clone();
         let mut assigned: Vec<(Place, Vec<IpAddr>)> = Vec::new();
         let mut errors = Vec::new();

@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr};
 
 use jiff::Timestamp;
 
-use super::{Probed, Reconciler, announcing::announced, interfaces::Place};
+use super::{Probed, Reconciler, interfaces::Place};
 use crate::{
     api::{
         request::{Change, Refusal, Reply},
@@ -83,8 +83,8 @@ impl Reconciler {
 
     /// The addresses that only this model would have announced, and where they are to be assigned.
     fn fresh_places(&self, model: &Model) -> Vec<(Place, Vec<IpAddr>)> {
-        let before = announced(&self.config.model);
-        self.missing(&announced(model).difference(&before).copied().collect())
+        let before = self.announced(&self.config.model);
+        self.missing(&self.announced(model).difference(&before).copied().collect())
     }
 
     /// Removes at once who was removed before and still has its flows: the file does not know it any more.

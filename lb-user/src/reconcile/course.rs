@@ -1,15 +1,19 @@
 //! What each real is to do now: from the configuration, the network and the ledger.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use jiff::Timestamp;
 
 use super::{Reconciler, find_real, now};
 use crate::{
     api::request::Change,
+    event::Happening,
     health::{self, Health, Verdict},
     ledger::Ledger,
-    model::{Model, Real, Vip},
+    model::{Model, Real, RealState, Vip},
     plan::{Desired, DesiredReal, DesiredVip, Role},
 };
 
@@ -22,10 +26,16 @@ impl Reconciler {
     }
 
     fn desired_vip(&self, vip: &Vip, ledger: &Ledger, time: Timestamp) -> DesiredVip {
+        let panics = self.pool(vip).panics(vip);
         let real = |real: &Real| {
             let (reach, word) = self.reach(real);
-            let verdict = health::judge(real, reach, vip.checks.first());
-            let role = ledger.role(vip, real, verdict.health != Health::Down, time);
+            let forgiven = panics && reach.is_open();
+            let verdict = health::judge(real, &reach, self.checked(vip, real));
+            let serves = verdict.health != Health::Down || forgiven;
+            let role = match ledger.role(vip, real, serves, time) {
+                Role::Active { .. } if !vip.enabled => Role::Draining,
+                role => role,
+            };
             DesiredReal { address: real.address, weight: real.weight, word, role }
         };
         let local = self.network.is_local(vip.address);
@@ -81,7 +91,14 @@ impl Reconciler {
 
     /// The verdict on a real as things are.
     pub(super) fn verdict(&self, vip: &Vip, real: &Real) -> Verdict {
-        health::judge(real, self.reach(real).0, vip.checks.first())
+        health::judge(real, &self.reach(real).0, self.checked(vip, real))
+    }
+
+    /// How the pool of a VIP stands.
+    pub(super) fn pool(&self, vip: &Vip) -> Pool {
+        let wanted = || vip.weighted().filter(|real| real.state == RealState::Active);
+        let up = wanted().filter(|real| self.verdict(vip, real).usable).count();
+        Pool { wanted: wanted().count(), up }
     }
 
     /// Notes since when each real is as it is, and says what has changed.
@@ -90,18 +107,140 @@ impl Reconciler {
         for vip in &self.config.model.vips {
             for real in &vip.reals {
                 let verdict = self.verdict(vip, real);
-                if self.ledger.know(vip, real, verdict.clone(), time) {
+                if let Some(before) = self.ledger.know(vip, real, verdict.clone(), time) {
                     report(vip, real, &verdict);
+                    if before.as_ref().map(|before| before.health) != Some(verdict.health) {
+                        let from = before.map(|before| before.health.label().to_owned());
+                        self.journal.record(Happening::Health {
+                            vip: vip.name.clone(),
+                            real: real.address,
+                            from,
+                            to: verdict.health.label().to_owned(),
+                            reason: verdict.reason,
+                        });
+                    }
                 }
             }
+            let pool = self.pool(vip);
+            self.ledger.count(vip, pool.up, pool.wanted);
         }
+        self.judge_vips();
+    }
+
+    /// Says which VIPs are in another state than before.
+    fn judge_vips(&mut self) {
+        let standings = self.config.model.vips.iter();
+        let standings: BTreeMap<String, Standing> =
+            standings.map(|vip| (vip.name.clone(), self.standing(vip))).collect();
+        for (vip, now) in &standings {
+            let before = self.standings.get(vip).map(|before| before.state.to_owned());
+            if before.as_deref() != Some(now.state) {
+                self.journal.record(Happening::Vip {
+                    vip: vip.clone(),
+                    from: before,
+                    to: now.state.to_owned(),
+                    reason: now.reason.clone(),
+                });
+            }
+        }
+        self.standings = standings;
+    }
+
+    /// The VIP's state, and why it is so.
+    pub(super) fn standing(&self, vip: &Vip) -> Standing {
+        let serves = match self.withdrawn(vip) {
+            Some(reason) => Standing::new("down", reason),
+            None => self.pool(vip).standing(vip),
+        };
+        let Some(mac) = self.announcing.conflict(vip.address) else {
+            return serves;
+        };
+        let address = vip.address;
+        match self.network.is_local(address) {
+            _ if serves.state == "down" => serves,
+            false => {
+                Standing::new("down", format!("not announced: {mac} answers for {address} already"))
+            }
+            true => Standing::new(
+                "degraded",
+                format!("not announced on all interfaces: {mac} answers for {address} on one"),
+            ),
+        }
+    }
+
+    /// Why a VIP is not to be found by routers, if so.
+    pub(super) fn withdrawn(&self, vip: &Vip) -> Option<String> {
+        if !vip.enabled {
+            return Some("disabled by the operator".to_owned());
+        }
+        let marks = vip.min_up.filter(|_| self.ledger.is_below(&vip.name))?;
+        let Pool { wanted, up } = self.pool(vip);
+        let (low, high) = (marks.low, marks.high);
+        Some(format!(
+            "{up} of {wanted} active reals are up, min_up is {low}: not announced until there are {}",
+            high.of(wanted)
+        ))
+    }
+}
+
+/// How the pool of a VIP stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pool {
+    /// The active reals with a weight.
+    wanted: usize,
+    /// Those of them that are usable.
+    up: usize,
+}
+
+impl Pool {
+    /// Whether so few are up that the checks are to be doubted rather than the reals.
+    fn panics(self, vip: &Vip) -> bool {
+        let Self { wanted, up } = self;
+        vip.panic_threshold.is_some_and(|share| up * 100 < wanted * usize::from(share))
+    }
+
+    fn standing(self, vip: &Vip) -> Standing {
+        let Self { wanted, up } = self;
+        match up {
+            0 if wanted == 0 => Standing::new(
+                "down",
+                "no active real: `lbctl real add` or `real enable`".to_owned(),
+            ),
+            _ if self.panics(vip) => Standing::new(
+                "degraded",
+                format!(
+                    "{up} of {wanted} active reals are usable, fewer than panic_threshold: all that can be \
+                     reached are used"
+                ),
+            ),
+            0 => Standing::new("down", format!("none of {wanted} active reals is usable")),
+            _ if up < wanted => {
+                Standing::new("degraded", format!("{up} of {wanted} active reals are usable"))
+            }
+            _ => Standing::new("up", String::new()),
+        }
+    }
+}
+
+/// The state of a VIP, and why it is so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// `up`, `degraded` or `down`.
+    pub(super) state: &'static str,
+    /// Empty when all is well.
+    pub(super) reason: String,
+}
+
+impl Standing {
+    fn new(state: &'static str, reason: String) -> Self {
+        Self { state, reason }
     }
 }
 
 fn report(vip: &Vip, real: &Real, verdict: &Verdict) {
     let level = match verdict.health {
         Health::Down => log::Level::Warn,
-        Health::Unknown => log::Level::Info,
+        Health::Up | Health::Unknown => log::Level::Info,
     };
     let (health, reason) = (verdict.health.label(), &verdict.reason);
     log::log!(level, "vip {} real {}: {health}: {reason}", vip.name, real.address);

@@ -4,6 +4,7 @@
 mod announcing;
 mod attaching;
 mod change;
+mod checking;
 mod course;
 mod flows;
 mod interfaces;
@@ -15,7 +16,7 @@ mod sweep;
 mod trace;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::PathBuf,
     sync::Arc,
@@ -28,9 +29,12 @@ use tokio::sync::mpsc;
 
 pub use self::{
     announcing::{Announcing, remove_remembered},
+    checking::Checking,
     network::Network,
 };
-use self::{attaching::Attachments, interfaces::Place, ports::Ports, sweep::Sweeper};
+use self::{
+    attaching::Attachments, course::Standing, interfaces::Place, ports::Ports, sweep::Sweeper,
+};
 use crate::{
     announce::Conflict,
     api::{
@@ -39,6 +43,7 @@ use crate::{
     },
     config,
     dataplane::{self, Dataplane as _, Kernel, Port},
+    event::Journal,
     health::{Health, Reach},
     ledger::Ledger,
     model::{HashSeed, Mac, Model, Real, RealState, Vip},
@@ -55,6 +60,8 @@ pub enum Event {
     Network,
     /// The moment of [`Reconciler::deadline`] has come.
     Due,
+    /// Checks have found something; it has been learnt.
+    Findings,
     /// Somebody asks.
     Request(Request),
     /// Addresses were probed for before they are assigned.
@@ -107,7 +114,11 @@ pub struct Reconciler {
     network: Network,
     watcher: Watcher,
     announcing: Announcing,
+    checking: Checking,
     ledger: Ledger,
+    journal: Journal,
+    /// How the VIPs stood when that was last said.
+    standings: BTreeMap<String, Standing>,
     /// When what the ledger says was last acted on.
     acted: Timestamp,
     sweeper: Sweeper,
@@ -127,7 +138,8 @@ impl Reconciler {
         kernel: Kernel,
         (network, watcher): (Network, Watcher),
         announcing: Announcing,
-        ledger: Ledger,
+        checking: Checking,
+        (ledger, journal): (Ledger, Journal),
         events: mpsc::Sender<Probed>,
     ) -> Result<Self, dataplane::Error> {
         let state = kernel.state();
@@ -142,7 +154,10 @@ impl Reconciler {
             network,
             watcher,
             announcing,
+            checking,
             ledger,
+            journal,
+            standings: BTreeMap::new(),
             acted: Timestamp::MIN,
             sweeper: Sweeper::new(Instant::now()),
             events,
@@ -219,10 +234,17 @@ impl Reconciler {
 
     /// Acts on an event.
     pub async fn handle(&mut self, event: Event) -> Next {
+        // Neither time nor findings change what is checked, or by which way.
+        let may_change_checks = !matches!(event, Event::Due | Event::Findings);
         match event {
             Event::Network => self.follow_network().await,
             Event::Due => self.fall_due().await,
-            Event::Request(request) => return self.answer(request).await,
+            Event::Findings => self.reconcile(),
+            Event::Request(request) => {
+                if self.answer(request).await == Next::Stop {
+                    return Next::Stop;
+                }
+            }
             Event::Probed(probed) => self.probed(probed).await,
             Event::Resync => {
                 self.follow_interfaces().await;
@@ -231,6 +253,10 @@ impl Reconciler {
                 self.announce().await;
             }
             Event::Reload => self.reload().await,
+        }
+        self.follow_vips().await;
+        if may_change_checks {
+            self.follow_checks().await;
         }
         self.save_ledger();
         Next::Continue

@@ -87,7 +87,7 @@ impl Reconciler {
             add(&mut total, &self.kernel.steered(sorry.member.place(block.pool))?);
         }
         let sum = |own: u64, of: fn(&RealStatus) -> u64| own + reals.iter().map(of).sum::<u64>();
-        let (state, reason) = self.vip_state(vip, &reals);
+        let Standing { state, reason } = self.standing(vip);
         Ok(VipStatus {
             name: vip.name.clone(),
             address: vip.address,
@@ -109,6 +109,11 @@ impl Reconciler {
             bytes: sum(total.bytes, |real| real.bytes),
             flows: sum(total.flows, |real| real.flows),
             sorry: vip.sorry,
+            wanted: if vip.enabled { "enabled" } else { "disabled" }.to_owned(),
+            min_up: vip.min_up.map(|marks| marks.low.to_string()),
+            min_up_high: vip.min_up.map(|marks| marks.high.to_string()),
+            panic_threshold: vip.panic_threshold.map(|share| format!("{share}%")),
+            checks: vip.checks.iter().map(ToString::to_string).collect(),
             reals,
         })
     }
@@ -144,6 +149,8 @@ impl Reconciler {
                 _ => verdict.reason,
             },
             since: since.unwrap_or_else(Timestamp::now),
+            forced_up: real.force_up,
+            checks: self.check_status(vip, real),
             weight: real.weight,
             share: f64::from(owned) / f64::from(block.ring_len().max(1)),
             packets: counters.packets,
@@ -177,36 +184,6 @@ impl Reconciler {
             part: f64::from(start.part) / f64::from(WHOLE),
             seconds_left: seconds_until(start.end),
         })
-    }
-
-    /// The VIP's state, and why it is so.
-    fn vip_state(&self, vip: &Vip, reals: &[RealStatus]) -> (&'static str, String) {
-        let nowhere = !self.network.is_local(vip.address);
-        let conflict = self.announcing.conflict(vip.address).map(|mac| match nowhere {
-            true => format!("not announced: {mac} answers for {} already", vip.address),
-            false => {
-                format!("not announced on all interfaces: {mac} answers for {} on one", vip.address)
-            }
-        });
-        let active =
-            |real: &&RealStatus| real.state == RealState::Active.to_string() && real.weight > 0;
-        let wanted = reals.iter().filter(active).count();
-        let usable = reals.iter().filter(active).filter(|real| real.health != "down").count();
-        let (state, reason) = match usable {
-            0 if wanted == 0 => {
-                ("down", "no active real: `lbctl real add` or `real enable`".to_owned())
-            }
-            0 => ("down", format!("none of {wanted} active reals is usable")),
-            _ if usable < wanted => {
-                ("degraded", format!("{usable} of {wanted} active reals are usable"))
-            }
-            _ => ("up", String::new()),
-        };
-        match conflict {
-            Some(conflict) if nowhere || state == "down" => ("down", conflict),
-            Some(conflict) => ("degraded", conflict),
-            None => (state, reason),
-        }
     }
 }
 

@@ -252,6 +252,22 @@ pub fn list(vips: &[VipStatus]) -> String {
     )
 }
 
+/// What is checked, and what follows from how many are up.
+fn checks(vip: &VipStatus) -> String {
+    let mut words = match vip.checks.as_slice() {
+        [] => "none".to_owned(),
+        checks => checks.join(", "),
+    };
+    if let Some(low) = &vip.min_up {
+        let high = vip.min_up_high.as_ref().unwrap_or(low);
+        words.push_str(&format!("; at least {low} up, again with {high}"));
+    }
+    if let Some(share) = &vip.panic_threshold {
+        words.push_str(&format!("; below {share} up all are used"));
+    }
+    words
+}
+
 pub fn show(vip: &VipStatus, now: Timestamp) -> String {
     let announced = if vip.announced { "announced" } else { "not announced by lbd" };
     let sorry = vip.sorry.map_or_else(|| "none".to_owned(), |sorry| sorry.to_string());
@@ -274,6 +290,7 @@ pub fn show(vip: &VipStatus, now: Timestamp) -> String {
             ),
         ),
         ("udp", vip.udp.clone()),
+        ("checks", checks(vip)),
         ("starts", starts),
         ("sorry", sorry),
         ("ring", format!("{} slots, {} with a previous owner", vip.ring, vip.tracked_slots)),

@@ -1,0 +1,166 @@
+//! What is checked, and what came of it.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::Reconciler;
+use crate::{
+    api::types::CheckStatus,
+    detour::{Detour, Detours},
+    health::{
+        Checked,
+        checker::{Assignment, Checker, Finding, Key, Latest, Standing},
+    },
+    model::{CheckVia, Initial, Real, Vip},
+    probe::Target,
+};
+
+/// The checks and their results.
+pub struct Checking {
+    checker: Checker,
+    detours: Detours,
+    /// What was asked for last, and the addresses it was given.
+    wanted: BTreeMap<Detour, IpAddr>,
+    stands_for: BTreeMap<Detour, Result<IpAddr, String>>,
+    assigned: BTreeMap<Key, Assignment>,
+    /// What was found, by VIP and real.
+    found: BTreeMap<String, BTreeMap<IpAddr, Checked>>,
+}
+
+impl Checking {
+    /// Nothing is checked yet.
+    #[must_use]
+    pub fn new(checker: Checker, detours: Detours) -> Self {
+        Self {
+            checker,
+            detours,
+            wanted: BTreeMap::new(),
+            stands_for: BTreeMap::new(),
+            assigned: BTreeMap::new(),
+            found: BTreeMap::new(),
+        }
+    }
+}
+
+impl Reconciler {
+    /// What the checks of a real say. As long as they have not spoken it counts as it was known last.
+    pub(super) fn checked(&self, vip: &Vip, real: &Real) -> Checked {
+        if vip.checks.is_empty() || vip.sorry == Some(real.address) {
+            return Checked::Nothing;
+        }
+        let found = self.checking.found.get(&vip.name).and_then(|reals| reals.get(&real.address));
+        found.cloned().unwrap_or_else(|| Checked::Pending {
+            up: self.ledger.passed(&vip.name, real.address).unwrap_or_else(|| counts_as_up(vip)),
+        })
+    }
+
+    /// Takes in what a check has found, without acting on it yet.
+    pub fn find(&mut self, finding: Finding) {
+        let Finding { key: Key { vip, real }, standing } = finding;
+        let checked = match standing {
+            Standing::Pending { up } => Checked::Pending { up },
+            Standing::Up { summary } => Checked::Passed { summary },
+            Standing::Down { reason } => Checked::Failed { reason },
+        };
+        match &checked {
+            Checked::Passed { .. } => self.ledger.note_check(&vip, real, true),
+            Checked::Failed { .. } => self.ledger.note_check(&vip, real, false),
+            Checked::Nothing | Checked::Pending { .. } => {}
+        }
+        self.checking.found.entry(vip).or_default().insert(real, checked);
+    }
+
+    /// Has checked what the configuration says, by the ways that there are now.
+    pub(super) async fn follow_checks(&mut self) {
+        let wanted = self.wanted_detours();
+        if wanted != self.checking.wanted {
+            self.checking.stands_for = self.checking.detours.set(&wanted).await;
+            self.checking.wanted = wanted;
+        }
+        let assigned = self.assignments();
+        if assigned != self.checking.assigned {
+            for (vip, reals) in &mut self.checking.found {
+                reals.retain(|real, _| {
+                    assigned.contains_key(&Key { vip: vip.clone(), real: *real })
+                });
+            }
+            self.checking.checker.set(assigned.values().cloned().collect());
+            self.checking.assigned = assigned;
+        }
+    }
+
+    /// Every real whose checks go to the VIP.
+    fn wanted_detours(&self) -> BTreeMap<Detour, IpAddr> {
+        let pairs = self.config.model.vips.iter().flat_map(|vip| self.checked_reals(vip));
+        let by_vip =
+            pairs.filter(|(vip, _)| vip.checks.iter().any(|check| check.via == CheckVia::Vip));
+        by_vip.filter_map(|(vip, real)| Some((self.detour(vip, &real)?, real.address))).collect()
+    }
+
+    /// The reals of a VIP that are checked: also those that have left and still have flows.
+    fn checked_reals<'a>(&'a self, vip: &'a Vip) -> impl Iterator<Item = (&'a Vip, Real)> {
+        let left = self.ledger.left(&vip.name).map(|(real, _)| real);
+        let reals = vip.reals.iter().cloned().chain(left);
+        reals.filter(|_| !vip.checks.is_empty()).map(move |real| (vip, real))
+    }
+
+    pub(super) fn detour(&self, vip: &Vip, real: &Real) -> Option<Detour> {
+        let way = self.network.way(real).ok()?;
+        let mac = self.network.reach(real).mac()?;
+        Some(Detour { vip: vip.address, mac, interface: way.index })
+    }
+
+    /// The address that stands for the VIP at this real, or why there is none.
+    pub(super) fn stands_for(&self, vip: &Vip, real: &Real) -> Result<IpAddr, String> {
+        let detour = self.detour(vip, real).ok_or("the way to it is not known")?;
+        let found = self.checking.stands_for.get(&detour).cloned();
+        found.unwrap_or_else(|| Err("no address stands for the VIP there yet".to_owned()))
+    }
+
+    fn assignments(&self) -> BTreeMap<Key, Assignment> {
+        let pairs = self.config.model.vips.iter().flat_map(|vip| self.checked_reals(vip));
+        let assignments = pairs.map(|(vip, real)| self.assignment(vip, &real));
+        assignments.map(|assignment| (assignment.key.clone(), assignment)).collect()
+    }
+
+    fn assignment(&self, vip: &Vip, real: &Real) -> Assignment {
+        let target =
+            |connect, address| Target { connect, address, real: real.address, vip: vip.address };
+        let stands_for = self.stands_for(vip, real);
+        let key = Key { vip: vip.name.clone(), real: real.address };
+        // What was known when its checks began.
+        let start = match self.checking.assigned.get(&key) {
+            Some(before) => before.start,
+            None => self.ledger.passed(&vip.name, real.address),
+        };
+        Assignment {
+            key,
+            checks: vip.checks.clone(),
+            vip_target: stands_for.as_ref().ok().map(|address| target(*address, vip.address)),
+            rip_target: target(real.address, real.address),
+            unreachable: stands_for.err(),
+            start,
+        }
+    }
+
+    /// The newest results, as status shows them.
+    pub(super) fn check_status(&self, vip: &Vip, real: &Real) -> Vec<CheckStatus> {
+        let key = Key { vip: vip.name.clone(), real: real.address };
+        let latest = self.checking.checker.last(&key).unwrap_or_default();
+        latest.iter().map(told).collect()
+    }
+}
+
+fn told(latest: &Latest) -> CheckStatus {
+    let result = latest.result.as_ref().map(|outcome| &outcome.result);
+    let (passed, detail, took) = match result {
+        None => (None, "no result yet".to_owned(), None),
+        Some(Ok(answer)) => (Some(true), answer.summary.clone(), Some(answer.took)),
+        Some(Err(failure)) => (Some(false), failure.to_string(), None),
+    };
+    let took_ms = took.map(|took| (took.as_secs_f64() * 10_000.0).round() / 10.0);
+    CheckStatus { kind: latest.kind.to_owned(), passed, detail, took_ms }
+}
+
+fn counts_as_up(vip: &Vip) -> bool {
+    vip.checks.iter().all(|check| check.initial == Initial::Up)
+}
