@@ -36,10 +36,9 @@ const TYPES: &[(&str, &[&str])] = &[
     ("exec", &["command", "env"]),
 ];
 
-/// The keys that a check of this type may have.
-pub(in crate::config) fn keys(kind: &str) -> Option<Vec<&'static str>> {
-    let (_, own) = TYPES.iter().find(|(name, _)| *name == kind)?;
-    Some(COMMON.iter().chain(*own).copied().collect())
+/// The keys that only some types of checks have, this among them.
+pub(in crate::config) fn own_keys(word: &str) -> &'static [&'static str] {
+    TYPES.iter().find(|(name, _)| *name == word).map_or(&[], |(_, own)| own)
 }
 
 /// The checks of a VIP.
@@ -62,7 +61,7 @@ pub(super) fn checks(vip: &Table<'_>, ports: &[Spanned<Ports>], user: &str) -> V
 
 fn check(table: &Table<'_>, ports: &[Spanned<Ports>], user: &str) -> Option<Check> {
     let word = type_of(table);
-    own_keys(table, word);
+    only_own_keys(table, word);
     let pace = pace::of(table);
     let via = table.parsed("via").map_or(CheckVia::Vip, Spanned::into_inner);
     let kind = kind(table, word?, ports, user)?;
@@ -82,10 +81,10 @@ fn type_of(table: &Table<'_>) -> Option<&'static str> {
 }
 
 /// Notes keys that are not of this type; all are taken where the type is not known.
-fn own_keys(table: &Table<'_>, word: Option<&'static str>) {
+fn only_own_keys(table: &Table<'_>, word: Option<&'static str>) {
     let every: Vec<&str> =
         COMMON.iter().chain(TYPES.iter().flat_map(|(_, own)| *own)).copied().collect();
-    let known = word.and_then(keys).unwrap_or_else(|| every.clone());
+    let known = word.map_or_else(|| every.clone(), |word| [COMMON, own_keys(word)].concat());
     let foreign = |key: &str| {
         let word = word.unwrap_or_default();
         let types = names(|own| own.contains(&key)).join(", ");
