@@ -56,7 +56,7 @@ fn http() -> impl Strategy<Value = HttpCheck> {
     );
     let answer = (
         vec(codes(), 1..4),
-        option::of(".{1,9}"),
+        option::of("[^\n\r]{1,9}"),
         select(vec![HttpVersion::One, HttpVersion::Two]),
     );
     (port(), option::of(tls()), asked, answer).prop_map(
@@ -104,8 +104,8 @@ fn bytes(least: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn exec() -> impl Strategy<Value = ExecCheck> {
-    let environment = btree_map("[A-Z_][A-Z0-9_]{0,9}", "[^\0]{0,9}", 0..3);
-    ("/[a-z \"\\\\é]{0,20}", vec("[^\0]{0,9}", 0..3), environment).prop_map(
+    let environment = btree_map("[A-Z_][A-Z0-9_]{0,9}", "[^\0\n\r]{0,9}", 0..3);
+    ("/[a-z \"\\\\é]{0,20}", vec("[^\0\n\r]{0,9}", 0..3), environment).prop_map(
         |(program, arguments, environment): (String, Vec<String>, BTreeMap<_, _>)| ExecCheck {
             command: std::iter::once(program).chain(arguments).collect(),
             environment,
