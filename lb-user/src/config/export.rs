@@ -187,4 +187,39 @@ force_up = false
 "#;
         assert_eq!(to_toml(&parse(typed).unwrap()), expected);
     }
+
+    #[test]
+    fn several_checks_are_a_list_and_everything_else_has_its_words() {
+        let typed = r#"
+            node.interfaces = ["eth0"]
+            hooks = { exec = ["/bin/sh", "-c"], webhook = "http://example.com/lb" }
+            [[vip]]
+            name = "web"
+            address = "192.0.2.10"
+            ports = ["tcp/80"]
+            state = "disabled"
+            min_up = "50%"
+            [[vip.check]]
+            type = "udp"
+            port = 53
+            send = "hex:000a"
+            [[vip.check]]
+            type = "exec"
+            command = ["/bin/sh", "a\nb"]
+        "#;
+        let model = parse(typed).unwrap();
+        let text = to_toml(&model);
+        let pace = r#"via = "vip", interval = "2s", fast_interval = "500ms", timeout = "1s", rise = 2, fall = 3, initial = "down""#;
+        for part in [
+            "\n[hooks]\nexec = [\"/bin/sh\", \"-c\"]\nwebhook = \"http://example.com/lb\"\n\n[[vip]]\n",
+            "\nstate = \"disabled\"\n",
+            "\nmin_up = \"50%\"\nmin_up_high = \"50%\"\n",
+            &format!(
+                "\ncheck = [\n  {{ type = \"udp\", port = 53, send = \"hex:000a\", {pace} }},\n"
+            ),
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert_eq!(parse(&text), Ok(model));
+    }
 }

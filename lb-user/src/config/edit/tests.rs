@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::change::VipOptions;
 
+mod checks;
 mod random;
 
 const FILE: &str = r#"# Balancer of rack 7.
