@@ -317,3 +317,60 @@ fn node_details(before: &Model, after: &Model) -> Vec<String> {
     ];
     lines.into_iter().flatten().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    const BEFORE: &str = "node.interfaces = [\"eth0\"]\n\
+        vip = [{ name = \"web\", address = \"192.0.2.10\", ports = [\"tcp/80\"], check = { type = \"tcp\" }, \
+        real = [{ address = \"10.0.0.1\" }] }]\n";
+
+    fn details(from: &str, to: &str) -> [Vec<String>; 3] {
+        let [old, new] =
+            [BEFORE.to_owned(), BEFORE.replace(from, to)].map(|text| parse(&text).unwrap());
+        let (vip, next) = (&old.vips[0], &new.vips[0]);
+        let reals = real_details(&vip.reals[0], &next.reals[0]);
+        [node_details(&old, &new), vip_details(vip, next), reals]
+    }
+
+    #[test]
+    fn a_plan_says_what_of_health_changes() {
+        let check = "check = { type = \"tcp\" }";
+        for (to, expected) in [
+            ("state = \"disabled\"", vec!["state enabled -> disabled", "check tcp:80 -> none"]),
+            ("check = { type = \"tcp\", rise = 9 }", vec!["settings of check tcp:80"]),
+            (
+                "check = [{ type = \"http\" }, { type = \"icmp\" }], min_up = 1",
+                vec!["min_up none -> 1 (returns with 1)", "check tcp:80 -> http:80/ icmp"],
+            ),
+            (
+                "panic_threshold = \"30%\"",
+                vec!["panic_threshold none -> 30%", "check tcp:80 -> none"],
+            ),
+        ] {
+            assert_eq!(details(check, to)[1], expected);
+        }
+        assert_eq!(
+            details("\"10.0.0.1\"", "\"10.0.0.1\", force_up = true")[2],
+            ["force_up false -> true"]
+        );
+    }
+
+    #[test]
+    fn a_plan_says_what_of_this_machine_changes_with_the_next_start() {
+        let node = "exec_user = \"x\", probe_prefixes = [\"11.0.0.0/8\"]";
+        let to = format!(
+            "hooks.webhook = \"http://[::1]/\"\nnode = {{ interfaces = [\"eth0\"], {node} }}"
+        );
+        assert_eq!(
+            details("node.interfaces = [\"eth0\"]", &to)[0],
+            [
+                "probe_prefixes 198.18.0.0/15 2001:2::/48 -> 11.0.0.0/8 2001:2::/48",
+                "exec_user nobody -> x",
+                "hooks webhook none -> http://[::1]/"
+            ]
+        );
+    }
+}

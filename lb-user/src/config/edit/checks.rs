@@ -115,6 +115,10 @@ fn without_decoration(value: &Value) -> Value {
     match value {
         Value::Array(list) => words::list(list.iter().map(without_decoration)),
         Value::InlineTable(table) => plain(table).into(),
-        _ => value.clone().decorated("", ""),
+        _ => {
+            let mut value = value.clone();
+            value.decor_mut().clear();
+            value
+        }
     }
 }

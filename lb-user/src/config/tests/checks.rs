@@ -272,7 +272,7 @@ fn a_wrong_value_is_refused_with_what_would_be_right() {
         ("grpc\", sni = \"a", "sni is for TLS only; remove it or write tls = true"),
     ] {
         let found = refused(&with_check(&format!("type = \"{fields}\"")));
-        assert!(found.contains(&format!("vip \"web\", check: ")), "{fields}: {found}");
+        assert!(found.contains("vip \"web\", check: "), "{fields}: {found}");
         assert!(found.contains(reason) && found.lines().count() == 1, "{fields}: {found}");
     }
     for (fields, reason) in [

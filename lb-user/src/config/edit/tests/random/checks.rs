@@ -2,7 +2,8 @@
 
 use toml_edit::{InlineTable, Value};
 
-use super::*;
+use super::{text::only, *};
+use crate::config::export::to_toml;
 use crate::model::{Check, CheckKind, CheckVia, Initial};
 
 /// How checks are written.
