@@ -110,7 +110,7 @@ fn system_roots() -> Result<(), String> {
     }
     let reason = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
     Err(format!(
-        "the system has no certificates to trust{reason}; install ca-certificates, or write ca = \"/path.pem\" or verify = false"
+        "the system has no certificates to trust{reason}; install ca-certificates (for a check, ca = \"/path.pem\" or verify = false will do, too)"
     ))
 }
 
