@@ -301,6 +301,18 @@ words! {
 }
 
 words! {
+    /// What the operator wants of a VIP.
+    #[derive(Default)]
+    VipState, "vip state" {
+        /// In service.
+        #[default]
+        Enabled = "enabled",
+        /// Out of service, its configuration kept.
+        Disabled = "disabled",
+    }
+}
+
+words! {
     /// What the operator wants of a real server.
     RealState, "real state" {
         /// In service.
@@ -471,6 +483,26 @@ impl Amount {
     }
 }
 
+impl FromStr for Amount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let amount = match text.strip_suffix('%') {
+            Some(share) => digits(share).filter(|share| *share <= 100).map(Self::Share),
+            None => digits(text).map(Self::Count),
+        };
+        amount.ok_or_else(|| {
+            format!("\"{text}\" is not a number of reals; write one from 1 on, such as 2, or a share such as 50%")
+        })
+    }
+}
+
+/// A number from 1 on, without a sign.
+fn digits<T: FromStr + Default + PartialEq>(text: &str) -> Option<T> {
+    let bare = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| bare && *number != T::default())
+}
+
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -505,6 +537,12 @@ impl Vip {
     /// The reals that own slots when all is well: those with a weight.
     pub fn weighted(&self) -> impl Iterator<Item = &Real> {
         self.reals.iter().filter(|real| real.weight > 0)
+    }
+
+    /// What the operator wants of it.
+    #[must_use]
+    pub fn state(&self) -> VipState {
+        if self.enabled { VipState::Enabled } else { VipState::Disabled }
     }
 
     /// The ring length for this pool: the smallest of five primes that leaves at least 100 slots

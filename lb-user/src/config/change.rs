@@ -2,6 +2,8 @@
 //! and what `lbctl` sends. Their words are those of the file and are checked as the file is, once
 //! the change stands in it.
 
+mod words;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -56,9 +58,22 @@ pub struct VipOptions {
     /// An address, or `none` to remove it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sorry: Option<String>,
-    /// `KIND[:ARG]`: `tcp`, `tcp:80`, `http:/healthz`, `http:8080/healthz`, or `none` to remove it.
+    /// `enabled` or `disabled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub check: Option<String>,
+    pub state: Option<String>,
+    /// A number of reals, a share as in `50%`, or `none` to remove it, and `min_up_high` with it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "words::amount")]
+    pub min_up: Option<String>,
+    /// Likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "words::amount")]
+    pub min_up_high: Option<String>,
+    /// A share as in `30%`, or `none` to remove it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panic_threshold: Option<String>,
+    /// Each a `KIND[:ARG]`: `tcp`, `http:8080/healthz`, `dns:example.com`, …; all must pass. One may stand
+    /// alone; `none` removes them.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "words::one_or_several")]
+    pub check: Option<Vec<String>>,
 }
 
 /// `PATCH /v1/vips/{name}`.
@@ -103,6 +118,9 @@ pub struct RealPatch {
     /// A static MAC address, or `none` to resolve it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
+    /// Whether it counts as up whatever its checks say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_up: Option<bool>,
     /// Beside `"state": "drain"`: how long this drain lasts at most, instead of the VIP's
     /// `drain_timeout`. It is not written to the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,13 +1,15 @@
 //! The configuration file: read, checked, edited in place and replaced atomically.
 //!
-//! text → `raw` (a tree with places) → `check` (all that is wrong, or a model). Nothing else
-//! makes a [`Model`] out of text: an edit is made in the text and read again.
+//! text → `raw` (a tree with places) → `check` (all that is wrong, or a model) → `machine` (whether
+//! programs and certificates are there). Nothing else makes a [`Model`] out of text: an edit is made
+//! in the text and read again.
 
 pub mod change;
 mod check;
 pub mod edit;
 pub mod error;
 pub mod export;
+mod machine;
 mod raw;
 pub mod store;
 
@@ -17,16 +19,29 @@ pub use error::{Errors, Problem};
 
 use crate::model::Model;
 
-/// Reads and checks a configuration.
+/// Reads and checks a configuration, and that this machine has what it needs.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with it, or the first mistake in its TOML syntax.
 pub fn parse(text: &str) -> Result<Model, Errors> {
+    let Reading { model, needs } = read(text)?;
+    machine::check(text, &needs, &[])?;
+    Ok(model)
+}
+
+/// What a text says, wherever it is read.
+struct Reading {
+    model: Model,
+    /// What it needs of the machine on which it is put in force.
+    needs: Vec<machine::Need>,
+}
+
+fn read(text: &str) -> Result<Reading, Errors> {
     let tree = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
     let problems = raw::Problems::of(text);
     match check::model(&tree, &problems) {
-        Some(model) if problems.none() => Ok(model),
+        Some(model) if problems.none() => Ok(Reading { model, needs: problems.into_needs() }),
         _ => Err(problems.into_errors()),
     }
 }

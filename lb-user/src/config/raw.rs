@@ -4,28 +4,35 @@
 //! wrong type: here each is noted and reading goes on, so that one run shows all that is wrong.
 //! What could not be read is noted and absent; a configuration with notes is never used.
 
-use std::{cell::RefCell, fmt, ops::Range, str::FromStr};
+use std::{borrow::Cow, cell::RefCell, fmt, ops::Range, str::FromStr};
 
 use toml::{
     Spanned,
     de::{DeInteger, DeTable, DeValue},
 };
 
-use super::error::{Errors, Lines};
+use super::{
+    error::{Errors, Lines},
+    machine::{Need, Thing},
+};
+use crate::model::Amount;
+
+const AMOUNT: &str = "a number of reals such as 2 or a share such as \"50%\"";
 
 /// A place in the text, in bytes.
 pub(super) type Place = Range<usize>;
 
-/// What was found wrong so far.
+/// What was found wrong so far, and what remains to be looked at.
 pub(super) struct Problems<'t> {
     text: &'t str,
     lines: Lines,
     found: RefCell<Vec<(Place, String)>>,
+    needs: RefCell<Vec<Need>>,
 }
 
 impl<'t> Problems<'t> {
     pub(super) fn of(text: &'t str) -> Self {
-        Self { text, lines: Lines::of(text), found: RefCell::default() }
+        Self { text, lines: Lines::of(text), found: RefCell::default(), needs: RefCell::default() }
     }
 
     /// The line of a place.
@@ -35,6 +42,11 @@ impl<'t> Problems<'t> {
 
     pub(super) fn none(&self) -> bool {
         self.found.borrow().is_empty()
+    }
+
+    /// What the text needs of this machine.
+    pub(super) fn into_needs(self) -> Vec<Need> {
+        self.needs.into_inner()
     }
 
     pub(super) fn into_errors(self) -> Errors {
@@ -91,6 +103,12 @@ impl<'t> Table<'t> {
         self.problems.found.borrow_mut().push((place, message));
     }
 
+    /// Notes that what stands at `place` needs something of the machine on which it is put in force.
+    pub(super) fn needs(&self, place: Place, thing: Thing) {
+        let need = Need { place, what: self.what.clone(), thing };
+        self.problems.needs.borrow_mut().push(need);
+    }
+
     /// Notes every key that is not `known`. A key that is often tried in vain has its reason in
     /// `refused`.
     pub(super) fn only(&self, known: &[&str], refused: &[(&str, &str)]) {
@@ -144,17 +162,60 @@ impl<'t> Table<'t> {
         number.and_then(|number| T::try_from(number).ok())
     }
 
+    /// `true` or `false`.
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        let value = self.keys.get(key)?;
+        self.typed(key, value, "true or false", DeValue::as_bool).map(Spanned::into_inner)
+    }
+
     /// A list of strings that must be there with at least one.
     pub(super) fn texts(&self, key: &str, example: &str) -> Option<Vec<Spanned<&'t str>>> {
-        let wanted = "a list of strings";
-        let value = self.required(key, example, self.keys.get(key))?;
-        let array = self.typed(key, value, wanted, DeValue::as_array)?;
-        if array.get_ref().is_empty() {
-            self.refuse(value.span(), format_args!("{key} is empty; write {example}"));
+        let texts = self.required(key, example, self.some_texts(key))?;
+        if texts.is_empty() && self.is_empty_list(key) {
+            self.refuse(self.place_of(key), format_args!("{key} is empty; write {example}"));
         }
+        Some(texts)
+    }
+
+    /// A list of strings, where there is one.
+    pub(super) fn some_texts(&self, key: &str) -> Option<Vec<Spanned<&'t str>>> {
+        let wanted = "a list of strings";
+        let array = self.typed(key, self.keys.get(key)?, wanted, DeValue::as_array)?;
         let texts = array.get_ref().iter();
         let texts = texts.filter_map(|text| self.typed(key, text, wanted, DeValue::as_str));
         Some(texts.collect())
+    }
+
+    fn is_empty_list(&self, key: &str) -> bool {
+        let list = self.keys.get(key).and_then(|value| value.get_ref().as_array());
+        list.is_some_and(|list| list.is_empty())
+    }
+
+    /// A table of strings under names of the operator's own.
+    pub(super) fn dictionary(&self, key: &str) -> Vec<(Spanned<&'t str>, &'t str)> {
+        let Some(value) = self.keys.get(key) else {
+            return Vec::new();
+        };
+        let wanted = "a table of strings";
+        let Some(table) = self.typed(key, value, wanted, DeValue::as_table) else {
+            return Vec::new();
+        };
+        let entry = |(name, value): (&'t Spanned<Cow<'t, str>>, &'t Spanned<DeValue<'t>>)| {
+            let text = self.typed(key, value, wanted, DeValue::as_str)?;
+            Some((Spanned::new(name.span(), name.get_ref().as_ref()), text.into_inner()))
+        };
+        table.into_inner().iter().filter_map(entry).collect()
+    }
+
+    /// A number of reals or a share of them.
+    pub(super) fn amount(&self, key: &str) -> Option<Amount> {
+        let value = self.keys.get(key)?;
+        let text = match value.get_ref() {
+            DeValue::Integer(number) => to_i64(number).map_or_else(String::new, |n| n.to_string()),
+            _ => self.typed(key, value, AMOUNT, DeValue::as_str)?.into_inner().to_owned(),
+        };
+        let amount = text.parse();
+        amount.map_err(|reason| self.refuse(value.span(), format_args!("{key}: {reason}"))).ok()
     }
 
     pub(super) fn table(&self, key: &str) -> Option<Self> {
@@ -184,6 +245,15 @@ impl<'t> Table<'t> {
             })
         };
         array.get_ref().iter().filter_map(table).collect()
+    }
+
+    /// The table under a key, or the tables.
+    pub(super) fn table_or_tables(&self, key: &str, header: &str) -> Vec<Self> {
+        let value = self.keys.get(key).map(Spanned::get_ref);
+        if matches!(value, Some(DeValue::Array(_))) {
+            return self.tables(key, header);
+        }
+        self.table(key).map(|table| table.named(self.what.clone())).into_iter().collect()
     }
 
     /// A string that is one of some words, or is made of parts.

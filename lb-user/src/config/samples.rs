@@ -1,5 +1,7 @@
 //! Models for property tests: any that a file can describe.
 
+mod checks;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -14,17 +16,18 @@ use proptest::{
     sample::select,
 };
 
+use self::checks::checks;
 use crate::model::*;
 
 pub(super) fn model() -> impl Strategy<Value = Model> {
-    (node(), vec(vip(), 0..4)).prop_map(|(node, vips)| {
+    (node(), vec(vip(), 0..4), hooks()).prop_map(|(node, vips, hooks)| {
         // A name and an address for each, so that nothing is served twice.
         let vips = vips.into_iter().enumerate().map(|(index, vip)| Vip {
             name: format!("{}{index}", vip.name),
             address: Ipv4Addr::new(192, 0, 2, index as u8).into(),
             ..vip
         });
-        Model { node, vips: vips.collect(), hooks: Hooks::default() }
+        Model { node, vips: vips.collect(), hooks }
     })
 }
 
@@ -59,18 +62,22 @@ fn node() -> impl Strategy<Value = Node> {
     let interfaces =
         btree_set("[a-z0-9.@-]{2,15}".prop_map(|name| name.replace("..", "lo")), 1..=15);
     let seed_and_listen = (option::of(seed), option::of(listen));
-    (interfaces, xdp, path(), path(), path(), seed_and_listen, tables()).prop_map(
-        |(interfaces, xdp, socket, state_dir, pin_dir, (hash_seed, listen), tables)| Node {
-            interfaces: interfaces.into_iter().collect(),
-            xdp,
-            socket: socket.into(),
-            state_dir: state_dir.into(),
-            pin_dir: pin_dir.into(),
-            hash_seed,
-            listen,
-            tables,
-            probe_prefixes: ProbePrefixes::default(),
-            exec_user: "nobody".to_owned(),
+    let probes = (prefixes(), "[a-z_][a-z0-9_-]{0,31}");
+    (interfaces, xdp, [path(), path(), path()], seed_and_listen, tables(), probes).prop_map(
+        |(interfaces, xdp, paths, (hash_seed, listen), tables, (probe_prefixes, exec_user))| {
+            let [socket, state_dir, pin_dir] = paths;
+            Node {
+                interfaces: interfaces.into_iter().collect(),
+                xdp,
+                socket: socket.into(),
+                state_dir: state_dir.into(),
+                pin_dir: pin_dir.into(),
+                hash_seed,
+                listen,
+                tables,
+                probe_prefixes,
+                exec_user,
+            }
         },
     )
 }
@@ -91,6 +98,7 @@ fn vip() -> impl Strategy<Value = Vip> {
         select(vec![UdpMode::Flow, UdpMode::Packet]),
         select(vec![OnDeadline::Rehash, OnDeadline::Reset]),
         option::of(duration(86_400_000)),
+        any::<bool>(),
     );
     let timeouts = [duration(604_800_000), duration(604_800_000), duration(604_800_000)];
     (
@@ -99,17 +107,17 @@ fn vip() -> impl Strategy<Value = Vip> {
         words,
         timeouts,
         option::of(server(90..99)),
-        option::of(check()),
+        (checks(), shortage()),
         pool(),
     )
         .prop_map(
             |(
                 name,
                 ports,
-                (announce, hash, udp, on_deadline, slow_start),
+                (announce, hash, udp, on_deadline, slow_start, enabled),
                 [idle_timeout, drain_timeout, udp_idle_timeout],
                 sorry,
-                check,
+                (checks, (min_up, panic_threshold)),
                 reals,
             )| {
                 let address = Ipv4Addr::UNSPECIFIED.into();
@@ -126,10 +134,10 @@ fn vip() -> impl Strategy<Value = Vip> {
                     udp,
                     slow_start,
                     sorry,
-                    checks: check.into_iter().collect(),
-                    enabled: true,
-                    min_up: None,
-                    panic_threshold: None,
+                    checks,
+                    enabled,
+                    min_up,
+                    panic_threshold,
                     reals,
                 }
             },
@@ -156,17 +164,18 @@ pub(super) fn ports() -> impl Strategy<Value = Vec<Ports>> {
 fn pool() -> impl Strategy<Value = Vec<Real>> {
     let real = || {
         let state = select(vec![RealState::Active, RealState::Drain, RealState::Disabled]);
-        (0..=256u16, state, option::of(any::<[u8; 5]>()))
+        (0..=256u16, state, option::of(any::<[u8; 5]>()), any::<bool>())
     };
     let addresses: BoxedStrategy<BTreeSet<u8>> = btree_set(1..80u8, 0..6).boxed();
     (addresses, vec(real(), 6)).prop_map(|(addresses, reals)| {
         let by_address: BTreeMap<_, _> = addresses.into_iter().zip(reals).collect();
-        let real = |(last, (weight, state, mac)): (u8, (u16, RealState, Option<[u8; 5]>))| Real {
+        type Drawn = (u16, RealState, Option<[u8; 5]>, bool);
+        let real = |(last, (weight, state, mac, force_up)): (u8, Drawn)| Real {
             address: Ipv4Addr::new(10, 0, 0, last).into(),
             weight,
             state,
             mac: mac.map(|[a, b, c, d, e]| Mac([2, a, b, c, d, e])),
-            force_up: false,
+            force_up,
         };
         by_address.into_iter().map(real).collect()
     })
@@ -176,22 +185,36 @@ fn server(last: std::ops::Range<u8>) -> impl Strategy<Value = IpAddr> {
     last.prop_map(|last| Ipv4Addr::new(10, 0, 0, last).into())
 }
 
-fn check() -> impl Strategy<Value = Check> {
-    let tcp = (1..=u16::MAX).prop_map(|port| CheckKind::Tcp { port });
-    let http =
-        (1..=u16::MAX, "/[!-~]{0,20}").prop_map(|(port, path)| CheckKind::Http(http(port, path)));
-    let via = select(vec![CheckVia::Vip, CheckVia::Rip]);
-    (prop_oneof![tcp, http], via, duration(3_600_000), duration(3_600_000), 1..=100u32, 1..=100u32)
-        .prop_map(|(kind, via, a, b, rise, fall)| Check {
-            kind,
-            via,
-            interval: a.max(b),
-            timeout: a.min(b),
-            rise,
-            fall,
-            fast_interval: a.max(b) / 4,
-            initial: Initial::Down,
-        })
+/// A share, or a number of reals.
+fn amounts() -> impl Strategy<Value = [Amount; 2]> {
+    let counts = [1..=4096u16, 1..=4096u16].prop_map(|counts| counts.map(Amount::Count));
+    let shares = [1..=100u8, 1..=100u8].prop_map(|shares| shares.map(Amount::Share));
+    prop_oneof![counts, shares]
+}
+
+/// What becomes of a VIP when few of its reals are up; one or the other, or nothing.
+fn shortage() -> impl Strategy<Value = (Option<Watermarks>, Option<u8>)> {
+    let watermarks = amounts().prop_map(|[a, b]| {
+        let (low, high) = if a.of(1 << 16) <= b.of(1 << 16) { (a, b) } else { (b, a) };
+        (Some(Watermarks { low, high }), None)
+    });
+    prop_oneof![Just((None, None)), watermarks, (1..=100u8).prop_map(|share| (None, Some(share)))]
+}
+
+fn prefixes() -> impl Strategy<Value = ProbePrefixes> {
+    let v4 = select(vec![("198.18.0.0", 15), ("198.18.240.0", 20), ("11.0.0.0", 8)]);
+    let v6 = select(vec![("2001:2::", 48), ("fd00::", 16), ("2001:2::ff00:0", 104)]);
+    (v4, v6).prop_map(|((v4, bits4), (v6, bits6))| ProbePrefixes {
+        v4: (v4.parse().unwrap(), bits4),
+        v6: (v6.parse().unwrap(), bits6),
+    })
+}
+
+fn hooks() -> impl Strategy<Value = Hooks> {
+    let exec = prop_oneof![Just(Vec::new()), vec("/[a-z é\"]{0,9}", 1..3)];
+    let webhook = select(vec!["http://[2001:db8::1]:80/", "https://user@example.com/lb?a=b"]);
+    (exec, option::of(webhook.prop_map(str::to_owned)))
+        .prop_map(|(exec, webhook)| Hooks { exec, webhook })
 }
 
 fn duration(most_ms: u64) -> BoxedStrategy<Duration> {

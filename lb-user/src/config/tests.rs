@@ -1,8 +1,11 @@
 use super::*;
 use crate::model::{
-    Announce, Check, CheckKind, CheckVia, FlowTables, HashMode, OnDeadline, Ports, Protocol,
-    UdpMode, XdpChoice,
+    Announce, FlowTables, HashMode, Hooks, OnDeadline, Ports, ProbePrefixes, Protocol, UdpMode,
+    XdpChoice,
 };
+
+mod checks;
+mod shortage;
 
 /// What is refused in a text, as `LINE:COLUMN: message` lines.
 fn refused(text: &str) -> String {
@@ -71,6 +74,11 @@ fn the_least_configuration_has_the_documented_defaults() {
         ["/run/lb/lbd.sock", "/var/lib/lb", "/sys/fs/bpf/lb"]
     );
     assert_eq!((node.hash_seed, node.listen), (None, None));
+    assert_eq!(
+        (node.probe_prefixes, node.exec_user.as_str()),
+        (ProbePrefixes::default(), "nobody")
+    );
+    assert_eq!(model.hooks, Hooks::default());
     let FlowTables { pinned, fresh, datagrams } = node.tables;
     assert_eq!([pinned, fresh, datagrams], [262_144, 131_072, 131_072]);
     let vip = &model.vips[0];
@@ -80,30 +88,13 @@ fn the_least_configuration_has_the_documented_defaults() {
         [900, 3600, 30]
     );
     assert_eq!((vip.sorry, &*vip.checks), (None, &[][..]));
+    assert_eq!((vip.enabled, vip.min_up, vip.panic_threshold), (true, None, None));
+    assert!(!vip.reals[0].force_up);
     assert_eq!((vip.on_deadline, vip.slow_start), (OnDeadline::Rehash, None));
     assert_eq!(
         (vip.reals[0].weight, vip.reals[0].state, vip.reals[0].mac),
         (1, crate::model::RealState::Active, None)
     );
-}
-
-#[test]
-fn a_check_has_the_documented_defaults_and_the_only_tcp_port() {
-    let [interval, timeout] = [2, 1].map(std::time::Duration::from_secs);
-    let kind = CheckKind::Http(super::samples::http(80, "/".into()));
-    let expected = Check {
-        kind,
-        via: CheckVia::Vip,
-        interval,
-        fast_interval: interval / 4,
-        timeout,
-        rise: 2,
-        fall: 3,
-        initial: crate::model::Initial::Down,
-    };
-    assert_eq!(parse(&with_check("type = \"http\"")).unwrap().vips[0].checks, [expected]);
-    let short = parse(&with_check("type = \"tcp\", interval = \"500ms\"")).unwrap();
-    assert_eq!(short.vips[0].checks[0].timeout.as_millis(), 500);
 }
 
 #[test]
@@ -145,7 +136,7 @@ fn unknown_keys_are_refused_at_every_level_with_the_nearest_known_one() {
     );
     assert_eq!(
         refused(&format!("zzzzz = 1\n{}", with_node(""))),
-        format!("1:1: unknown key \"zzzzz\"; {keys}node, vip")
+        format!("1:1: unknown key \"zzzzz\"; {keys}node, hooks, vip")
     );
     check(
         with_node,
@@ -172,7 +163,7 @@ fn unknown_keys_are_refused_at_every_level_with_the_nearest_known_one() {
             "7:25: vip \"web\", check: unknown key \"raise\"; did you mean \"rise\"?",
         )],
     );
-    let known = "address, weight, state, mac";
+    let known = "address, weight, state, mac, force_up";
     assert_eq!(
         refused(&with_real("zzzzzzzz = 1")),
         format!("9:1: vip \"web\", real 10.0.0.11: unknown key \"zzzzzzzz\"; {keys}{known}")
@@ -695,86 +686,6 @@ fn vips_that_cannot_be_beside_each_other_are_refused() {
     }
 }
 
-#[test]
-fn a_wrong_check_is_refused() {
-    let at = "vip \"web\", check:";
-    for (fields, place, reason) in [
-        ("port = 80", "7:9", "type is missing; write type = \"tcp\" or type = \"http\""),
-        ("type = \"smtp\"", "7:18", "unknown type \"smtp\"; one of: tcp, http"),
-        (
-            "type = \"https\"",
-            "7:18",
-            "type \"https\" is not supported in this version; one of: tcp, http",
-        ),
-        (
-            "type = \"udp\"",
-            "7:18",
-            "type \"udp\" is not supported in this version; one of: tcp, http",
-        ),
-        (
-            "type = \"tcp\", port = 0",
-            "7:32",
-            "port 0 is out of range; write a whole number from 1 to 65535",
-        ),
-        (
-            "type = \"tcp\", port = 70000",
-            "7:32",
-            "port 70000 is out of range; write a whole number from 1 to 65535",
-        ),
-        (
-            "type = \"tcp\", path = \"/\"",
-            "7:32",
-            "a tcp check has no path; remove it or write type = \"http\"",
-        ),
-        (
-            "type = \"http\", path = \"healthz\"",
-            "7:33",
-            "path \"healthz\" is not a path; write one such as /healthz, without spaces",
-        ),
-        (
-            "type = \"http\", path = \"/a b\"",
-            "7:33",
-            "path \"/a b\" is not a path; write one such as /healthz, without spaces",
-        ),
-        ("type = \"tcp\", via = \"nat\"", "7:31", "unknown check path \"nat\"; one of: vip, rip"),
-        (
-            "type = \"tcp\", interval = \"1s\", timeout = \"2s\"",
-            "7:52",
-            "timeout 2s is longer than the interval 1s; shorten it or lengthen the interval",
-        ),
-        (
-            "type = \"tcp\", interval = \"2h\"",
-            "7:36",
-            "interval \"2h\" is out of range; write 1ms to 1h",
-        ),
-        (
-            "type = \"tcp\", rise = 0",
-            "7:32",
-            "rise 0 is out of range; write a whole number from 1 to 100",
-        ),
-        (
-            "type = \"tcp\", fall = 0",
-            "7:32",
-            "fall 0 is out of range; write a whole number from 1 to 100",
-        ),
-    ] {
-        assert_eq!(refused(&with_check(fields)), format!("{place}: {at} {reason}"), "{fields}");
-    }
-    assert_eq!(
-        refused(&with_vip("check = \"tcp\"")),
-        "7:9: vip \"web\": check must be a table, not a string"
-    );
-}
-
-#[test]
-fn a_check_without_port_is_refused_where_no_single_tcp_port_can_be_taken() {
-    for ports in ["\"tcp/80\", \"tcp/81\"", "\"udp/53\"", "\"tcp/*\"", "\"any\""] {
-        let text = with_check("type = \"tcp\"").replace("\"tcp/80\", \"udp/80\"", ports);
-        let expected = "7:9: vip \"web\", check: port is missing, and the VIP has not exactly one tcp port to take for it; write port = 80";
-        assert_eq!(refused(&text), expected, "{ports}");
-    }
-}
-
 fn many_reals(vip: usize, count: usize) -> String {
     let real =
         |index: usize| format!("{{ address = \"10.{vip}.{}.{}\" }}", index >> 8, index & 255);
@@ -817,5 +728,70 @@ fn service_keys_beyond_the_datapaths_table_are_refused() {
     assert_eq!(
         refused(&with_node(&(vip("tcp", 32_000) + &vip("udp", 768)))),
         "7:1: vip \"udp\": more than 32768 service keys (one for each address and each of ports); this VIP does not fit"
+    );
+}
+
+#[test]
+fn addresses_for_probes_are_one_prefix_of_each_family() {
+    let prefixes = |list: &str| {
+        parse(&with_node(&format!("probe_prefixes = [{list}]"))).unwrap().node.probe_prefixes
+    };
+    let v4 = ("10.64.0.0".parse().unwrap(), 12);
+    let v6 = ("fd00:0:0:1::".parse().unwrap(), 64);
+    assert_eq!(prefixes(""), ProbePrefixes::default());
+    assert_eq!(prefixes("\"10.64.0.0/12\""), ProbePrefixes { v4, ..ProbePrefixes::default() });
+    assert_eq!(prefixes("\"fd00:0:0:1::/64\", \"10.64.0.0/12\""), ProbePrefixes { v4, v6 });
+    for (list, reason) in [
+        ("\"10.0.0.0\"", "\"10.0.0.0\" is not a prefix; write one such as 198.18.0.0/15"),
+        ("\"10.0.0.0/x\"", "\"10.0.0.0/x\" is not a prefix; write one such as 198.18.0.0/15"),
+        ("\"10.0.0.0/24\"", "prefix \"10.0.0.0/24\" is out of range; write a length from 8 to 20"),
+        ("\"fd00::/112\"", "prefix \"fd00::/112\" is out of range; write a length from 16 to 104"),
+        ("\"10.0.1.0/16\"", "\"10.0.1.0/16\" has bits behind its length; write 10.0.0.0/16"),
+        ("\"fd00::1/64\"", "\"fd00::1/64\" has bits behind its length; write fd00::/64"),
+        ("\"127.0.0.0/8\"", "127.0.0.0 is a loopback address; write the address of one machine"),
+    ] {
+        let found = refused(&with_node(&format!("probe_prefixes = [{list}]")));
+        assert_eq!(found, format!("3:19: node: {reason}"));
+    }
+    assert_eq!(
+        refused(&with_node("probe_prefixes = [\"10.0.0.0/8\", \"11.0.0.0/8\"]")),
+        "3:33: node: probe_prefixes has two of this family; remove one"
+    );
+}
+
+#[test]
+fn hooks_are_a_program_and_a_url() {
+    let model =
+        parse(&with_node("[hooks]\nexec = [\"/bin/sh\", \"-c\"]\nwebhook = \"http://[::1]:80/x\""));
+    let exec = vec!["/bin/sh".to_owned(), "-c".to_owned()];
+    assert_eq!(model.unwrap().hooks, Hooks { exec, webhook: Some("http://[::1]:80/x".to_owned()) });
+    check(
+        |line| with_node(&format!("[hooks]\n{line}")),
+        &[
+            ("exec = []", "4:8: hooks: exec is empty; write exec = [\"/usr/local/bin/notify\"]"),
+            (
+                "exec = [\"notify\"]",
+                "4:9: hooks: exec \"notify\" is not an absolute path; write one such as /usr/local/bin/check",
+            ),
+            (
+                "webhook = \"ftp://example.com\"",
+                "4:11: hooks: webhook \"ftp://example.com\" is not a URL; write one such as https://example.com/lb",
+            ),
+            (
+                "webhook = \"/lb\"",
+                "4:11: hooks: webhook \"/lb\" is not a URL; write one such as https://example.com/lb",
+            ),
+            ("web_hook = \"x\"", "4:1: hooks: unknown key \"web_hook\"; did you mean \"webhook\"?"),
+        ],
+    );
+    check(
+        with_node,
+        &[
+            (
+                "exec_user = \"a b\"",
+                "3:13: node: exec_user \"a b\" is not the name of a user; write one such as nobody",
+            ),
+            ("exec_user = \"www-data\"", "accepted"),
+        ],
     );
 }

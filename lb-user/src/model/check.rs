@@ -203,6 +203,26 @@ impl CheckKind {
     }
 }
 
+impl fmt::Display for CheckKind {
+    /// As `lbctl vip set --check` takes it; what cannot be said there is left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        match self {
+            Self::Tcp { port } | Self::Syn { port } | Self::Udp { port, .. } => {
+                write!(f, ":{port}")
+            }
+            Self::Http(check) => write!(f, ":{}{}", check.port, check.path),
+            Self::Dns(check) => write!(f, ":{}", check.name),
+            Self::Icmp => Ok(()),
+            Self::Grpc { port, service, .. } if service.is_empty() => write!(f, ":{port}"),
+            Self::Grpc { port, service, .. } => write!(f, ":{port}/{service}"),
+            Self::Exec(check) => {
+                write!(f, ":{}", check.command.first().map_or("", String::as_str))
+            }
+        }
+    }
+}
+
 impl HttpCheck {
     /// Whether a status passes.
     #[must_use]

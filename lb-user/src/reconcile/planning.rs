@@ -17,7 +17,7 @@ use crate::{
         types::{PlanReport, RealPlan, VipPlan},
     },
     dataplane::{self, Cursor},
-    model::{Model, Node, Real, Vip},
+    model::{Hooks, Model, Node, ProbePrefixes, Real, Vip},
     plan::{Block, Plan},
 };
 
@@ -78,7 +78,7 @@ impl Reconciler {
         let sum = |count: fn(&Moved) -> u32| moved.values().map(count).map(f64::from).sum::<f64>();
         let of = sum(|moved| moved.of).max(1.0);
         Ok(PlanReport {
-            node: node_details(&before.node, &model.node),
+            node: node_details(before, model),
             moved: sum(|moved| moved.slots.len() as u32) / of,
             lost: sum(|moved| moved.lost) / of,
             flows: vips.iter().map(|vip| vip.flows).sum(),
@@ -228,6 +228,7 @@ fn vip_details(old: &Vip, new: &Vip) -> Vec<String> {
     let lines = [
         line("address", old.address, new.address),
         line("ports", ports(old), ports(new)),
+        line("state", old.state(), new.state()),
         line("announce", old.announce, new.announce),
         line("hash", old.hash, new.hash),
         line("idle_timeout", format_duration(old.idle_timeout), format_duration(new.idle_timeout)),
@@ -249,9 +250,30 @@ fn vip_details(old: &Vip, new: &Vip) -> Vec<String> {
             or_none(new.slow_start.map(format_duration)),
         ),
         line("sorry", or_none(old.sorry), or_none(new.sorry)),
-        (old.checks != new.checks).then(|| "check".to_owned()),
+        line("min_up", min_up(old), min_up(new)),
+        line("panic_threshold", panic_threshold(old), panic_threshold(new)),
+        checks_line(old, new),
     ];
     lines.into_iter().flatten().collect()
+}
+
+fn min_up(vip: &Vip) -> String {
+    or_none(vip.min_up.map(|marks| format!("{} (returns with {})", marks.low, marks.high)))
+}
+
+fn panic_threshold(vip: &Vip) -> String {
+    or_none(vip.panic_threshold.map(|share| format!("{share}%")))
+}
+
+/// What is probed, where that changes; else that something about it does.
+fn checks_line(old: &Vip, new: &Vip) -> Option<String> {
+    let words = |vip: &Vip| {
+        let words: Vec<_> = vip.checks.iter().map(|check| check.kind.to_string()).collect();
+        or_none(Some(words.join(" ")).filter(|words| !words.is_empty()))
+    };
+    let settings =
+        || (old.checks != new.checks).then(|| format!("settings of check {}", words(new)));
+    line("check", words(old), words(new)).or_else(settings)
 }
 
 fn real_details(old: &Real, new: &Real) -> Vec<String> {
@@ -260,12 +282,20 @@ fn real_details(old: &Real, new: &Real) -> Vec<String> {
         line("weight", old.weight, new.weight),
         line("state", old.state, new.state),
         line("mac", mac(old), mac(new)),
+        line("force_up", old.force_up, new.force_up),
     ];
     lines.into_iter().flatten().collect()
 }
 
 /// What of this machine changes at the next start.
-fn node_details(old: &Node, new: &Node) -> Vec<String> {
+fn node_details(before: &Model, after: &Model) -> Vec<String> {
+    let (old, new) = (&before.node, &after.node);
+    let prefixes = |node: &Node| {
+        let ProbePrefixes { v4, v6 } = node.probe_prefixes;
+        format!("{}/{} {}/{}", v4.0, v4.1, v6.0, v6.1)
+    };
+    let hook = |hooks: &Hooks| or_none(Some(hooks.exec.join(" ")).filter(|exec| !exec.is_empty()));
+    let webhook = |hooks: &Hooks| or_none(hooks.webhook.clone());
     let path = |path: &std::path::Path| path.display().to_string();
     let tables = |node: &Node| {
         let tables = &node.tables;
@@ -280,6 +310,67 @@ fn node_details(old: &Node, new: &Node) -> Vec<String> {
         (old.hash_seed != new.hash_seed).then(|| "hash_seed".to_owned()),
         line("listen", or_none(old.listen), or_none(new.listen)),
         line("flow tables", tables(old), tables(new)),
+        line("probe_prefixes", prefixes(old), prefixes(new)),
+        line("exec_user", &old.exec_user, &new.exec_user),
+        line("hooks exec", hook(&before.hooks), hook(&after.hooks)),
+        line("hooks webhook", webhook(&before.hooks), webhook(&after.hooks)),
     ];
     lines.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    const BEFORE: &str = "node.interfaces = [\"eth0\"]\n\
+        vip = [{ name = \"web\", address = \"192.0.2.10\", ports = [\"tcp/80\"], check = { type = \"tcp\" }, \
+        real = [{ address = \"10.0.0.1\" }] }]\n";
+
+    fn details(from: &str, to: &str) -> [Vec<String>; 3] {
+        let [old, new] =
+            [BEFORE.to_owned(), BEFORE.replace(from, to)].map(|text| parse(&text).unwrap());
+        let (vip, next) = (&old.vips[0], &new.vips[0]);
+        let reals = real_details(&vip.reals[0], &next.reals[0]);
+        [node_details(&old, &new), vip_details(vip, next), reals]
+    }
+
+    #[test]
+    fn a_plan_says_what_of_health_changes() {
+        let check = "check = { type = \"tcp\" }";
+        for (to, expected) in [
+            ("state = \"disabled\"", vec!["state enabled -> disabled", "check tcp:80 -> none"]),
+            ("check = { type = \"tcp\", rise = 9 }", vec!["settings of check tcp:80"]),
+            (
+                "check = [{ type = \"http\" }, { type = \"icmp\" }], min_up = 1",
+                vec!["min_up none -> 1 (returns with 1)", "check tcp:80 -> http:80/ icmp"],
+            ),
+            (
+                "panic_threshold = \"30%\"",
+                vec!["panic_threshold none -> 30%", "check tcp:80 -> none"],
+            ),
+        ] {
+            assert_eq!(details(check, to)[1], expected);
+        }
+        assert_eq!(
+            details("\"10.0.0.1\"", "\"10.0.0.1\", force_up = true")[2],
+            ["force_up false -> true"]
+        );
+    }
+
+    #[test]
+    fn a_plan_says_what_of_this_machine_changes_with_the_next_start() {
+        let node = "exec_user = \"x\", probe_prefixes = [\"11.0.0.0/8\"]";
+        let to = format!(
+            "hooks.webhook = \"http://[::1]/\"\nnode = {{ interfaces = [\"eth0\"], {node} }}"
+        );
+        assert_eq!(
+            details("node.interfaces = [\"eth0\"]", &to)[0],
+            [
+                "probe_prefixes 198.18.0.0/15 2001:2::/48 -> 11.0.0.0/8 2001:2::/48",
+                "exec_user nobody -> x",
+                "hooks webhook none -> http://[::1]/"
+            ]
+        );
+    }
 }

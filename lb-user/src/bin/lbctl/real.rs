@@ -37,6 +37,8 @@ Examples:
   lbctl real list web -o json";
 
 const ENABLE_EXAMPLES: &str = "\
+Calls off what `disable`, `drain` and `force-up` have said.
+
 Example:
   lbctl real enable web 10.0.0.13";
 
@@ -54,6 +56,13 @@ Its open connections break.
 
 Example:
   lbctl real disable web 10.0.0.13";
+
+const FORCE_UP_EXAMPLES: &str = "\
+It counts as up whatever its checks say, until --release or `real enable`. Its checks go on.
+
+Examples:
+  lbctl real force-up web 10.0.0.13
+  lbctl real force-up web 10.0.0.13 --release";
 
 const DEL_EXAMPLES: &str = "\
 Takes no new flows from now on and is removed when its open ones have ended, or at the
@@ -98,6 +107,15 @@ pub enum Real {
     /// Takes a real out of service at once
     #[command(after_help = DISABLE_EXAMPLES)]
     Disable(Which),
+    /// Counts a real as up whatever its checks say
+    #[command(after_help = FORCE_UP_EXAMPLES)]
+    ForceUp {
+        #[command(flatten)]
+        which: Which,
+        /// Goes by its checks again
+        #[arg(long)]
+        release: bool,
+    },
     /// Removes a real once its open flows have ended
     #[command(after_help = DEL_EXAMPLES)]
     Del {
@@ -169,9 +187,16 @@ impl Real {
                 )?;
                 if wait { drain::wait(session, &vip, address)? } else { done }
             }
-            Self::Enable(Which { vip, address }) => {
-                client.set_real(&vip, address, &state(RealState::Active))?
-            }
+            Self::Enable(Which { vip, address }) => client.set_real(
+                &vip,
+                address,
+                &RealPatch { force_up: Some(false), ..state(RealState::Active) },
+            )?,
+            Self::ForceUp { which: Which { vip, address }, release } => client.set_real(
+                &vip,
+                address,
+                &RealPatch { force_up: Some(!release), ..RealPatch::default() },
+            )?,
             Self::Disable(Which { vip, address }) => {
                 client.set_real(&vip, address, &state(RealState::Disabled))?
             }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use lb_common::limits;
-use lb_user::{config::change::NewReal, model::Mac};
+use lb_user::{
+    config::change::NewReal,
+    model::{Amount, Mac},
+};
 
 /// What removes an option.
 const NONE: &str = "none";
@@ -58,6 +61,20 @@ pub fn address_or_none(text: &str) -> Result<String, String> {
 /// A MAC address, or the word that removes it.
 pub fn mac_or_none(text: &str) -> Result<String, String> {
     or_none(text, Mac::from_str)
+}
+
+/// A number of reals or a share of them, or the word that removes it.
+pub fn amount_or_none(text: &str) -> Result<String, String> {
+    or_none(text, Amount::from_str)
+}
+
+/// A share of the reals, or the word that removes it.
+pub fn share_or_none(text: &str) -> Result<String, String> {
+    let share = |text: &str| match text.parse() {
+        Ok(share @ Amount::Share(_)) => Ok(share),
+        _ => Err(format!("\"{text}\" is not a share of the reals; write 1% to 100%")),
+    };
+    or_none(text, share)
 }
 
 fn or_none<T: Display>(
@@ -183,6 +200,21 @@ mod tests {
         assert!(address_or_none("nobody").is_err());
         assert_eq!(mac_or_none("none").as_deref(), Ok("none"));
         assert!(mac_or_none("00:00:00:00:00:00").is_err());
+        assert_eq!(share_or_none("none").as_deref(), Ok("none"));
+        assert_eq!(amount_or_none("none").as_deref(), Ok("none"));
+    }
+
+    #[test]
+    fn a_number_of_reals_or_a_share_of_them_is_one_at_least() {
+        for text in ["1", "65535", "1%", "100%"] {
+            assert_eq!(amount_or_none(text).as_deref(), Ok(text));
+            assert_eq!(share_or_none(text).is_ok(), text.ends_with('%'), "{text}");
+        }
+        for text in ["", "0", "0%", "%", "101%", "-1", "+1", "1.5", "65536", "5 %", "two"] {
+            let message = amount_or_none(text).unwrap_err();
+            assert!(message.contains("is not a number of reals"), "{text}: {message}");
+            assert!(share_or_none(text).unwrap_err().contains("is not a share"), "{text}");
+        }
     }
 
     #[test]

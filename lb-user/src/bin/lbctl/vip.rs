@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lb_user::{
     api::types::VipStatus,
     config::change::{NewReal, NewVip, VipOptions, VipPatch},
-    model::{Announce, HashMode, OnDeadline, Ports, UdpMode},
+    model::{Announce, HashMode, OnDeadline, Ports, UdpMode, VipState},
 };
 
 use crate::{
@@ -36,13 +36,24 @@ Example:
   lbctl vip show web";
 
 const SET_EXAMPLES: &str = "\
-Changes what is named and keeps the rest; --port replaces the whole list.
+Changes what is named and keeps the rest; --port and --check replace the whole list.
 
 Examples:
   lbctl vip set web --check tcp:80 --drain-timeout 30m
+  lbctl vip set web --check http:/healthz --check icmp --min-up 50%
   lbctl vip set web --port tcp/80 --port tcp/443
   lbctl vip set web --slow-start 30s --on-deadline reset
   lbctl vip set web --sorry none";
+
+const ENABLE_EXAMPLES: &str = "\
+Example:
+  lbctl vip enable web";
+
+const DISABLE_EXAMPLES: &str = "\
+Its address is announced no more and its packets are dropped; its configuration stays.
+
+Example:
+  lbctl vip disable web";
 
 const DEL_EXAMPLES: &str = "\
 Removes the VIP with its pool at once; its open connections break.
@@ -69,6 +80,20 @@ pub enum Vip {
     /// Changes a VIP
     #[command(after_help = SET_EXAMPLES)]
     Set(Set),
+    /// Puts a VIP into service again
+    #[command(after_help = ENABLE_EXAMPLES)]
+    Enable {
+        /// Its name
+        #[arg(value_parser = value::name)]
+        name: String,
+    },
+    /// Takes a VIP out of service
+    #[command(after_help = DISABLE_EXAMPLES)]
+    Disable {
+        /// Its name
+        #[arg(value_parser = value::name)]
+        name: String,
+    },
     /// Removes a VIP
     #[command(after_help = DEL_EXAMPLES)]
     Del {
@@ -104,8 +129,9 @@ pub struct Add {
     required = true,
     multiple = true,
     args = [
-        "address", "ports", "announce", "hash", "sorry", "check", "idle_timeout", "drain_timeout",
-        "on_deadline", "udp_idle_timeout", "udp", "slow_start",
+        "address", "ports", "announce", "hash", "sorry", "check", "min_up", "min_up_high",
+        "panic_threshold", "idle_timeout", "drain_timeout", "on_deadline", "udp_idle_timeout", "udp",
+        "slow_start",
     ]
 )]
 pub struct Set {
@@ -134,10 +160,19 @@ struct Options {
     /// Takes new flows while no real is up
     #[arg(long, value_name = "IP|none", value_parser = value::address_or_none)]
     sorry: Option<String>,
-    /// How health is checked: tcp, tcp:80, http:/healthz, http:8080/healthz or none (kept; no check
-    /// runs in this version)
+    /// How health is checked: tcp[:PORT], syn[:PORT], http[s][:[PORT][/PATH]], icmp, dns:NAME,
+    /// grpc[:[PORT][/SERVICE]], exec:/PROGRAM (repeatable: all must pass) or none; more in the file
     #[arg(long, value_name = "KIND[:ARG]")]
-    check: Option<String>,
+    check: Vec<String>,
+    /// How many reals must be up, or the VIP is down and not announced, as in 2 or 50%
+    #[arg(long, value_name = "N|P%|none", value_parser = value::amount_or_none)]
+    min_up: Option<String>,
+    /// With how many it is up again; as many as --min-up when absent
+    #[arg(long, value_name = "N|P%|none", value_parser = value::amount_or_none)]
+    min_up_high: Option<String>,
+    /// With fewer reals up than this share, all that can be reached are used
+    #[arg(long, value_name = "P%|none", value_parser = value::share_or_none)]
+    panic_threshold: Option<String>,
     /// How long a silent flow is still honoured after a change, as in 15m
     #[arg(long, value_name = "TIME")]
     idle_timeout: Option<String>,
@@ -170,7 +205,11 @@ impl From<Options> for VipOptions {
             udp: options.udp.map(|word| word.to_string()),
             slow_start: options.slow_start,
             sorry: options.sorry,
-            check: options.check,
+            state: None,
+            min_up: options.min_up,
+            min_up_high: options.min_up_high,
+            panic_threshold: options.panic_threshold,
+            check: Some(options.check).filter(|check| !check.is_empty()),
         }
     }
 }
@@ -205,10 +244,17 @@ impl Vip {
                 let address = address.map(|address| address.to_string());
                 client.set_vip(&name, &VipPatch { address, ports, options: options.into() })?
             }
+            Self::Enable { name } => client.set_vip(&name, &in_state(VipState::Enabled))?,
+            Self::Disable { name } => client.set_vip(&name, &in_state(VipState::Disabled))?,
             Self::Del { name } => client.delete_vip(&name)?,
         };
         Ok(session.output.done(&done)?)
     }
+}
+
+fn in_state(state: VipState) -> VipPatch {
+    let options = VipOptions { state: Some(state.to_string()), ..VipOptions::default() };
+    VipPatch { options, ..VipPatch::default() }
 }
 
 fn words(ports: &[Ports]) -> Vec<String> {

@@ -2,16 +2,19 @@
 
 mod address;
 pub(super) mod duration;
-mod health;
+pub(super) mod health;
+mod hooks;
 mod node;
+mod program;
 mod real;
 mod rules;
 mod vip;
+mod watermarks;
 
 use toml::{Spanned, de::DeTable};
 
 use super::raw::{Problems, Table};
-use crate::model::{Hooks, Model};
+use crate::model::Model;
 
 /// The model, if all of it could be read. Only to be used when nothing is noted in `problems`.
 pub(super) fn model<'t>(
@@ -19,18 +22,17 @@ pub(super) fn model<'t>(
     problems: &'t Problems<'t>,
 ) -> Option<Model> {
     let root = Table::root(tree, problems);
-    root.only(&["node", "vip"], &[]);
+    root.only(&["node", "hooks", "vip"], &[]);
     let nothing = DeTable::new();
     let node = node::node(&root.table("node").unwrap_or_else(|| root.absent(&nothing, "node")));
+    let user = node.as_ref().map_or(node::NOBODY, |node| node.exec_user.as_str());
+    let hooks = root.table("hooks").map(|table| hooks::hooks(&table, user)).unwrap_or_default();
     let tables = root.tables("vip", "[[vip]]").into_iter();
     let drafts: Vec<_> =
-        tables.enumerate().map(|(index, table)| vip::draft(table, index)).collect();
+        tables.enumerate().map(|(index, table)| vip::draft(table, index, user)).collect();
     rules::between(&drafts);
     let vips: Vec<_> = drafts.into_iter().map(vip::Draft::finish).collect::<Option<_>>()?;
     rules::rings_fit(&vips);
-    Some(Model {
-        node: node?,
-        vips: vips.into_iter().map(|(_, vip)| vip).collect(),
-        hooks: Hooks::default(),
-    })
+    rules::probes_have_their_own_addresses(&node.as_ref()?.probe_prefixes, &vips);
+    Some(Model { node: node?, vips: vips.into_iter().map(|(_, vip)| vip).collect(), hooks })
 }

@@ -14,7 +14,7 @@ use crate::{
     model::{Mac, Real, RealState},
 };
 
-const KEYS: &[&str] = &["address", "weight", "state", "mac"];
+const KEYS: &[&str] = &["address", "weight", "state", "mac", "force_up"];
 
 const NO_PORTS: &str = "a real server has no port of its own: direct server return cannot translate ports; \
     remove it and let the real server listen on the VIP's port";
@@ -55,13 +55,11 @@ fn real(table: Table<'_>, index: usize, vip: Option<IpAddr>) -> Option<Spanned<R
     let weight = table.number("weight", 0, limits::WEIGHT_MAX.into()).unwrap_or(1);
     let state = table.parsed("state").map_or(RealState::Active, Spanned::into_inner);
     let mac = table.parsed::<Mac>("mac").map(Spanned::into_inner);
+    let force_up = table.flag("force_up").unwrap_or_default();
     let address =
         table.required("address", "address = \"10.0.0.11\"", server(&table, "address", vip))?;
     let place = address.span();
-    Some(Spanned::new(
-        place,
-        Real { address: address.into_inner(), weight, state, mac, force_up: false },
-    ))
+    Some(Spanned::new(place, Real { address: address.into_inner(), weight, state, mac, force_up }))
 }
 
 /// The address of a server behind the VIP.

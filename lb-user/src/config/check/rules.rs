@@ -8,8 +8,11 @@ use std::{
 use lb_common::limits;
 use toml::Spanned;
 
-use super::vip::Draft;
-use crate::{config::raw::Table, model::Vip};
+use super::{node, vip::Draft};
+use crate::{
+    config::raw::Table,
+    model::{CheckVia, ProbePrefixes, Vip},
+};
 
 /// Notes every VIP that cannot be beside the others.
 pub(super) fn between(vips: &[Draft<'_>]) {
@@ -105,6 +108,26 @@ pub(super) fn rings_fit(vips: &[(Table<'_>, Vip)]) {
         let limit = u64::from(limits::RING_SLOTS);
         if before <= limit && slots > limit {
             table.refuse(table.place(), format_args!("more than {limit} ring slots; this VIP does not fit; use fewer VIPs or smaller pools"));
+        }
+    }
+}
+
+/// An address that stands for a VIP at one real is nobody's, so that a probe reaches nobody else. Where
+/// no check needs one there is none.
+pub(super) fn probes_have_their_own_addresses(prefixes: &ProbePrefixes, vips: &[(Table<'_>, Vip)]) {
+    if !vips.iter().any(|(_, vip)| vip.checks.iter().any(|check| check.via == CheckVia::Vip)) {
+        return;
+    }
+    for (table, vip) in vips {
+        let reals = vip.reals.iter().map(|real| real.address);
+        for address in std::iter::once(vip.address).chain(reals).chain(vip.sorry) {
+            let (network, length): (IpAddr, u8) = match address {
+                IpAddr::V4(_) => (prefixes.v4.0.into(), prefixes.v4.1),
+                IpAddr::V6(_) => (prefixes.v6.0.into(), prefixes.v6.1),
+            };
+            if node::first(address, length) == network {
+                table.refuse(table.place(), format_args!("{address} is within {network}/{length}, where probes have their addresses; write others in probe_prefixes of [node]"));
+            }
         }
     }
 }

@@ -11,17 +11,20 @@ use toml::Spanned;
 use super::{
     address,
     duration::{self, FLOWS, STARTS},
-    health, real,
+    health, real, watermarks,
 };
 use crate::{
     config::raw::Table,
-    model::{Announce, Check, HashMode, OnDeadline, Ports, Real, UdpMode, Vip},
+    model::{
+        Announce, Check, HashMode, OnDeadline, Ports, Real, UdpMode, Vip, VipState, Watermarks,
+    },
 };
 
 const KEYS: &[&str] = &[
     "name",
     "address",
     "ports",
+    "state",
     "announce",
     "hash",
     "idle_timeout",
@@ -31,6 +34,9 @@ const KEYS: &[&str] = &[
     "udp",
     "slow_start",
     "sorry",
+    "min_up",
+    "min_up_high",
+    "panic_threshold",
     "check",
     "real",
 ];
@@ -56,10 +62,14 @@ struct Options {
     udp_idle_timeout: Duration,
     udp: UdpMode,
     slow_start: Option<Duration>,
+    state: VipState,
+    min_up: Option<Watermarks>,
+    panic_threshold: Option<u8>,
     checks: Vec<Check>,
 }
 
-pub(super) fn draft(table: Table<'_>, index: usize) -> Draft<'_> {
+/// Programs that check are run as `user`.
+pub(super) fn draft<'t>(table: Table<'t>, index: usize, user: &str) -> Draft<'t> {
     let what = table
         .peek("name")
         .map_or_else(|| format!("vip number {}", index + 1), |name| format!("vip {name:?}"));
@@ -83,7 +93,7 @@ pub(super) fn draft(table: Table<'_>, index: usize) -> Draft<'_> {
             ),
         );
     }
-    let options = options(&table, &ports);
+    let options = options(&table, &ports, user);
     Draft { table, name, address, ports, sorry, reals, options }
 }
 
@@ -110,9 +120,9 @@ impl<'t> Draft<'t> {
             slow_start: options.slow_start,
             sorry: self.sorry.map(Spanned::into_inner),
             checks: options.checks,
-            enabled: true,
-            min_up: None,
-            panic_threshold: None,
+            enabled: options.state == VipState::Enabled,
+            min_up: options.min_up,
+            panic_threshold: options.panic_threshold,
             reals: self.reals.into_iter().map(Spanned::into_inner).collect(),
         };
         Some((self.table, vip))
@@ -182,7 +192,7 @@ fn wider(ports: Ports) -> [Option<Ports>; 2] {
     }
 }
 
-fn options(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Options {
+fn options(table: &Table<'_>, ports: &[Spanned<Ports>], user: &str) -> Options {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
     Options {
         announce: table.parsed("announce").map_or(Announce::Arp, Spanned::into_inner),
@@ -198,10 +208,9 @@ fn options(table: &Table<'_>, ports: &[Spanned<Ports>]) -> Options {
         ),
         udp: table.parsed("udp").map_or(UdpMode::Flow, Spanned::into_inner),
         slow_start: duration::optional(table, "slow_start", &STARTS),
-        checks: table
-            .table("check")
-            .and_then(|check| health::check(&check, ports))
-            .into_iter()
-            .collect(),
+        state: table.parsed("state").map(Spanned::into_inner).unwrap_or_default(),
+        min_up: watermarks::watermarks(table),
+        panic_threshold: watermarks::panic_threshold(table),
+        checks: health::checks(table, ports, user),
     }
 }

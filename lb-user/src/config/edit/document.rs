@@ -22,9 +22,9 @@ impl Document {
         self.0
     }
 
-    pub(super) fn has(&self, target: Target, key: &str) -> bool {
-        let tree = self.tree();
-        Object::at(&tree, target).is_some_and(|object| object.table.contains_key(key))
+    /// What can be seen at a table, if it is there.
+    pub(super) fn look<T>(&self, target: Target, see: impl FnOnce(Object<'_>) -> T) -> Option<T> {
+        Object::at(&self.tree(), target).map(see)
     }
 
     /// Sets or removes a key.
@@ -99,7 +99,7 @@ impl Document {
                 let last = reals.iter().last();
                 self.append_sections(reals.iter(), last, &[("[[vip.real]]", fields)])
             }
-            _ if object.inline => self.set(target, "real", array(vec![words::inline(fields)])),
+            _ if object.inline => self.set(target, "real", words::list([words::inline(fields)])),
             _ => {
                 self.append_sections(object.section.into_iter(), None, &[("[[vip.real]]", fields)])
             }
@@ -112,7 +112,7 @@ impl Document {
         if let Some(Item::Value(list)) = tree.get("vip") {
             let mut fields = fields.clone();
             if !pool.is_empty() {
-                fields.push(("real", array(pool.iter().map(words::inline).collect())));
+                fields.push(("real", words::list(pool.iter().map(words::inline))));
             }
             let splice = object::addition_to_array(&self.0, list, &words::inline(&fields));
             return self.splice(splice);
@@ -142,12 +142,12 @@ impl Document {
     }
 
     /// The text was read before, and a splice that breaks it is found when it is read again.
-    fn tree(&self) -> toml_edit::Document<String> {
+    pub(super) fn tree(&self) -> toml_edit::Document<String> {
         toml_edit::Document::parse(self.0.clone()).unwrap_or_else(|_| empty())
     }
 
     /// New lines end as the text's do.
-    fn splice(mut self, mut splices: Vec<Splice>) -> Self {
+    pub(super) fn splice(mut self, mut splices: Vec<Splice>) -> Self {
         let crlf = self.0.contains("\r\n");
         splices.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
         for (place, with) in splices {
@@ -168,7 +168,7 @@ impl Document {
         array.iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    fn append_element(self, target: Target, key: &str, element: &Value) -> Self {
+    pub(super) fn append_element(self, target: Target, key: &str, element: &Value) -> Self {
         let tree = self.tree();
         let Some(list) =
             Object::at(&tree, target).and_then(|object| object.table.get(key)?.as_value())
@@ -188,7 +188,7 @@ impl Document {
     }
 
     /// Puts sections after the last of those `beside`, written like `model`.
-    fn append_sections<'d>(
+    pub(super) fn append_sections<'d>(
         self,
         beside: impl Iterator<Item = &'d Table>,
         model: Option<&Table>,
@@ -266,10 +266,6 @@ impl<'t> Look<'t> {
         let keys = fields.iter().map(|(key, value)| format!("{}{key} = {value}\n", self.keys));
         format!("{}{header}\n{}", self.header, keys.collect::<String>())
     }
-}
-
-fn array(elements: Vec<Value>) -> Value {
-    elements.into_iter().collect::<toml_edit::Array>().into()
 }
 
 fn empty() -> toml_edit::Document<String> {

@@ -5,6 +5,7 @@
 //! found through the model of the old text (its order is the file's), so an address is found
 //! however it is written.
 
+mod checks;
 mod document;
 mod lines;
 mod object;
@@ -17,9 +18,9 @@ use std::net::IpAddr;
 
 use self::{document::Document, object::Target};
 use super::{
-    Errors,
+    Errors, Reading,
     change::{NewReal, NewVip, RealPatch, VipPatch},
-    parse,
+    machine, read,
 };
 use crate::model::Model;
 
@@ -69,7 +70,7 @@ pub enum EditError {
     },
     /// A check is not written as `KIND[:ARG]`.
     #[error(
-        "check \"{0}\" is not valid; write tcp, tcp:80, http:/healthz, http:8080/healthz or none"
+        "check \"{0}\" is not valid; write tcp:80, syn, http:/healthz, https:8443/healthz, icmp, dns:example.com, grpc:50051/service, exec:/path, or none alone"
     )]
     Check(String),
     /// The configuration is wrong, or would be after the change.
@@ -92,7 +93,7 @@ pub enum EditError {
 /// If there is one of this name, or the configuration would be wrong.
 pub fn add_vip(text: &str, new: &NewVip) -> Result<Edited, EditError> {
     let edit = Edit::of(text)?;
-    if edit.before.vips.iter().any(|vip| vip.name == new.name) {
+    if edit.before.model.vips.iter().any(|vip| vip.name == new.name) {
         return Err(EditError::DuplicateVip { name: new.name.clone() });
     }
     let document = edit.document.append_vip(&words::vip(new)?, &words::pool(&new.reals));
@@ -115,7 +116,8 @@ pub fn set_vip(text: &str, name: &str, patch: &VipPatch) -> Result<Edited, EditE
         document = document.set_list(Target::Vip(vip), "ports", ports);
     }
     if let Some(check) = &patch.options.check {
-        document = set_check(document, vip, check)?;
+        document =
+            checks::set(document, vip, &edit.before.model.vips[vip].checks, &words::checks(check)?);
     }
     finish(document, &edit.before, name)
 }
@@ -182,25 +184,25 @@ pub fn remove_real(text: &str, vip: &str, address: IpAddr) -> Result<Edited, Edi
 
 /// The configuration that is to be changed.
 struct Edit {
-    before: Model,
+    before: Reading,
     document: Document,
 }
 
 impl Edit {
     fn of(text: &str) -> Result<Self, EditError> {
-        Ok(Self { before: parse(text)?, document: Document::of(text) })
+        Ok(Self { before: read(text)?, document: Document::of(text) })
     }
 
     fn vip(&self, name: &str) -> Result<usize, EditError> {
-        let index = self.before.vips.iter().position(|vip| vip.name == name);
+        let index = self.before.model.vips.iter().position(|vip| vip.name == name);
         index.ok_or_else(|| EditError::NoSuchVip {
             name: name.to_owned(),
-            known: self.before.vips.iter().map(|vip| vip.name.clone()).collect(),
+            known: self.before.model.vips.iter().map(|vip| vip.name.clone()).collect(),
         })
     }
 
     fn real(&self, vip: usize, address: IpAddr) -> Result<usize, EditError> {
-        let vip = &self.before.vips[vip];
+        let vip = &self.before.model.vips[vip];
         let index = vip.reals.iter().position(|real| real.address == address);
         index.ok_or_else(|| EditError::NoSuchReal {
             vip: vip.name.clone(),
@@ -210,33 +212,19 @@ impl Edit {
     }
 }
 
-/// A check keeps its pace and path to the real server when what it probes is changed.
-fn set_check(document: Document, vip: usize, word: &str) -> Result<Document, EditError> {
-    let target = Target::Vip(vip);
-    let Some(check) = words::check(word)? else {
-        return Ok(document.unset(target, "check"));
-    };
-    if !document.has(target, "check") {
-        return Ok(document.set(target, "check", words::inline(&check)));
-    }
-    let mut document = document;
-    for key in ["type", "port", "path"] {
-        let value = check.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone());
-        document = document.put(Target::Check(vip), key, value);
-    }
-    Ok(document)
-}
-
-/// Reads the changed text. Nothing but the VIP that was meant may be different.
-fn finish(document: Document, before: &Model, vip: &str) -> Result<Edited, EditError> {
+/// Reads the changed text. Nothing but the VIP that was meant may be different, and this machine must have what
+/// it needs that was not needed before.
+fn finish(document: Document, before: &Reading, vip: &str) -> Result<Edited, EditError> {
     let text = document.into_text();
-    let model = parse(&text)?;
+    let Reading { model, needs } = read(&text)?;
     let others = |model: &Model| {
         model.vips.iter().filter(|other| other.name != vip).cloned().collect::<Vec<_>>()
     };
-    if model.node != before.node || others(&model) != others(before) {
+    let outside = |model: &Model| (model.node.clone(), model.hooks.clone(), others(model));
+    if outside(&model) != outside(&before.model) {
         return Err(EditError::Unsafe { vip: vip.to_owned() });
     }
+    machine::check(&text, &needs, &before.needs)?;
     Ok(Edited { text, model })
 }
 

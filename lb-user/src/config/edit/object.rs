@@ -13,8 +13,8 @@ pub(super) enum Target {
     Vip(usize),
     /// A real server of a VIP.
     Real(usize, usize),
-    /// The check of a VIP.
-    Check(usize),
+    /// A check of a VIP.
+    Check(usize, usize),
 }
 
 /// A piece of text in place of another.
@@ -41,21 +41,25 @@ impl<'d> Object<'d> {
                 let vip = Self::at(tree, Target::Vip(vip))?;
                 Self::element_of(vip.table.get("real")?, real)
             }
-            Target::Check(vip) => {
+            Target::Check(vip, check) => {
                 let vip = Self::at(tree, Target::Vip(vip))?;
                 let item = vip.table.get("check")?;
-                let table = item.as_table_like()?;
-                let section = item.as_table().filter(|table| !table.is_dotted());
-                let dotted = table.is_dotted();
-                let inline = item.is_inline_table() || vip.inline;
-                Some(Self {
-                    table,
-                    section,
-                    element: None,
-                    inline,
-                    prefix: if dotted { "check." } else { "" },
-                })
+                match item.as_table_like() {
+                    Some(table) => (check == 0).then(|| Self::only_check(item, table, vip.inline)),
+                    None => Self::element_of(item, check),
+                }
             }
+        }
+    }
+
+    /// A check that stands in no list.
+    fn only_check(item: &'d Item, table: &'d dyn TableLike, inline: bool) -> Self {
+        Self {
+            table,
+            section: item.as_table().filter(|table| !table.is_dotted()),
+            element: None,
+            inline: item.is_inline_table() || inline,
+            prefix: if table.is_dotted() { "check." } else { "" },
         }
     }
 

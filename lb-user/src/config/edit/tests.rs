@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::change::VipOptions;
 
+mod checks;
 mod random;
 
 const FILE: &str = r#"# Balancer of rack 7.
@@ -117,7 +118,7 @@ fn none_removes_what_can_be_absent() {
     );
     let sorry = options(|options| options.sorry = some("none"));
     assert_eq!(changed(FILE, set_vip(FILE, "web", &sorry)), "-sorry = \"10.0.0.99\" # apologies\n");
-    let edited = set_vip(FILE, "web", &options(|options| options.check = some("none")));
+    let edited = set_vip(FILE, "web", &options(|options| options.check = Some(words(&["none"]))));
     assert_eq!(edited.as_ref().unwrap().model.vips[0].checks, []);
     assert_eq!(
         changed(FILE, edited),
@@ -128,8 +129,9 @@ fn none_removes_what_can_be_absent() {
 
 #[test]
 fn a_check_is_set_in_whichever_way_it_is_written() {
-    let set =
-        |text: &str, vip, word| set_vip(text, vip, &options(|options| options.check = some(word)));
+    let set = |text: &str, vip, word| {
+        set_vip(text, vip, &options(|options| options.check = Some(words(&[word]))))
+    };
     assert_eq!(
         changed(FILE, set(FILE, "web", "http:8080/live")),
         "-check.path = \"/healthz\"\n+check.path = \"/live\"\n+check.port = 8080\n"
@@ -156,7 +158,8 @@ fn a_check_in_a_section_of_its_own_is_set_and_removed_there() {
     let text = format!(
         "node.interfaces = [\"eth0\"]\n{vip}{check}# Next.\n[[vip.real]]\naddress = \"10.0.0.1\"\n"
     );
-    let set = |word| set_vip(&text, "web", &options(|options| options.check = some(word)));
+    let set =
+        |word| set_vip(&text, "web", &options(|options| options.check = Some(words(&[word]))));
     assert_eq!(
         changed(&text, set("http:80/a")),
         "-type = \"tcp\" # kind\n-port = 53\n-rise = 5\n\
@@ -229,7 +232,7 @@ fn new_vip() -> NewVip {
     let reals = vec![NewReal { weight: Some(0), ..new_real("10.0.2.1") }, new_real("10.0.2.2")];
     let options = VipOptions {
         hash: some("source"),
-        check: some("http:/up"),
+        check: Some(words(&["http:/up"])),
         sorry: some("none"),
         ..VipOptions::default()
     };
@@ -299,8 +302,9 @@ fn what_is_missing_double_or_wrong_is_named_with_what_to_do() {
     let double_vip = NewVip { name: "web".into(), ..new_vip() };
     let bad_vip = NewVip { address: "10.0.0".into(), ..new_vip() };
     let overlap = NewVip { address: "192.0.2.10".into(), ..new_vip() };
-    let check = |word: &str| set_vip(FILE, "web", &options(|options| options.check = some(word)));
-    let write = "is not valid; write tcp, tcp:80, http:/healthz, http:8080/healthz or none";
+    let check =
+        |word: &str| set_vip(FILE, "web", &options(|options| options.check = Some(words(&[word]))));
+    let write = "is not valid; write tcp:80, syn, http:/healthz, https:8443/healthz, icmp, dns:example.com, grpc:50051/service, exec:/path, or none alone";
     for (result, expected) in [
         (set_vip(FILE, "wbe", &patch), "no vip \"wbe\"; there are: web, dns".to_owned()),
         (remove_vip(FILE, "wbe"), "no vip \"wbe\"; there are: web, dns".to_owned()),
@@ -316,7 +320,13 @@ fn what_is_missing_double_or_wrong_is_named_with_what_to_do() {
         (check("http:80healthz"), format!("check \"http:80healthz\" {write}")),
         (check("tcp:"), format!("check \"tcp:\" {write}")),
         (check(""), format!("check \"\" {write}")),
-        (check("https:443"), "vip \"web\", check: type \"https\" is not supported in this version; one of: tcp, http".to_owned()),
+        (check("icmp:1"), format!("check \"icmp:1\" {write}")),
+        (check("dns"), format!("check \"dns\" {write}")),
+        (check("exec"), format!("check \"exec\" {write}")),
+        (check("grpc:x/a"), format!("check \"grpc:x/a\" {write}")),
+        (check("dns:a b"), "vip \"web\", check: name \"a b\" is not a domain name; write one such as example.com, in its ASCII form".to_owned()),
+        (check("smtp:25"), "vip \"web\", check: unknown type \"smtp\"; one of: tcp, syn, http, https, dns, udp, icmp, grpc, exec".to_owned()),
+        (check("exec:/nonexistent"), "vip \"web\", check: /nonexistent: No such file or directory (os error 2); install the program or write where it is".to_owned()),
     ] {
         assert_eq!(result.unwrap_err().to_string(), expected);
     }

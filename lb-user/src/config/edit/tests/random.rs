@@ -9,14 +9,21 @@ use proptest::{
     sample::{Index, select},
 };
 
+use self::{
+    checks::CheckStyle,
+    text::{commented, comments, without_free},
+};
 use super::*;
 use crate::{
-    config::{export::to_toml, samples},
+    config::samples,
     model::{
-        Announce, Check, CheckKind, CheckVia, HashMode, Hooks, Initial, OnDeadline, Real,
-        RealState, UdpMode, Vip,
+        Amount, Announce, HashMode, Hooks, OnDeadline, Real, RealState, UdpMode, Vip, VipState,
+        Watermarks,
     },
 };
+
+mod checks;
+mod text;
 
 /// How lists of tables are written.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +33,10 @@ enum Style {
     InlineVips,
 }
 
-fn style() -> impl Strategy<Value = (Style, &'static str)> {
+fn style() -> impl Strategy<Value = (Style, CheckStyle, &'static str)> {
     let styles = vec![Style::Sections, Style::InlineReals, Style::InlineVips];
-    (select(styles), select(vec!["\n", "\r\n"]))
+    let checks = vec![CheckStyle::Line, CheckStyle::Lines, CheckStyle::Sections];
+    (select(styles), select(checks), select(vec!["\n", "\r\n"]))
 }
 
 /// Objects are chosen among those there are; new ones are given names and addresses of their own.
@@ -82,7 +90,7 @@ fn options() -> impl Strategy<Value = VipOptions> {
         [word(&["1ms", "15m"]), word(&["2h", "7d"]), word(&["30s", "90s 5ms"])],
         (word(&["flow", "packet"]), word(&["rehash", "reset"])),
         (word(&["none", "1ms", "30s"]), word(&["none", "10.0.0.201", "10.0.0.202"])),
-        word(&["none", "tcp:80", "tcp:65535", "http:8080", "http:80/up", "http:1/a?b=c"]),
+        (word(&["enabled", "disabled"]), shortage(), checks::words()),
     )
         .prop_map(
             |(
@@ -91,7 +99,7 @@ fn options() -> impl Strategy<Value = VipOptions> {
                 [idle_timeout, drain_timeout, udp_idle_timeout],
                 (udp, on_deadline),
                 (slow_start, sorry),
-                check,
+                (state, (min_up, min_up_high, panic_threshold), check),
             )| {
                 VipOptions {
                     announce,
@@ -103,10 +111,28 @@ fn options() -> impl Strategy<Value = VipOptions> {
                     udp,
                     slow_start,
                     sorry,
+                    state,
+                    min_up,
+                    min_up_high,
+                    panic_threshold,
                     check,
                 }
             },
         )
+}
+
+/// Words for `min_up`, `min_up_high` and `panic_threshold` that are right whatever was there before.
+fn shortage() -> impl Strategy<Value = (Option<String>, Option<String>, Option<String>)> {
+    let words = vec![
+        (None, None, None),
+        (Some("none"), None, None),
+        (Some("none"), None, Some("30%")),
+        (Some("2"), Some("3"), Some("none")),
+        (Some("50%"), Some("none"), Some("none")),
+        (Some("4096"), Some("4096"), Some("none")),
+    ];
+    let owned = |word: Option<&str>| word.map(str::to_owned);
+    select(words).prop_map(move |(low, high, panic)| (owned(low), owned(high), owned(panic)))
 }
 
 fn new_real() -> impl Strategy<Value = NewReal> {
@@ -121,12 +147,9 @@ fn new_real() -> impl Strategy<Value = NewReal> {
 fn real_patch() -> impl Strategy<Value = RealPatch> {
     let state = word(&["active", "drain", "disabled"]);
     let mac = word(&["none", "02:00:00:00:00:02"]);
-    (option::of(0..=256u16), state, mac).prop_map(|(weight, state, mac)| RealPatch {
-        weight,
-        state,
-        mac,
-        timeout: None,
-    })
+    (option::of(0..=256u16), state, mac, any::<Option<bool>>()).prop_map(
+        |(weight, state, mac, force_up)| RealPatch { weight, state, mac, force_up, timeout: None },
+    )
 }
 
 /// Makes the change in the text and in the model. Nothing happens where it has no object.
@@ -184,6 +207,7 @@ fn make_in(
             real.weight = patch.weight.unwrap_or(real.weight);
             replace(&mut real.state, &patch.state);
             replace_or_remove(&mut real.mac, &patch.mac);
+            real.force_up = patch.force_up.unwrap_or(real.force_up);
             set_real(text, &vip.name, real.address, patch)
         }
         Change::RemoveReal(_, real) => {
@@ -255,33 +279,33 @@ fn apply(options: &VipOptions, vip: &mut Vip) {
     ] {
         *timeout = word.as_ref().map_or(*timeout, |word| humantime::parse_duration(word).unwrap());
     }
-    if let Some(word) = &options.check {
-        vip.checks = check(word, vip.checks.pop()).into_iter().collect();
+    if let Some(word) = &options.state {
+        vip.enabled = word.parse() == Ok(VipState::Enabled);
+    }
+    replace_or_remove(&mut vip.panic_threshold, &options.panic_threshold.as_deref().map(share));
+    apply_watermarks(options, vip);
+    if let Some(words) = &options.check {
+        vip.checks = checks::applied(words, &vip.checks);
     }
 }
 
-fn check(word: &str, old: Option<Check>) -> Option<Check> {
-    let [interval, timeout] = [2, 1].map(Duration::from_secs);
-    let (kind, argument) = word.split_once(':')?;
-    let (port, path) = argument.split_at(argument.find('/').unwrap_or(argument.len()));
-    let port = port.parse().unwrap();
-    let path = if path.is_empty() { "/" } else { path }.to_owned();
-    let kind = if kind == "tcp" {
-        CheckKind::Tcp { port }
+/// The number of a share.
+fn share(word: &str) -> String {
+    word.trim_end_matches('%').to_owned()
+}
+
+fn apply_watermarks(options: &VipOptions, vip: &mut Vip) {
+    let amount = |word: &Option<String>, old: Option<Amount>| match word.as_deref() {
+        Some("none") => None,
+        Some(word) => Some(word.parse().unwrap()),
+        None => old,
+    };
+    if let Some(low) = amount(&options.min_up, vip.min_up.map(|marks| marks.low)) {
+        let high = amount(&options.min_up_high, vip.min_up.map(|marks| marks.high)).unwrap_or(low);
+        vip.min_up = Some(Watermarks { low, high });
     } else {
-        CheckKind::Http(samples::http(port, path))
-    };
-    let default = Check {
-        kind: kind.clone(),
-        via: CheckVia::Vip,
-        interval,
-        fast_interval: interval / 4,
-        timeout,
-        rise: 2,
-        fall: 3,
-        initial: Initial::Down,
-    };
-    Some(Check { kind, ..old.unwrap_or(default) })
+        vip.min_up = None;
+    }
 }
 
 fn replace<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &mut T, word: &Option<String>) {
@@ -299,116 +323,17 @@ fn replace_or_remove<T: std::str::FromStr<Err: std::fmt::Debug>>(
     }
 }
 
-/// The model as a file with comments, each of which says to whom it belongs.
-fn commented(model: &Model, style: Style) -> String {
-    let node =
-        to_toml(&Model { vips: Vec::new(), node: model.node.clone(), hooks: Hooks::default() });
-    let node = node.replace('\n', " # node\n");
-    let mut vips: Vec<_> = model.vips.iter().map(|vip| vip_with_comments(vip, style)).collect();
-    match style {
-        Style::InlineVips => {
-            vips.insert(0, "vip = [ # free\n".to_owned());
-            format!("{}]\n\n# free\n\n{node}\n# free\n", vips.concat())
-        }
-        Style::Sections | Style::InlineReals => {
-            format!("# free\n\n{node}\n# free\n\n{}\n# free\n", vips.join("\n# free\n\n"))
-        }
-    }
-}
-
-fn vip_with_comments(vip: &Vip, style: Style) -> String {
-    let owner = format!("# vip {}.", vip.name);
-    let alone = Vip { reals: Vec::new(), ..vip.clone() };
-    let fields = fields(&to_toml(&only(alone)));
-    let lines = with_comments(&fields, &owner);
-    let reals: Vec<_> = vip.reals.iter().map(|real| real_with_comments(vip, real, style)).collect();
-    match style {
-        Style::Sections => format!("{owner}\n[[vip]] {owner}\n{lines}{}", reals.concat()),
-        Style::InlineReals => {
-            // Without a comma after the last one.
-            let reals = reals.concat();
-            let reals = reals
-                .rsplit_once("},")
-                .map_or(reals.clone(), |(rest, end)| format!("{rest}}}{end}"));
-            format!("{owner}\n[[vip]]\n{lines}real = [ {owner}\n{reals}\n  {owner}\n]\n")
-        }
-        Style::InlineVips => {
-            let (fields, reals) = (fields.join(", "), reals.join(", "));
-            format!("\n  {owner}\n  {{ {fields}, real = [{reals}] }}, {owner}\n\n  # free\n")
-        }
-    }
-}
-
-fn real_with_comments(vip: &Vip, real: &Real, style: Style) -> String {
-    let owner = format!("# real {} of {}.", real.address, vip.name);
-    let text = to_toml(&only(Vip { reals: vec![real.clone()], ..vip.clone() }));
-    let fields = fields(text.split("[[vip.real]]").last().unwrap());
-    let inline = fields.join(", ");
-    match style {
-        Style::Sections => {
-            let lines = with_comments(&fields, &owner);
-            format!("\n  # free\n\n  {owner}\n  [[vip.real]] {owner}\n{lines}")
-        }
-        Style::InlineReals => format!("\n  {owner}\n  {{ {inline} }}, {owner}\n"),
-        Style::InlineVips => format!("{{ {inline} }}"),
-    }
-}
-
-fn only(vip: Vip) -> Model {
-    let node = parse("node.interfaces = [\"eth0\"]").unwrap().node;
-    Model { node, vips: vec![vip], hooks: Hooks::default() }
-}
-
-/// Fields that an edit can remove have no comment.
-fn with_comments(fields: &[String], owner: &str) -> String {
-    let removable = |line: &str| {
-        ["slow_start", "sorry", "check", "mac"].iter().any(|key| line.starts_with(key))
-    };
-    let comment = |line: &String| {
-        if removable(line) { format!("{line}\n") } else { format!("{line} {owner}\n") }
-    };
-    fields.iter().map(comment).collect()
-}
-
-fn fields(text: &str) -> Vec<String> {
-    let section = text.split("[[vip]]").last().unwrap();
-    section.lines().filter(|line| line.contains(" = ")).map(str::to_owned).collect()
-}
-
-/// The comments of what is still in the model, counted.
-fn comments(text: &str, model: &Model) -> Vec<String> {
-    let gone = |comment: &str| {
-        let vip = |name: &str| model.vips.iter().find(|vip| vip.name == name);
-        let words: Vec<_> = comment.trim_end_matches('.').split(' ').collect();
-        match words.as_slice() {
-            ["vip", name] => vip(name).is_none(),
-            ["real", address, "of", name] => vip(name).is_none_or(|vip| {
-                !vip.reals.iter().any(|real| real.address.to_string() == *address)
-            }),
-            _ => false,
-        }
-    };
-    let found = text.lines().filter_map(|line| Some(line.split_once("# ")?.1.to_owned()));
-    let mut found: Vec<_> = found.filter(|comment| !gone(comment)).collect();
-    found.sort();
-    found
-}
-
-/// Free comments inside a VIP's own sections go with it.
-fn without_free(comments: Vec<String>) -> Vec<String> {
-    comments.into_iter().filter(|comment| comment != "free").collect()
-}
-
 proptest! {
     #[test]
     fn edits_do_in_the_text_what_they_do_in_the_model_and_keep_all_other_comments(
         model in samples::model(),
-        (style, newline) in style(),
+        (style, checks, newline) in style(),
         changes in vec(change(), 1..8),
     ) {
-        let mut text = commented(&model, style).replace('\n', newline);
+        let mut text = commented(&model, (style, checks)).replace('\n', newline);
         let mut model = model;
-        prop_assert_eq!(parse(&text).map_err(|errors| format!("{errors}\n{text}")), Ok(model.clone()));
+        let typed = read(&text).map(|reading| reading.model);
+        prop_assert_eq!(typed.map_err(|errors| format!("{errors}\n{text}")), Ok(model.clone()));
         for (fresh, change) in changes.iter().enumerate() {
             let before = text.clone();
             let Some(edited) = make(change, fresh as u8, &text, &mut model) else { continue };
