@@ -151,6 +151,12 @@ impl Roster {
         self.due.first().map(|(due, _)| *due)
     }
 
+    /// How many probes are due in a span of time.
+    #[cfg(test)]
+    pub(super) fn due_in(&self, span: std::ops::Range<Instant>) -> usize {
+        self.due.iter().filter(|(due, _)| span.contains(due)).count()
+    }
+
     /// A probe that is to be made now, and since when it has been due.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<(Job, Instant)> {
         let (due, number) = *self.due.first().filter(|(due, _)| *due <= now)?;

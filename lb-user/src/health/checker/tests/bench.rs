@@ -10,7 +10,7 @@ use std::{
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::model::CheckKind;
+use crate::model::{CheckKind, CheckVia};
 
 pub(super) const FAST: Duration = Duration::from_millis(500);
 
