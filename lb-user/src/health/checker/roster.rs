@@ -134,11 +134,8 @@ impl Roster {
         for (number, watch) in &mut self.watches {
             if reals.contains(&watch.key.real) {
                 watch.hurry = true;
-                sooner.extend(
-                    watch
-                        .due
-                        .map(|due| (*number, watch.soonest(now, Duration::ZERO).min(Some(due)))),
-                );
+                let soonest = watch.soonest(now, Duration::ZERO);
+                sooner.extend(watch.due.map(|due| (*number, soonest.min(Some(due)))));
             }
         }
         for (number, due) in sooner {
@@ -229,12 +226,15 @@ impl Roster {
 
     /// Whether a real is known to be up or down: as its checks are, so far as they are known.
     fn known(&self, real: &Real) -> Option<bool> {
-        let known = self.watches_of(real).map(|watch| watch.known());
-        known.fold(Some(true), |all, one| match (all, one) {
-            (Some(false), _) | (_, Some(false)) => Some(false),
-            (None, _) | (_, None) => None,
-            (Some(true), Some(true)) => Some(true),
-        })
+        let mut all = Some(true);
+        for watch in self.watches_of(real) {
+            match watch.known() {
+                Some(true) => {}
+                Some(false) => return Some(false),
+                None => all = None,
+            }
+        }
+        all
     }
 
     fn standing(&self, real: &Real) -> Standing {

@@ -33,6 +33,7 @@ pub(super) struct Task<P> {
 /// Nobody listens any more.
 struct Closed;
 
+#[expect(clippy::large_enum_variant, reason = "it is passed on at once, one for each probe")]
 enum Step {
     Ordered,
     Landed(Option<Landed>),
