@@ -1,6 +1,9 @@
 //! Whether a real server may get packets, and why: from what the operator wants and from what is
 //! known of the way to it. Pure; the watcher brings the facts.
 
+pub mod checker;
+pub mod record;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
