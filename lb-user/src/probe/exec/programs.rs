@@ -2,14 +2,14 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, mem,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nix::{
     sys::{
         signal::{Signal, kill, killpg},
-        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
+        wait::{WaitPidFlag, waitpid},
     },
     unistd::{Pid, getpgid},
 };
@@ -80,14 +80,22 @@ impl Programs {
     }
 }
 
-/// One that has ended and how, not reaped yet.
+/// One that has ended and how, not reaped yet. (Nix would fail at real-time signals.)
 fn ended() -> Option<(Pid, End)> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    match waitid(Id::All, flags).ok()? {
-        WaitStatus::Exited(pid, code) => Some((pid, End::Code(code))),
-        WaitStatus::Signaled(pid, signal, _) => Some((pid, End::Signal(signal as i32))),
-        _ => None,
-    }
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: all zeroes are a valid `siginfo_t`.
+    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+    // SAFETY: it writes to `info` only.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &mut info, flags) };
+    // SAFETY: the call fills it in, or leaves it zero where nobody has ended.
+    let pid = unsafe { info.si_pid() };
+    // SAFETY: likewise.
+    let status = unsafe { info.si_status() };
+    let end = match info.si_code {
+        libc::CLD_EXITED => End::Code(status),
+        _ => End::Signal(status),
+    };
+    (result == 0 && pid != 0).then_some((Pid::from_raw(pid), end))
 }
 
 /// Our children: programs, and whoever has lost its parent.

@@ -119,9 +119,11 @@ async fn a_program_ends_with_its_code_and_its_output() {
 
 #[tokio::test]
 async fn a_program_that_crashes_is_told_by_its_signal() {
-    let found = output(&runner(), "kill -SEGV $$").await;
-    assert_eq!(found.end, End::Signal(11));
-    assert_eq!(found.end.to_string(), "killed by SIGSEGV");
+    let runner = runner();
+    for (number, text) in [(11, "killed by SIGSEGV"), (40, "killed by signal 40")] {
+        let found = output(&runner, &format!("kill -{number} $$")).await;
+        assert_eq!((found.end, found.end.to_string().as_str()), (End::Signal(number), text));
+    }
 }
 
 #[tokio::test]
