@@ -4,6 +4,7 @@
 //! become another user for good, and of which the daemon wants nothing but answers. It is the same program
 //! ([`HELPER`]), it is started again if it ends, and it ends with the daemon, with all that it has started.
 
+pub(super) mod check;
 mod driver;
 mod helper;
 mod program;
