@@ -1,7 +1,25 @@
 //! Probes: one question to a server, and what came of it. When and how often, and what follows from it, is
 //! `health`'s to say.
 
-use std::{fmt, net::IpAddr, time::Duration};
+mod dns;
+mod exchange;
+pub mod exec;
+mod grpc;
+mod http;
+mod icmp;
+mod raw;
+mod socket;
+mod syn;
+mod tcp;
+mod tls;
+mod udp;
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use self::{socket::Clock, tls::Clients};
+use crate::model::CheckKind;
 
 /// Whom a probe is about, and how it gets there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,5 +67,53 @@ impl fmt::Display for Failure {
             Self::Unreachable(reason) | Self::Wrong(reason) => f.write_str(reason),
             Self::Local(reason) => write!(f, "not checked: {reason}"),
         }
+    }
+}
+
+/// What probes share. Clones share it too.
+#[derive(Clone, Debug)]
+pub struct Prober {
+    runner: Option<exec::Runner>,
+    tls: Arc<Clients>,
+}
+
+impl Prober {
+    /// Without a runner, programs cannot be run and say so.
+    #[must_use]
+    pub fn new(runner: Option<exec::Runner>) -> Self {
+        Self { runner, tls: Arc::default() }
+    }
+
+    /// One probe. All of it must be done within the timeout.
+    ///
+    /// # Errors
+    ///
+    /// Why it has not passed.
+    pub async fn probe(
+        &self,
+        kind: &CheckKind,
+        target: &Target,
+        timeout: Duration,
+    ) -> Result<Answer, Failure> {
+        let started = Instant::now();
+        let clock = Clock::new(started, timeout);
+        let summary = match kind {
+            CheckKind::Tcp { port } => tcp::probe(target, *port, &clock).await,
+            CheckKind::Syn { port } => syn::probe(target, *port, &clock).await,
+            CheckKind::Http(check) => http::probe(check, target, &self.tls, &clock).await,
+            CheckKind::Dns(check) => dns::probe(check, target, &clock).await,
+            CheckKind::Udp { port, send, expect } => {
+                udp::probe(target, *port, send, expect, &clock).await
+            }
+            CheckKind::Icmp => icmp::probe(target, &clock).await,
+            CheckKind::Grpc { port, tls, service } => {
+                let question = grpc::Question { port: *port, tls: tls.as_ref(), service };
+                grpc::probe(&question, target, &self.tls, &clock).await
+            }
+            CheckKind::Exec(check) => {
+                exec::check::probe(check, target, self.runner.as_ref(), timeout).await
+            }
+        }?;
+        Ok(Answer { summary, took: started.elapsed() })
     }
 }
