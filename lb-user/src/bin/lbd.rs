@@ -1,9 +1,9 @@
 //! `lbd`, the daemon.
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{env, io, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use lb_user::daemon;
+use lb_user::{daemon, probe::exec};
 
 /// The daemon of a Direct Server Return load balancer on XDP.
 ///
@@ -25,6 +25,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    // Started by the daemon itself, never by anyone else.
+    if env::args_os().nth(1).is_some_and(|argument| argument == exec::HELPER) {
+        return exec::helper();
+    }
     let arguments = Arguments::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let config = match daemon::configuration(&arguments.config) {

@@ -42,12 +42,11 @@ impl Filter {
             return true;
         };
         match what {
-            Happening::Health { vip, real, .. } => {
-                vip == wanted && {
-                    reals.insert(*real);
-                    true
-                }
+            Happening::Health { vip, real, .. } if vip == wanted => {
+                reals.insert(*real);
+                true
             }
+            Happening::Health { .. } => false,
             Happening::Vip { vip, .. } => vip == wanted,
             // What replaces the whole configuration may be about every VIP.
             Happening::Config { vip, .. } => vip.as_ref().is_none_or(|vip| vip == wanted),

@@ -15,7 +15,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
-use super::{Event, Happening};
+use super::{Event, Filter, Happening};
 use crate::config::store;
 
 /// How many events are kept.
@@ -82,15 +82,20 @@ impl Journal {
         self.listeners.subscribe()
     }
 
-    /// The newest events, the oldest of them first.
-    pub fn kept(&self) -> impl DoubleEndedIterator<Item = &Arc<Event>> {
-        self.kept.iter()
+    /// The newest events of those that the filter admits, the oldest of them first: so many, or all.
+    #[must_use]
+    pub fn last(&self, count: Option<usize>, filter: &Filter) -> Vec<Arc<Event>> {
+        let mut filter = filter.clone();
+        let wanted = self.kept.iter().filter(|event| filter.admits(&event.what));
+        let mut wanted: Vec<Arc<Event>> = wanted.cloned().collect();
+        let count = count.unwrap_or(usize::MAX).min(wanted.len());
+        wanted.split_off(wanted.len() - count)
     }
 
-    /// The newest `count` events, the oldest of them first.
+    /// Whether something has happened to a VIP of this name.
     #[must_use]
-    pub fn last(&self, count: usize) -> Vec<Arc<Event>> {
-        self.kept.iter().skip(self.kept.len().saturating_sub(count)).cloned().collect()
+    pub fn knows(&self, name: &str) -> bool {
+        self.kept.iter().any(|event| event.what.vip() == Some(name))
     }
 
     /// Writes an event to the file; a file that was full or could not be written is written anew.
@@ -109,10 +114,7 @@ impl Journal {
                 // A line may stand there in part.
                 self.end = None;
                 if !self.broken {
-                    log::error!(
-                        "{}: {error}: events are kept in memory only",
-                        self.file.display()
-                    );
+                    log::error!("{}: {error}: events are kept in memory only", self.file.display());
                 }
                 self.broken = true;
             }
@@ -185,8 +187,8 @@ mod tests {
         Happening::Config { vip: None, change: format!("change {number}") }
     }
 
-    fn numbers(journal: &Journal, count: usize) -> Vec<u64> {
-        journal.last(count).iter().map(|event| event.number).collect()
+    fn numbers(journal: &Journal, count: impl Into<Option<usize>>) -> Vec<u64> {
+        journal.last(count.into(), &Filter::all()).iter().map(|event| event.number).collect()
     }
 
     fn record(journal: &mut Journal, count: usize) {
@@ -206,9 +208,9 @@ mod tests {
         for what in all() {
             journal.record(Timestamp::now(), what);
         }
-        let before = journal.last(KEPT);
+        let before = journal.last(None, &Filter::all());
         let mut journal = Journal::open(directory.path());
-        assert_eq!(journal.last(KEPT), before);
+        assert_eq!(journal.last(None, &Filter::all()), before);
         let next = journal.record(Timestamp::now(), happen(0));
         assert_eq!(next.number, before.len() as u64 + 1);
         let journal = Journal::open(directory.path());
@@ -228,10 +230,10 @@ mod tests {
         assert_eq!(text.lines().count(), journal.lines);
         assert!((KEPT..=most).contains(&journal.lines), "{}", journal.lines);
         let newest: Vec<u64> = (0..KEPT as u64).map(|n| (total - KEPT) as u64 + 1 + n).collect();
-        assert_eq!(numbers(&journal, usize::MAX), newest);
-        assert_eq!(numbers(&Journal::open(directory.path()), usize::MAX), newest);
+        assert_eq!(numbers(&journal, None), newest);
+        assert_eq!(numbers(&Journal::open(directory.path()), None), newest);
         assert_eq!(numbers(&journal, 2), newest[KEPT - 2..]);
-        assert_eq!(numbers(&journal, 0), []);
+        assert!(numbers(&journal, 0).is_empty());
     }
 
     #[test]

@@ -43,6 +43,16 @@ fn turn(from: Option<&str>, to: &str) -> String {
 }
 
 impl Happening {
+    /// The name of the VIP that it is about, where it says one.
+    #[must_use]
+    pub fn vip(&self) -> Option<&str> {
+        match self {
+            Self::Health { vip, .. } | Self::Vip { vip, .. } => Some(vip),
+            Self::Config { vip, .. } => vip.as_deref(),
+            Self::Neighbour { .. } | Self::Announce { .. } | Self::Thief { .. } => None,
+        }
+    }
+
     /// How loudly the log says it: what somebody may have to act on is a warning.
     #[must_use]
     pub fn level(&self) -> log::Level {
@@ -59,7 +69,6 @@ impl Happening {
 mod tests {
     use std::net::IpAddr;
 
-    use super::*;
     use crate::event::samples::{all, health};
 
     #[test]

@@ -1,6 +1,8 @@
 //! Probes: one question to a server, and what came of it. When and how often, and what follows from it, is
 //! `health`'s to say.
 
+pub mod exec;
+
 use std::{fmt, net::IpAddr, time::Duration};
 
 /// Whom a probe is about, and how it gets there.

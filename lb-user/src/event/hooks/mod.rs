@@ -22,9 +22,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::webhook::Webhook;
+use self::{program::Program, webhook::Webhook};
 use super::{Event, Journal};
-use crate::model;
+use crate::{model, probe::exec::Runner};
 
 /// How long a hook may take for one event.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,12 +46,13 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// Calls these hooks with what is recorded from now on.
+    /// Calls these hooks with what is recorded from now on. Programs need a runner.
     #[must_use]
-    pub fn start(hooks: &model::Hooks, journal: &Journal) -> Self {
+    pub fn start(hooks: &model::Hooks, runner: Option<Runner>, journal: &Journal) -> Self {
         let (config, _) = watch::channel(hooks.clone());
-        let webhook = Line::new(Webhook::default(), &config, journal.subscribe());
-        Self { tasks: vec![tokio::spawn(webhook.run())], config }
+        let program = Line::new(Program { runner }, &config, journal.subscribe());
+        let webhook = Line::new(Webhook::new(PATIENCE), &config, journal.subscribe());
+        Self { tasks: vec![tokio::spawn(program.run()), tokio::spawn(webhook.run())], config }
     }
 
     /// Calls these hooks from now on, also with the events that still wait: whoever corrects a URL
@@ -83,7 +84,7 @@ trait Way {
     /// Whom it would call, for people; nobody if it is not configured.
     fn name(&self, hooks: &model::Hooks) -> Option<String>;
 
-    /// Calls it with an event, once. It takes as long as it takes.
+    /// Calls it with an event, once, for [`PATIENCE`] at most.
     fn call(
         &mut self,
         hooks: &model::Hooks,
@@ -140,11 +141,7 @@ impl<W: Way> Line<W> {
             if self.way.name(&hooks).is_none() {
                 return;
             }
-            let called = timeout(PATIENCE, self.way.call(&hooks, text)).await;
-            let called = called.unwrap_or_else(|_| {
-                Err(format!("it did not answer within {} seconds", PATIENCE.as_secs()))
-            });
-            let Err(error) = called else {
+            let Err(error) = self.way.call(&hooks, text).await else {
                 return self.recover(&hooks);
             };
             log::debug!("event {number}: {error}");

@@ -1,8 +1,8 @@
 //! A URL to which events are posted.
 
-use std::{error::Error, io, iter};
+use std::{error::Error, io, iter, time::Duration};
 
-use http::{
+use hyper::{
     Request, Uri,
     header::{CONTENT_TYPE, USER_AGENT},
 };
@@ -11,8 +11,8 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::timeout};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use super::Way;
 use crate::model;
@@ -23,10 +23,11 @@ const AGENT: &str = concat!("lbd/", env!("CARGO_PKG_VERSION"));
 type Http = Client<HttpsConnector<HttpConnector>, String>;
 
 /// Posts events. It follows no redirections: where those lead is nobody's configuration.
-#[derive(Default)]
 pub(super) struct Webhook {
     /// The client, and whether it can do TLS.
     client: Option<(Http, bool)>,
+    /// How long it may take.
+    patience: Duration,
 }
 
 impl Way for Webhook {
@@ -43,8 +44,10 @@ impl Way for Webhook {
             .header(USER_AGENT, AGENT)
             .body(event.to_owned())
             .map_err(|error| error.to_string())?;
-        let response = client.request(request).await.map_err(|error| cause(&error))?;
-        match response.status() {
+        let response = timeout(self.patience, client.request(request)).await;
+        let response = response
+            .map_err(|_| format!("it did not answer within {} seconds", self.patience.as_secs()))?;
+        match response.map_err(|error| cause(&error))?.status() {
             status if status.is_success() => Ok(()),
             status => Err(format!("it answers \"{status}\"")),
         }
@@ -52,6 +55,10 @@ impl Way for Webhook {
 }
 
 impl Webhook {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { client: None, patience }
+    }
+
     async fn client(&mut self, tls: bool) -> Result<Http, String> {
         match &self.client {
             Some((client, able)) if *able || !tls => Ok(client.clone()),
@@ -92,7 +99,7 @@ fn name(url: &str) -> String {
 }
 
 /// What is behind it all: the outer errors say only that something failed.
-fn cause(error: &dyn Error) -> String {
-    let last = iter::successors(Some(error), |error| error.source()).last();
-    last.unwrap_or(error).to_string()
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let causes = iter::successors(Some(error), |error| (*error).source());
+    causes.last().unwrap_or(error).to_string()
 }
