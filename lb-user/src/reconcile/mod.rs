@@ -6,6 +6,7 @@ mod attaching;
 mod change;
 mod checking;
 mod course;
+mod events;
 mod flows;
 mod interfaces;
 mod network;
@@ -304,6 +305,7 @@ impl Reconciler {
                 drop(reply.send(Ok(config::export::to_toml(&self.config.model))));
             }
             Request::Flows(query, reply) => drop(reply.send(self.flows(&query))),
+            Request::Events(query, reply) => drop(reply.send(self.happened(&query))),
             Request::Plan(candidate, reply) => drop(reply.send(self.report(&candidate))),
             Request::Change(change, reply) => self.change(change, reply).await,
             Request::Detach(reply) => {
