@@ -7,6 +7,8 @@
 
 #[cfg(target_arch = "bpf")]
 mod programs {
+    use core::mem::MaybeUninit;
+
     use aya_ebpf::{
         bindings::{
             __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_NO_PREALLOC, BPF_F_PSEUDO_HDR,
@@ -77,12 +79,17 @@ mod programs {
 
         #[inline(always)]
         fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-            let mut bytes = [0; N];
+            // Not zeros: LLVM would call a function that the verifier does not follow.
+            let mut bytes = MaybeUninit::<[u8; N]>::uninit();
             let to = bytes.as_mut_ptr().cast();
             // SAFETY: the context that the program was given, and room for so many bytes.
             let result =
                 unsafe { bpf_skb_load_bytes(self.0.cast(), offset as u32, to, N as u32) };
-            (result == 0).then_some(bytes)
+            if result != 0 {
+                return None;
+            }
+            // SAFETY: the helper has written them all.
+            Some(unsafe { bytes.assume_init() })
         }
 
         #[inline(always)]

@@ -14,7 +14,6 @@ mod tests;
 
 use lb_common::{
     detour::{Destination, Prefix, Proxy, ProxyKey},
-    layout::{mac_bits, mac_bytes},
 };
 use network_types::ip::IpProto;
 
@@ -199,14 +198,16 @@ fn send<I: Ip>(
         return None;
     }
     readdress::<I>(skb, ip, I::DESTINATION, address, destination.vip)?;
-    skb.store(0, &mac_bytes(destination.mac), false)
+    let [a, b, c, d, e, f, _, _] = destination.mac.to_le_bytes();
+    skb.store(0, &[a, b, c, d], false)?;
+    skb.store(4, &[e, f], false)
 }
 
 #[inline(always)]
 fn arrive_as<I: Ip>(skb: &mut impl Skb, tables: &impl Tables, ip: usize) -> Option<()> {
     let own = I::address(skb, ip + I::DESTINATION)?;
     let source = I::address(skb, ip + I::SOURCE)?;
-    let mac = mac_bits(skb.load(SOURCE_MAC)?);
+    let mac = source_mac(skb)?;
     let interface = u64::from(skb.interface());
     if let Some(proxy) = tables.proxy(&Destination { vip: source, mac, interface })
         && proxy.own == own
@@ -224,6 +225,15 @@ fn arrive_as<I: Ip>(skb: &mut impl Skb, tables: &impl Tables, ip: usize) -> Opti
         return None;
     }
     I::set_quoted(skb, icmp, proxy.address, difference(vip, proxy.address))
+}
+
+/// As [`lb_common::layout::mac_bits`]. In integers, as all that is loaded and stored: for other sizes LLVM
+/// would call functions.
+#[inline(always)]
+fn source_mac(skb: &impl Skb) -> Option<u64> {
+    let low = u32::from_le_bytes(skb.load(SOURCE_MAC)?);
+    let high = u16::from_le_bytes(skb.load(SOURCE_MAC + 4)?);
+    Some(u64::from(low) | u64::from(high) << 32)
 }
 
 /// Where the ICMP error is, if the packet is one.
