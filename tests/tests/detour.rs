@@ -31,11 +31,18 @@ const VIPS: [IpAddr; 2] = [address::vip(10), address::vip6(10)];
 
 /// Runs the work in the balancer, with no more rights than a daemon has.
 fn within<T: Send>(lab: &Lab, work: impl AsyncFnOnce() -> Result<T> + Send) -> Result<T> {
-    lab.in_balancer(|| {
+    within_as_root(lab, async || {
         let rights: HashSet<_> =
             [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW].into();
         caps::set(None, CapSet::Effective, &rights)?;
         caps::set(None, CapSet::Permitted, &rights)?;
+        work().await
+    })
+}
+
+/// Runs the work in the balancer. It may change the lab.
+fn within_as_root<T: Send>(lab: &Lab, work: impl AsyncFnOnce() -> Result<T> + Send) -> Result<T> {
+    lab.in_balancer(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(work())
     })
@@ -133,7 +140,8 @@ async fn everything_works(lab: &Lab) -> Result<()> {
 /// What the detours have put into the kernel.
 fn traces(lab: &Lab) -> Result<String> {
     let mut left = String::new();
-    for words in ["-4 route show table all", "-6 route show table all", "neigh show nud permanent"] {
+    for words in ["-4 route show table all", "-6 route show table all", "neigh show nud permanent"]
+    {
         let lines = lab.balancer().ip(words)?;
         let ours = lines.lines().filter(|line| line.contains("198.1") || line.contains("2001:2:"));
         left.extend(ours.map(|line| format!("{line}\n")));
@@ -157,7 +165,8 @@ fn traces(lab: &Lab) -> Result<String> {
 /// moment, and so the programs.
 fn nothing_is_left(lab: &Lab) -> Result<()> {
     let empty = || Ok(traces(lab)?.is_empty().then_some(()));
-    wait::until("the detours' end", wait::PATIENCE, empty).with_context(|| format!("{:?}", traces(lab)))
+    wait::until("the detours' end", wait::PATIENCE, empty)
+        .with_context(|| format!("{:?}", traces(lab)))
 }
 
 #[test]
@@ -224,7 +233,10 @@ fn where_nobody_listens_the_socket_is_told() -> Result<()> {
             let to = stand_in(&mut detours, &rack.lab, rack.lab.real(1), vip).await?;
             let to = SocketAddr::new(to, 81);
             let refused = timeout(PATIENCE, TcpStream::connect(to)).await?;
-            assert_eq!(refused.map(drop).map_err(|error| error.kind()), Err(ErrorKind::ConnectionRefused));
+            assert_eq!(
+                refused.map(drop).map_err(|error| error.kind()),
+                Err(ErrorKind::ConnectionRefused)
+            );
             let refused = datagram(to, b"hello").await.expect_err("nobody listens");
             let refused = refused.downcast::<std::io::Error>()?;
             assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
@@ -238,14 +250,14 @@ fn a_real_with_another_mac_address_has_another_detour() -> Result<()> {
     let (lab, _nginx, _echoes) = Rack::servers_at(2, &VIPS)?;
     let real = lab.real(1);
     let moved = Mac([2, 0, 0, 0, 0, 0x77]);
-    within(&lab, async || {
+    within_as_root(&lab, async || {
         let mut detours = Detours::new(ProbePrefixes::default())?;
         let mut wanted = all(&lab)?;
         let before = detours.set(&wanted).await;
         real.netns().ip_batch(&format!(
             "link set eth0 down\nlink set eth0 address {moved}\nlink set eth0 up\n\
-             address replace {}/64 dev eth0 nodad\nroute replace default via 10.0.0.1\n\
-             route replace default via {}\n",
+             address replace {}/64 dev eth0 nodad\naddress replace fe80::a:0:0:11/64 dev eth0 nodad\n\
+             route replace default via 10.0.0.1\nroute replace default via {}\n",
             real.address6(),
             address::ROUTER_LAN6
         ))?;
@@ -271,10 +283,12 @@ fn a_real_with_another_mac_address_has_another_detour() -> Result<()> {
 #[test]
 fn what_a_killed_daemon_has_left_is_removed() -> Result<()> {
     let (lab, _nginx, _echoes) = Rack::servers_at(2, &VIPS)?;
+    let query = || SchedClassifier::query_tcx("eth0", TcAttachType::Ingress);
+    let has_links = lab.in_balancer(|| Ok(query().is_ok()))?;
     within(&lab, async || {
         let mut detours = Detours::new(ProbePrefixes::default())?;
         stand_in(&mut detours, &lab, lab.real(1), VIPS[0]).await?;
-        if SchedClassifier::query_tcx("eth0", TcAttachType::Ingress).is_ok() {
+        if has_links {
             // Its descriptors go, and the programs with them.
             drop(detours);
         } else {
@@ -297,7 +311,7 @@ fn what_a_killed_daemon_has_left_is_removed() -> Result<()> {
 #[test]
 fn what_the_kernel_has_removed_is_there_again() -> Result<()> {
     let (lab, _nginx, _echoes) = Rack::servers_at(1, &VIPS)?;
-    within(&lab, async || {
+    within_as_root(&lab, async || {
         let mut detours = Detours::new(ProbePrefixes::default())?;
         let wanted = all(&lab)?;
         let before = detours.set(&wanted).await;
@@ -366,14 +380,13 @@ fn answers_to_others_are_left_alone() -> Result<()> {
     for vip in VIPS {
         lab.router().ip(&format!("route replace {vip} via {}", rip(real, vip)))?;
     }
-    let mut detours = None;
-    within(&lab, async || {
-        let mut made = Detours::new(ProbePrefixes::default())?;
-        stand_in(&mut made, &lab, real, VIPS[0]).await?;
+    within_as_root(&lab, async || {
+        let mut detours = Detours::new(ProbePrefixes::default())?;
+        stand_in(&mut detours, &lab, real, VIPS[0]).await?;
         for url in ["http://192.0.2.10/", "http://[2001:db8:2::10]/"] {
             lab.client().curl(url, &[])?.success()?;
         }
-        detours = Some(made);
+        detours.close().await;
         Ok(())
     })
 }

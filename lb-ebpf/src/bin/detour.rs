@@ -83,8 +83,7 @@ mod programs {
             let mut bytes = MaybeUninit::<[u8; N]>::uninit();
             let to = bytes.as_mut_ptr().cast();
             // SAFETY: the context that the program was given, and room for so many bytes.
-            let result =
-                unsafe { bpf_skb_load_bytes(self.0.cast(), offset as u32, to, N as u32) };
+            let result = unsafe { bpf_skb_load_bytes(self.0.cast(), offset as u32, to, N as u32) };
             if result != 0 {
                 return None;
             }
@@ -102,9 +101,8 @@ mod programs {
             let flags = if counts { u64::from(BPF_F_RECOMPUTE_CSUM) } else { 0 };
             let from = bytes.as_ptr().cast();
             // SAFETY: the context that the program was given, and so many bytes.
-            let result = unsafe {
-                bpf_skb_store_bytes(self.0.cast(), offset as u32, from, N as u32, flags)
-            };
+            let result =
+                unsafe { bpf_skb_store_bytes(self.0.cast(), offset as u32, from, N as u32, flags) };
             (result == 0).then_some(())
         }
 

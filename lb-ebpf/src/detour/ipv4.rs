@@ -60,12 +60,7 @@ impl Ip for Ipv4 {
 
     /// As the quoted header has a checksum too, that of the error stays.
     #[inline(always)]
-    fn set_quoted(
-        skb: &mut impl Skb,
-        icmp: usize,
-        to: [u64; 2],
-        difference: u32,
-    ) -> Option<()> {
+    fn set_quoted(skb: &mut impl Skb, icmp: usize, to: [u64; 2], difference: u32) -> Option<()> {
         Self::set_address(skb, icmp + QUOTE, Self::DESTINATION, to, difference)
     }
 }

@@ -68,12 +68,7 @@ impl Ip for Ipv6 {
 
     /// The error's checksum makes up for it: the sum over all stays.
     #[inline(always)]
-    fn set_quoted(
-        skb: &mut impl Skb,
-        icmp: usize,
-        to: [u64; 2],
-        difference: u32,
-    ) -> Option<()> {
+    fn set_quoted(skb: &mut impl Skb, icmp: usize, to: [u64; 2], difference: u32) -> Option<()> {
         skb.patch(icmp + 2, difference, Covers::Content)?;
         store(skb, icmp + QUOTE + Self::DESTINATION, to, false)
     }

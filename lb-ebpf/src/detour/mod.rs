@@ -12,9 +12,7 @@ mod sum;
 #[cfg(test)]
 mod tests;
 
-use lb_common::{
-    detour::{Destination, Prefix, Proxy, ProxyKey},
-};
+use lb_common::detour::{Destination, Prefix, Proxy, ProxyKey};
 use network_types::ip::IpProto;
 
 pub use self::{ipv4::Ipv4, ipv6::Ipv6, sum::difference};
@@ -104,12 +102,7 @@ pub trait Ip {
     fn is_error(kind: u8) -> bool;
 
     /// Replaces the destination of the packet that the ICMP error at `icmp` quotes.
-    fn set_quoted(
-        skb: &mut impl Skb,
-        icmp: usize,
-        to: [u64; 2],
-        difference: u32,
-    ) -> Option<()>;
+    fn set_quoted(skb: &mut impl Skb, icmp: usize, to: [u64; 2], difference: u32) -> Option<()>;
 }
 
 /// What follows an IP header and its extensions.

@@ -187,8 +187,7 @@ fn place_of_sum(protocol: u8, v6: bool) -> Option<usize> {
 
 /// The sum of which the checksum of what an IP packet carries is the complement; `None` if it has none.
 fn carried_sum(ip: &[u8], v6: bool) -> Option<u64> {
-    let (header, protocol, sources) =
-        if v6 { (40, ip[6], 8..40) } else { (20, ip[9], 12..20) };
+    let (header, protocol, sources) = if v6 { (40, ip[6], 8..40) } else { (20, ip[9], 12..20) };
     let payload = &ip[header..];
     let place = place_of_sum(protocol, v6)?;
     if protocol == 17 && payload[place..place + 2] == [0; 2] {
@@ -197,9 +196,7 @@ fn carried_sum(ip: &[u8], v6: bool) -> Option<u64> {
     let pseudo = if protocol == 1 {
         0
     } else {
-        sum(&ip[sources])
-            + sum(&[0, protocol])
-            + sum(&(payload.len() as u16).to_be_bytes())
+        sum(&ip[sources]) + sum(&[0, protocol]) + sum(&(payload.len() as u16).to_be_bytes())
     };
     Some((sum(payload) + pseudo) % MODULUS)
 }

@@ -75,7 +75,8 @@ impl DetourPrograms {
     /// Where the permissions or the kernel do not serve.
     pub fn load(prefixes: ProbePrefixes) -> Result<Self, Error> {
         let ((v4, v4_length), (v6, v6_length)) = (prefixes.v4, prefixes.v6);
-        let mask4 = Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(v4_length)).unwrap_or(0));
+        let mask4 =
+            Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(v4_length)).unwrap_or(0));
         let mask6 =
             Ipv6Addr::from_bits(u128::MAX.checked_shl(128 - u32::from(v6_length)).unwrap_or(0));
         let prefix4 = Prefix { first: words((v4 & mask4).into()), mask: words(mask4.into()) };

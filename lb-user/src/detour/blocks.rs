@@ -107,7 +107,8 @@ impl Blocks {
     fn assign(&mut self, wanted: &BTreeMap<Detour, Network>) -> BTreeMap<Detour, Option<IpAddr>> {
         let mut assigned: BTreeMap<Detour, Option<IpAddr>> =
             self.kept(wanted).map(|(detour, address)| (detour, Some(address))).collect();
-        let new: Vec<_> = wanted.iter().filter(|(detour, _)| !assigned.contains_key(detour)).collect();
+        let new: Vec<_> =
+            wanted.iter().filter(|(detour, _)| !assigned.contains_key(detour)).collect();
         let mut without = Vec::new();
         let mut taken = Vec::new();
         for (detour, network) in new {
@@ -123,29 +124,26 @@ impl Blocks {
                 None => drop(assigned.insert(detour, None)),
             }
         }
-        let address =
-            |(detour, number, place)| (detour, Some(self.address(number, place)));
+        let address = |(detour, number, place)| (detour, Some(self.address(number, place)));
         assigned.extend(taken.into_iter().map(address));
         assigned
     }
 
     /// Those that are wanted where they are.
-    fn kept(
-        &self,
-        wanted: &BTreeMap<Detour, Network>,
-    ) -> impl Iterator<Item = (Detour, IpAddr)> {
+    fn kept(&self, wanted: &BTreeMap<Detour, Network>) -> impl Iterator<Item = (Detour, IpAddr)> {
         self.used.iter().flat_map(move |(number, block)| {
-            let stay =
-                block.places.iter().filter(|(_, detour)| wanted.get(detour) == Some(&block.network));
+            let stay = block
+                .places
+                .iter()
+                .filter(|(_, detour)| wanted.get(detour) == Some(&block.network));
             stay.map(|(place, detour)| (*detour, self.address(*number, *place)))
         })
     }
 
     /// A free place in a block of the network: not one that was free just now, if there is another.
     fn take(&mut self, detour: Detour, network: Network) -> Option<(u64, u8)> {
-        let open = |block: &Block| {
-            block.network == network && block.places.len() < usize::from(PLACES)
-        };
+        let open =
+            |block: &Block| block.network == network && block.places.len() < usize::from(PLACES);
         let open = self.used.iter().find(|(_, block)| open(block)).map(|(number, _)| *number);
         let number = match open {
             Some(number) => number,

@@ -181,7 +181,8 @@ impl Detours {
             Some(programs) => programs,
             none => none.insert(DetourPrograms::load(self.prefixes)?),
         };
-        for (_, entry) in self.entries.iter().filter(|(detour, entry)| entries.get(detour) != Some(entry))
+        for (_, entry) in
+            self.entries.iter().filter(|(detour, entry)| entries.get(detour) != Some(entry))
         {
             programs.remove(entry)?;
         }
@@ -286,12 +287,7 @@ fn entry(detour: Detour, proxy: IpAddr, own: IpAddr) -> DetourEntry {
 
 /// From which address a machine is spoken to: one in its network, or else any that is not a host's alone, or
 /// else any; but none that the machine has as well.
-fn own(
-    locals: &[Local],
-    detour: &Detour,
-    real: IpAddr,
-    vips: &BTreeSet<IpAddr>,
-) -> Option<IpAddr> {
+fn own(locals: &[Local], detour: &Detour, real: IpAddr, vips: &BTreeSet<IpAddr>) -> Option<IpAddr> {
     let serves = |local: &&Local| {
         local.interface == detour.interface
             && local.usable

@@ -86,14 +86,15 @@ impl Kernel {
             LinkAttribute::IfName(name) => Some(name.clone()),
             _ => None,
         };
-        let named = links.iter().filter_map(|link| {
-            Some((link.header.index, link.attributes.iter().find_map(name)?))
-        });
+        let named = links
+            .iter()
+            .filter_map(|link| Some((link.header.index, link.attributes.iter().find_map(name)?)));
         Ok(named.collect())
     }
 
     pub(super) async fn locals(&self) -> Result<Vec<Local>, Error> {
-        let messages = collect("list of addresses", PATIENCE, self.0.address().get().execute()).await?;
+        let messages =
+            collect("list of addresses", PATIENCE, self.0.address().get().execute()).await?;
         Ok(messages.iter().filter_map(local).collect())
     }
 
@@ -136,11 +137,15 @@ impl Kernel {
                 gone(request(|| "remove a route that was left".to_owned(), del).await)?;
             }
         }
-        let all = collect("list of neighbours", PATIENCE, self.0.neighbours().get().execute()).await?;
+        let all =
+            collect("list of neighbours", PATIENCE, self.0.neighbours().get().execute()).await?;
         let ours = NeighbourAttribute::Protocol(PROTOCOL);
-        for mut neighbour in all.into_iter().filter(|neighbour| neighbour.attributes.contains(&ours)) {
-            let is_name =
-                |attribute: &NeighbourAttribute| matches!(attribute, NeighbourAttribute::Destination(_));
+        for mut neighbour in
+            all.into_iter().filter(|neighbour| neighbour.attributes.contains(&ours))
+        {
+            let is_name = |attribute: &NeighbourAttribute| {
+                matches!(attribute, NeighbourAttribute::Destination(_))
+            };
             neighbour.attributes.retain(is_name);
             let del = self.0.neighbours().del(neighbour).execute();
             gone(request(|| "remove a neighbour that was left".to_owned(), del).await)?;
