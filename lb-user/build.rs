@@ -1,4 +1,5 @@
-//! Builds the BPF object and puts it at `$OUT_DIR/lb`, where the daemon includes it.
+//! Builds the BPF objects and puts them at `$OUT_DIR/lb` and `$OUT_DIR/detour`, where the daemon includes
+//! them.
 //!
 //! The compiler is the first of: `$LB_EBPF_RUSTC`; a rustc that has `core` for BPF; rustup's
 //! nightly with its sources. `cargo xtask setup` provides one, and chooses in the same order
@@ -14,6 +15,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 const BPF: &str = "bpfel-unknown-none";
 
+/// The balancer, and the programs of detours.
+const OBJECTS: [&str; 2] = ["lb", "detour"];
+
 /// What compiles for BPF.
 enum Compiler {
     /// It has a compiled `core`.
@@ -23,7 +27,7 @@ enum Compiler {
 }
 
 fn main() {
-    if let Err(error) = object() {
+    if let Err(error) = objects() {
         // Such a line makes the build fail, and is shown without all else that is printed here, as
         // it would be after a failure's exit code.
         for line in format!("{error:#}").lines() {
@@ -32,7 +36,7 @@ fn main() {
     }
 }
 
-fn object() -> Result<()> {
+fn objects() -> Result<()> {
     let manifest = PathBuf::from(var("CARGO_MANIFEST_DIR")?);
     let root = manifest.parent().context("lb-user lies in the workspace")?;
     watch(root);
@@ -41,9 +45,11 @@ fn object() -> Result<()> {
     let target_dir = target_dir(&out)?.join("ebpf");
     build(cargo(&compiler()?)?, root, &target_dir)?;
 
-    let object = target_dir.join(BPF).join("release/lb");
-    fs::copy(&object, out.join("lb")).with_context(|| format!("copying {}", object.display()))?;
-    Ok(())
+    OBJECTS.iter().try_for_each(|name| {
+        let object = target_dir.join(BPF).join("release").join(name);
+        let copied = fs::copy(&object, out.join(name));
+        copied.map(drop).with_context(|| format!("copying {}", object.display()))
+    })
 }
 
 /// Tells cargo when to run this again.
@@ -128,7 +134,8 @@ fn build(mut cargo: Command, root: &Path, target_dir: &Path) -> Result<()> {
     // No BTF: nothing here needs it, and the kernel refuses what Rust's enums become in it.
     let flags = format!("--cfg=bpf_target_arch=\"{arch}\"");
     cargo
-        .args(["--quiet", "--release", "--package=lb-ebpf", "--bin=lb", "--target", BPF])
+        .args(["--quiet", "--release", "--package=lb-ebpf", "--target", BPF])
+        .args(OBJECTS.map(|name| format!("--bin={name}")))
         .arg("--target-dir")
         .arg(target_dir)
         .current_dir(root)

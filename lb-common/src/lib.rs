@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod address;
+pub mod detour;
 pub mod flow;
 pub mod hash;
 pub mod layout;

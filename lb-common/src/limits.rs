@@ -48,6 +48,9 @@ pub const FRAGMENTS: u32 = 1 << 16;
 /// a transport header, if none stands twice.
 pub const EXTENSIONS: usize = 4;
 
+/// Addresses that stand for a VIP at one machine.
+pub const DETOURS: u32 = 1 << 17;
+
 /// How long the owner of a fragmented datagram is remembered, in nanoseconds: what Linux allows for
 /// reassembly (`net.ipv4.ipfrag_time`).
 pub const FRAGMENT_TIME: u64 = 30_000_000_000;

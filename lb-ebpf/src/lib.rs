@@ -31,6 +31,8 @@ pub mod reset;
 
 pub mod count;
 
+pub mod detour;
+
 use lb_common::{Outcome, V4, V6, layout::Rule};
 
 use crate::{

@@ -65,7 +65,7 @@ impl Loader {
 }
 
 /// What it means that the kernel refused a map or a program.
-fn refused(error: &aya::EbpfError) -> Error {
+pub(super) fn refused(error: &aya::EbpfError) -> Error {
     let text = chain(error);
     let denied = matches!(
         error,

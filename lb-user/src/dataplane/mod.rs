@@ -4,6 +4,7 @@
 //! this process, for predictions and for tests. Only this module knows `aya`.
 
 mod attach;
+mod detour;
 mod error;
 mod flows;
 mod form;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use self::{
     attach::{Mode, detach_all},
+    detour::{DetourEntry, DetourPrograms, sweep},
     error::Error,
     flows::{Cursor, FlowTable},
     form::Form,
