@@ -30,11 +30,17 @@ use crate::{
     api::{client::config_link, request::Requests, server},
     config,
     dataplane::{self, Kernel, Loader, detach_all},
-    event::Journal,
+    detour::Detours,
+    event::{Hooks, Journal},
+    health::checker::{Checker, Finding},
     ledger::Ledger,
     model::{HashSeed, Model, Node},
     neighbour::{self, Watcher},
-    reconcile::{Announcing, Configuration, Event, Network, Next, Reconciler, remove_remembered},
+    probe::{Prober, exec::Runner},
+    reconcile::{
+        Announcing, Checking, Configuration, Event, Network, Next, Reconciler, Records,
+        remove_remembered,
+    },
 };
 
 /// How long a start waits for the kernel to resolve the reals before it attaches.
@@ -93,10 +99,16 @@ pub async fn run(config: Configuration) -> Result<()> {
         .with_context(|| format!("{}/announced", node.state_dir.display()))?;
     let ledger = Ledger::open(&node.state_dir)
         .with_context(|| format!("{}/ledger.json", node.state_dir.display()))?;
-    let records = (ledger, Journal::open(&node.state_dir));
+    let runner = runner(&node);
+    let journal = Journal::open(&node.state_dir);
+    let hooks = Hooks::start(&config.model.hooks, runner.clone(), &journal);
+    let records = Records { ledger, journal, hooks };
+    let (finding_tx, finding_rx) = mpsc::channel(QUEUE);
+    let checking = checking(&node, runner, finding_tx).await?;
     let (probe_tx, mut probe_rx) = mpsc::channel(QUEUE);
+    let surroundings = (network, watcher, announcing);
     let mut reconciler =
-        Reconciler::new(config, seed, kernel, (network, watcher), announcing, records, probe_tx)?;
+        Reconciler::new(config, seed, kernel, surroundings, checking, records, probe_tx)?;
     follow_log(reconciler.kernel());
     settle(&mut reconciler, &mut network_rx).await;
     reconciler.reconcile();
@@ -113,10 +125,17 @@ pub async fn run(config: Configuration) -> Result<()> {
     }
     drop_capabilities().context("giving up capabilities")?;
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling the service manager")?;
-    let sources = Sources { signals, network: network_rx, probes: probe_rx, requests: request_rx };
-    if events(reconciler, sources).await? == Next::Stop {
+    let sources = Sources {
+        signals,
+        network: network_rx,
+        probes: probe_rx,
+        findings: finding_rx,
+        requests: request_rx,
+    };
+    if events(&mut reconciler, sources).await? == Next::Stop {
         remove_socket(&node.socket);
     }
+    reconciler.finish(FAREWELL).await;
     server.finish().await;
     Ok(())
 }
@@ -130,11 +149,33 @@ pub async fn detach(model: &Model) -> Result<()> {
     let node = &model.node;
     let _lock = lock(node)?;
     detach_all(&node.pin_dir)?;
+    Detours::clean().await.context("removing what its checks left")?;
     remove_remembered(Addresses::connect()?, &node.state_dir)
         .await
         .context("removing announced addresses")?;
     remove_socket(&node.socket);
     Ok(())
+}
+
+/// What runs programs for checks and hooks. Without one everything else works.
+fn runner(node: &Node) -> Option<Runner> {
+    let started = Runner::start(&node.exec_user);
+    let warn = |error: &std::io::Error| {
+        log::warn!("no check or hook can run a program: exec_user \"{}\": {error}", node.exec_user);
+    };
+    started.inspect_err(warn).ok()
+}
+
+/// What checks the reals. What a daemon that was killed has left of its detours is removed.
+async fn checking(
+    node: &Node,
+    runner: Option<Runner>,
+    findings: mpsc::Sender<Finding>,
+) -> Result<Checking> {
+    Detours::clean().await.context("removing what a former daemon left for its checks")?;
+    Detours::check(node.probe_prefixes).await?;
+    let checker = Checker::start(Prober::new(runner), findings).context("starting the checks")?;
+    Ok(Checking::new(checker, Detours::new(node.probe_prefixes)?))
 }
 
 /// Takes the state directory for this daemon alone.
@@ -351,6 +392,7 @@ struct Sources {
     signals: Signals,
     network: mpsc::Receiver<neighbour::Event>,
     probes: mpsc::Receiver<crate::reconcile::Probed>,
+    findings: mpsc::Receiver<Finding>,
     requests: mpsc::Receiver<crate::api::request::Request>,
 }
 
@@ -373,7 +415,7 @@ impl Signals {
 }
 
 /// One event after the other, until the end.
-async fn events(mut reconciler: Reconciler, mut sources: Sources) -> Result<Next> {
+async fn events(reconciler: &mut Reconciler, mut sources: Sources) -> Result<Next> {
     let mut resync = interval(RESYNC);
     resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
     resync.reset();
@@ -386,6 +428,13 @@ async fn events(mut reconciler: Reconciler, mut sources: Sources) -> Result<Next
             _ = resync.tick() => Event::Resync,
             Some(probed) = sources.probes.recv() => Event::Probed(probed),
             Some(request) = sources.requests.recv() => Event::Request(request),
+            Some(finding) = sources.findings.recv() => {
+                reconciler.find(finding);
+                while let Ok(finding) = sources.findings.try_recv() {
+                    reconciler.find(finding);
+                }
+                Event::Findings
+            }
             event = sources.network.recv() => {
                 let event = event.context("the watcher of the network has ended")?;
                 // What came together is acted on together.

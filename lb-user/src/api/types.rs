@@ -106,7 +106,7 @@ pub struct VipStatus {
     /// Below which share of reals that are up all are used, as in `30%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub panic_threshold: Option<String>,
-    /// What is checked of its reals, in words: `http 80 /healthz via vip every 2s`.
+    /// What is checked of its reals, in words: `http:80/healthz via vip every 2s`.
     #[serde(default)]
     pub checks: Vec<String>,
     /// Its pool, in the configuration's order.

@@ -29,7 +29,7 @@ use tokio::{
 
 use crate::{
     model::{Check, CheckKind},
-    probe::{Answer, Failure, Target},
+    probe::{Answer, Failure, Prober, Target},
 };
 
 use task::Task;
@@ -43,6 +43,17 @@ pub trait Probe: Clone + Send + Sync + 'static {
         target: &Target,
         timeout: Duration,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send;
+}
+
+impl Probe for Prober {
+    fn probe(
+        &self,
+        kind: &CheckKind,
+        target: &Target,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send {
+        Self::probe(self, kind, target, timeout)
+    }
 }
 
 /// A real server of a VIP.

@@ -160,28 +160,10 @@ words! {
 }
 
 impl fmt::Display for Check {
-    /// As in `http 80 /healthz via vip every 2s`.
+    /// As in `http:80/healthz via vip every 2s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let interval = humantime::format_duration(self.interval);
         write!(f, "{} via {} every {interval}", self.kind, self.via)
-    }
-}
-
-impl fmt::Display for CheckKind {
-    /// As in `http 80 /healthz`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())?;
-        match self {
-            Self::Tcp { port } | Self::Syn { port } | Self::Udp { port, .. } => {
-                write!(f, " {port}")
-            }
-            Self::Http(check) => write!(f, " {} {}", check.port, check.path),
-            Self::Dns(check) => write!(f, " {} {} {}", check.port, check.name, check.record),
-            Self::Grpc { port, service, .. } if service.is_empty() => write!(f, " {port}"),
-            Self::Grpc { port, service, .. } => write!(f, " {port} {service}"),
-            Self::Icmp => Ok(()),
-            Self::Exec(check) => write!(f, " {}", check.command.join(" ")),
-        }
     }
 }
 

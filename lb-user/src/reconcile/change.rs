@@ -170,6 +170,7 @@ impl Reconciler {
             log::warn!("changes in [node] take effect when lbd is restarted");
         }
         self.config.model = Model { node: self.config.model.node.clone(), ..model };
+        self.hooks.set(&self.config.model.hooks);
     }
 
     /// Reads the file again. A bad one is refused whole.
@@ -203,6 +204,7 @@ impl Reconciler {
     /// Stops forwarding and removes everything that outlives the daemon.
     pub(super) async fn detach(&mut self) -> Result<Done, Refusal> {
         let node = &self.config.model.node;
+        self.checking.close().await;
         dataplane::detach_all(&node.pin_dir).map_err(|error| Refusal::failed(error.to_string()))?;
         self.announcing
             .remove_all()
@@ -257,7 +259,10 @@ fn describe(change: &Change) -> String {
         Change::AddVip(vip) => {
             format!("vip \"{}\" added: {} {}", vip.name, vip.address, vip.ports.join(" "))
         }
-        Change::SetVip(name, _) => format!("vip \"{name}\" changed"),
+        Change::SetVip(name, patch) => match patch.options.state.as_deref() {
+            Some(state) => format!("vip \"{name}\" is {state}"),
+            None => format!("vip \"{name}\" changed"),
+        },
         Change::RemoveVip(name) => format!("vip \"{name}\" removed"),
         Change::AddReal(vip, real) => format!("real {} added to vip \"{vip}\"", real.address),
         Change::SetReal(vip, address, patch) => match patch.state.as_deref() {
@@ -265,6 +270,12 @@ fn describe(change: &Change) -> String {
                 "real {address} of vip \"{vip}\" drains: it gets no new flows, the open ones stay until they end"
             ),
             Some(state) => format!("real {address} of vip \"{vip}\" is {state}"),
+            None if patch.force_up == Some(true) => format!(
+                "real {address} of vip \"{vip}\" counts as up whatever its checks say, until `real force-up --release`"
+            ),
+            None if patch.force_up == Some(false) => {
+                format!("real {address} of vip \"{vip}\" is what its checks say")
+            }
             None => format!("real {address} of vip \"{vip}\" changed"),
         },
         Change::RemoveReal(vip, address, true) => {

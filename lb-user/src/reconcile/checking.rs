@@ -1,6 +1,6 @@
 //! What is checked, and what came of it.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, mem, net::IpAddr};
 
 use super::Reconciler;
 use crate::{
@@ -21,6 +21,8 @@ pub struct Checking {
     /// What was asked for last, and the addresses it was given.
     wanted: BTreeMap<Detour, IpAddr>,
     stands_for: BTreeMap<Detour, Result<IpAddr, String>>,
+    /// The kernel may have removed something of it.
+    stale: bool,
     assigned: BTreeMap<Key, Assignment>,
     /// What was found, by VIP and real.
     found: BTreeMap<String, BTreeMap<IpAddr, Checked>>,
@@ -35,9 +37,27 @@ impl Checking {
             detours,
             wanted: BTreeMap::new(),
             stands_for: BTreeMap::new(),
+            stale: false,
             assigned: BTreeMap::new(),
             found: BTreeMap::new(),
         }
+    }
+}
+
+impl Checking {
+    /// What was made in the kernel is to be looked at.
+    pub(super) fn doubt(&mut self) {
+        self.stale = true;
+    }
+
+    /// Something speaks against a real.
+    pub(super) fn hint(&self, real: IpAddr) {
+        self.checker.hint(real);
+    }
+
+    /// Nothing is to be left in the kernel.
+    pub(super) async fn close(&mut self) {
+        self.detours.close().await;
     }
 }
 
@@ -72,7 +92,7 @@ impl Reconciler {
     /// Has checked what the configuration says, by the ways that there are now.
     pub(super) async fn follow_checks(&mut self) {
         let wanted = self.wanted_detours();
-        if wanted != self.checking.wanted {
+        if mem::take(&mut self.checking.stale) || wanted != self.checking.wanted {
             self.checking.stands_for = self.checking.detours.set(&wanted).await;
             self.checking.wanted = wanted;
         }

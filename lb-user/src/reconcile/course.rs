@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     net::IpAddr,
 };
 
@@ -104,46 +105,40 @@ impl Reconciler {
     /// Notes since when each real is as it is, and says what has changed.
     pub(super) fn judge(&mut self) {
         let time = Timestamp::now();
+        let mut news = Vec::new();
         for vip in &self.config.model.vips {
             for real in &vip.reals {
                 let verdict = self.verdict(vip, real);
                 if let Some(before) = self.ledger.know(vip, real, verdict.clone(), time) {
                     report(vip, real, &verdict);
-                    if before.as_ref().map(|before| before.health) != Some(verdict.health) {
-                        let from = before.map(|before| before.health.label().to_owned());
-                        self.journal.record(Happening::Health {
-                            vip: vip.name.clone(),
-                            real: real.address,
-                            from,
-                            to: verdict.health.label().to_owned(),
-                            reason: verdict.reason,
-                        });
-                    }
+                    news.extend(transition(vip, real, before, verdict));
                 }
             }
             let pool = self.pool(vip);
             self.ledger.count(vip, pool.up, pool.wanted);
         }
-        self.judge_vips();
+        news.extend(self.judge_vips());
+        for what in news {
+            self.record(what);
+        }
     }
 
-    /// Says which VIPs are in another state than before.
-    fn judge_vips(&mut self) {
-        let standings = self.config.model.vips.iter();
+    /// The VIPs that are in another state than before.
+    fn judge_vips(&mut self) -> Vec<Happening> {
+        let vips = self.config.model.vips.iter();
         let standings: BTreeMap<String, Standing> =
-            standings.map(|vip| (vip.name.clone(), self.standing(vip))).collect();
-        for (vip, now) in &standings {
-            let before = self.standings.get(vip).map(|before| before.state.to_owned());
-            if before.as_deref() != Some(now.state) {
-                self.journal.record(Happening::Vip {
-                    vip: vip.clone(),
-                    from: before,
-                    to: now.state.to_owned(),
-                    reason: now.reason.clone(),
-                });
-            }
-        }
-        self.standings = standings;
+            vips.map(|vip| (vip.name.clone(), self.standing(vip))).collect();
+        let before = mem::replace(&mut self.standings, standings);
+        let news = self.standings.iter().filter_map(|(vip, now)| {
+            let before = before.get(vip).map(|before| before.state);
+            (before != Some(now.state)).then(|| Happening::Vip {
+                vip: vip.clone(),
+                from: before.map(str::to_owned),
+                to: now.state.to_owned(),
+                reason: now.reason.clone(),
+            })
+        });
+        news.collect()
     }
 
     /// The VIP's state, and why it is so.
@@ -235,6 +230,23 @@ impl Standing {
     fn new(state: &'static str, reason: String) -> Self {
         Self { state, reason }
     }
+}
+
+/// What is told of a verdict, if the health is another than before.
+fn transition(
+    vip: &Vip,
+    real: &Real,
+    before: Option<Verdict>,
+    verdict: Verdict,
+) -> Option<Happening> {
+    let from = before.map(|before| before.health);
+    (from != Some(verdict.health)).then(|| Happening::Health {
+        vip: vip.name.clone(),
+        real: real.address,
+        from: from.map(|health| health.label().to_owned()),
+        to: verdict.health.label().to_owned(),
+        reason: verdict.reason,
+    })
 }
 
 fn report(vip: &Vip, real: &Real, verdict: &Verdict) {

@@ -39,7 +39,11 @@ impl Reconciler {
     /// Notes what has become of the configuration.
     pub(super) fn changed(&mut self, vip: Option<&str>, change: &str) {
         let vip = vip.map(str::to_owned);
-        let what = Happening::Config { vip, change: change.to_owned() };
+        self.record(Happening::Config { vip, change: change.to_owned() });
+    }
+
+    /// Tells whoever wants to know.
+    pub(super) fn record(&mut self, what: Happening) {
         self.journal.record(Timestamp::now(), what);
     }
 }

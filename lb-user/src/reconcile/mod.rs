@@ -44,7 +44,7 @@ use crate::{
     },
     config,
     dataplane::{self, Dataplane as _, Kernel, Port},
-    event::Journal,
+    event::{Hooks, Journal},
     health::{Health, Reach},
     ledger::Ledger,
     model::{HashSeed, Mac, Model, Real, RealState, Vip},
@@ -104,6 +104,16 @@ pub struct Configuration {
     pub model: Model,
 }
 
+/// What is remembered, and told.
+pub struct Records {
+    /// What is going on with the reals.
+    pub ledger: Ledger,
+    /// What has happened.
+    pub journal: Journal,
+    /// Who is called then.
+    pub hooks: Hooks,
+}
+
 /// The owner of the state.
 pub struct Reconciler {
     config: Configuration,
@@ -118,6 +128,7 @@ pub struct Reconciler {
     checking: Checking,
     ledger: Ledger,
     journal: Journal,
+    hooks: Hooks,
     /// How the VIPs stood when that was last said.
     standings: BTreeMap<String, Standing>,
     /// When what the ledger says was last acted on.
@@ -137,13 +148,13 @@ impl Reconciler {
         config: Configuration,
         seed: HashSeed,
         kernel: Kernel,
-        (network, watcher): (Network, Watcher),
-        announcing: Announcing,
+        (network, watcher, announcing): (Network, Watcher, Announcing),
         checking: Checking,
-        (ledger, journal): (Ledger, Journal),
+        records: Records,
         events: mpsc::Sender<Probed>,
     ) -> Result<Self, dataplane::Error> {
         let state = kernel.state();
+        let Records { ledger, journal, hooks } = records;
         let ports = Ports::new(kernel.ports(), network.interfaces.configured());
         let mut reconciler = Self {
             config,
@@ -158,6 +169,7 @@ impl Reconciler {
             checking,
             ledger,
             journal,
+            hooks,
             standings: BTreeMap::new(),
             acted: Timestamp::MIN,
             sweeper: Sweeper::new(Instant::now()),
@@ -219,6 +231,9 @@ impl Reconciler {
 
     /// Takes in what happened in the network, without acting on it yet.
     pub fn learn(&mut self, event: neighbour::Event) {
+        if let neighbour::Event::Neighbour { address, .. } = &event {
+            self.checking.hint(*address);
+        }
         self.network.learn(event, Instant::now());
     }
 
@@ -248,6 +263,7 @@ impl Reconciler {
             }
             Event::Probed(probed) => self.probed(probed).await,
             Event::Resync => {
+                self.checking.doubt();
                 self.follow_interfaces().await;
                 self.track().await;
                 self.resync();
@@ -284,6 +300,7 @@ impl Reconciler {
     async fn follow_network(&mut self) {
         let moved = self.network.take_moved();
         if moved {
+            self.checking.doubt();
             self.write_ports();
             self.follow_interfaces().await;
             self.look_for_hidden_tags();
@@ -316,6 +333,13 @@ impl Reconciler {
             }
         }
         Next::Continue
+    }
+
+    /// Leaves nothing in the kernel that nobody looks after, and waits, so long at most, until hooks have heard
+    /// everything.
+    pub async fn finish(mut self, patience: Duration) {
+        self.checking.close().await;
+        self.hooks.finish(patience).await;
     }
 
     /// Brings the datapath to what configuration and network ask for now.

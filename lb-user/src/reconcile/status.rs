@@ -4,7 +4,7 @@ use humantime::format_duration;
 use jiff::Timestamp;
 use lb_common::{Counters, Outcome};
 
-use super::Reconciler;
+use super::{Reconciler, course::Standing};
 use crate::{
     api::{
         self,
@@ -109,7 +109,7 @@ impl Reconciler {
             bytes: sum(total.bytes, |real| real.bytes),
             flows: sum(total.flows, |real| real.flows),
             sorry: vip.sorry,
-            wanted: if vip.enabled { "enabled" } else { "disabled" }.to_owned(),
+            wanted: vip.state().to_string(),
             min_up: vip.min_up.map(|marks| marks.low.to_string()),
             min_up_high: vip.min_up.map(|marks| marks.high.to_string()),
             panic_threshold: vip.panic_threshold.map(|share| format!("{share}%")),

@@ -108,6 +108,8 @@ mod tests {
             health: "up".into(),
             reason: String::new(),
             since: BEFORE,
+            forced_up: false,
+            checks: Vec::new(),
             weight: 1,
             share: 0.0,
             packets: 0,

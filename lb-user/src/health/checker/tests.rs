@@ -24,7 +24,7 @@ async fn a_new_real_is_probed_at_once_and_up_after_as_many_passes_as_are_asked_f
     assert_eq!(bench.next().await, (1, up("icmp from 10.0.0.1 via VIP 192.0.2.10")));
     assert_eq!(bench.asked(detour(1)).len(), 2);
     assert!(bench.asked(detour(1))[1] <= FAST);
-    assert_eq!(bench.asked(own(1)), []);
+    assert!(bench.asked(own(1)).is_empty());
     bench.quiet(20).await;
 }
 
@@ -125,7 +125,7 @@ async fn a_check_of_the_own_address_goes_there_only() {
     assert_eq!(bench.next().await, (1, up("icmp from 10.0.0.1")));
     bench.script(own(1), Way::Refuses);
     assert_eq!(bench.next().await, (1, down("connection refused on 10.0.0.1")));
-    assert_eq!(bench.asked(detour(1)), []);
+    assert!(bench.asked(detour(1)).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
