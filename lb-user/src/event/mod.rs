@@ -1,9 +1,19 @@
 //! What has happened, for whoever wants to know: `lbctl events`, hooks, the log.
 
+mod filter;
+pub mod hooks;
+pub mod journal;
+mod words;
+
+#[cfg(test)]
+mod samples;
+
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use self::{filter::Filter, hooks::Hooks, journal::Journal};
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +59,9 @@ pub enum Happening {
     },
     /// The configuration was changed.
     Config {
+        /// The VIP that it is about, if it is about one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vip: Option<String>,
         /// How, in a sentence.
         change: String,
     },
