@@ -30,6 +30,7 @@ use crate::{
     api::{client::config_link, request::Requests, server},
     config,
     dataplane::{self, Kernel, Loader, detach_all},
+    event::Journal,
     ledger::Ledger,
     model::{HashSeed, Model, Node},
     neighbour::{self, Watcher},
@@ -92,9 +93,10 @@ pub async fn run(config: Configuration) -> Result<()> {
         .with_context(|| format!("{}/announced", node.state_dir.display()))?;
     let ledger = Ledger::open(&node.state_dir)
         .with_context(|| format!("{}/ledger.json", node.state_dir.display()))?;
+    let records = (ledger, Journal::open(&node.state_dir));
     let (probe_tx, mut probe_rx) = mpsc::channel(QUEUE);
     let mut reconciler =
-        Reconciler::new(config, seed, kernel, (network, watcher), announcing, ledger, probe_tx)?;
+        Reconciler::new(config, seed, kernel, (network, watcher), announcing, records, probe_tx)?;
     follow_log(reconciler.kernel());
     settle(&mut reconciler, &mut network_rx).await;
     reconciler.reconcile();

@@ -1,10 +1,11 @@
 //! The client of the control socket.
 //!
-//! It blocks, and so must not be called from an asynchronous task; every call has a deadline.
+//! It blocks, and so must not be called from an asynchronous task. Every call has a deadline but that
+//! which follows events.
 
 use std::{
     error::Error as _,
-    io,
+    io::{self, BufRead as _, BufReader, Lines},
     net::IpAddr,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -21,8 +22,8 @@ use serde::de::DeserializeOwned;
 use super::{
     VERSION_HEADER,
     types::{
-        ApplyQuery, Done, Flows, FlowsQuery, PlanQuery, PlanReport, Problem, RealStatus,
-        RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
+        ApplyQuery, Done, EventLine, EventsQuery, Flows, FlowsQuery, PlanQuery, PlanReport,
+        Problem, RealStatus, RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
     },
 };
 use crate::config::change::{NewReal, NewVip, RealPatch, VipPatch};
@@ -71,6 +72,15 @@ pub enum Error {
         /// What was wrong with the answer.
         reason: String,
     },
+    /// The daemon has ended, or has ended the connection, while it was listened to.
+    #[error(
+        "lbd at {} is gone, it has stopped or was killed: look at `systemctl status lbd`",
+        .socket.display()
+    )]
+    Ended {
+        /// The socket that was listened to.
+        socket: PathBuf,
+    },
 }
 
 /// A connection to the daemon's control socket, made anew for each call.
@@ -84,12 +94,7 @@ pub struct Client {
 impl Client {
     /// A client of the daemon at this socket; connects to nothing yet.
     pub fn new(socket: &Path) -> Result<Self, Error> {
-        let http = blocking::Client::builder()
-            .unix_socket(socket)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(|source| Error::Unreachable { socket: socket.to_owned(), source })?;
+        let http = http(socket, Some(READ_DEADLINE))?;
         Ok(Self { http, socket: socket.to_owned(), version: OnceLock::new() })
     }
 
@@ -160,6 +165,19 @@ impl Client {
         self.json(self.read("flows").query(query))
     }
 
+    /// What has happened, and what will, as the query asks.
+    pub fn events(&self, query: &EventsQuery) -> Result<Events, Error> {
+        // Whoever follows waits as long as nothing happens.
+        let patience = if query.follow { None } else { Some(READ_DEADLINE) };
+        let http = http(&self.socket, patience)?;
+        let response = self.answer(http.get(url("events")).query(query))?;
+        Ok(Events {
+            lines: BufReader::new(response).lines(),
+            socket: self.socket.clone(),
+            follow: query.follow,
+        })
+    }
+
     /// What this configuration would change.
     pub fn plan(&self, query: &PlanQuery) -> Result<PlanReport, Error> {
         self.json(self.work(Method::POST, "plan").json(query))
@@ -203,16 +221,21 @@ impl Client {
     }
 
     fn text(&self, request: RequestBuilder) -> Result<String, Error> {
+        Response::text(self.answer(request)?).map_err(|error| self.unreachable(error))
+    }
+
+    /// The answer, unless it is a refusal.
+    fn answer(&self, request: RequestBuilder) -> Result<Response, Error> {
         let response = request.send().map_err(|error| self.unreachable(error))?;
         if let Some(version) = response.headers().get(VERSION_HEADER) {
             let version = String::from_utf8_lossy(version.as_bytes()).into_owned();
             self.version.get_or_init(|| version);
         }
         let status = response.status();
-        let text = Response::text(response).map_err(|error| self.unreachable(error))?;
         if status.is_success() {
-            return Ok(text);
+            return Ok(response);
         }
+        let text = Response::text(response).map_err(|error| self.unreachable(error))?;
         Err(serde_json::from_str(&text).map_or_else(
             |_| self.garbled(format!("HTTP {status} without a problem document")),
             Error::Problem,
@@ -226,6 +249,41 @@ impl Client {
     fn garbled(&self, reason: String) -> Error {
         Error::Garbled { socket: self.socket.clone(), reason }
     }
+}
+
+/// Events as they come.
+#[derive(Debug)]
+pub struct Events {
+    lines: Lines<BufReader<Response>>,
+    socket: PathBuf,
+    follow: bool,
+}
+
+impl Iterator for Events {
+    type Item = Result<EventLine, Error>;
+
+    /// The next one. Whoever follows waits for it, and hears of an end only as an error.
+    fn next(&mut self) -> Option<Self::Item> {
+        let ended = || Error::Ended { socket: self.socket.clone() };
+        match self.lines.next() {
+            Some(Ok(line)) => Some(serde_json::from_str(&line).map_err(|error| Error::Garbled {
+                socket: self.socket.clone(),
+                reason: error.to_string(),
+            })),
+            Some(Err(_)) => Some(Err(ended())),
+            None => self.follow.then(|| Err(ended())),
+        }
+    }
+}
+
+fn http(socket: &Path, patience: Option<Duration>) -> Result<blocking::Client, Error> {
+    blocking::Client::builder()
+        .unix_socket(socket)
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .timeout(patience)
+        .build()
+        .map_err(|source| Error::Unreachable { socket: socket.to_owned(), source })
 }
 
 /// The host is a word for the `Host` header; the socket decides who is asked.

@@ -1,15 +1,18 @@
 //! What the server asks of the task that owns the state, and how it is answered.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::types::{Done, Flows, FlowsQuery, Place, PlanReport, Status, Trace, TraceQuery};
+use super::types::{
+    Done, EventsQuery, Flows, FlowsQuery, Place, PlanReport, Status, Trace, TraceQuery,
+};
 use crate::{
     config::{
         self,
         change::{NewReal, NewVip, RealPatch, VipPatch},
     },
+    event::{Event, Filter},
     model::Model,
 };
 
@@ -24,6 +27,8 @@ pub enum Request {
     Flows(FlowsQuery, Reply<Flows>),
     /// What a configuration would change.
     Plan(Candidate, Reply<PlanReport>),
+    /// What has happened, and what will.
+    Events(EventsQuery, Reply<Events>),
     /// The running configuration as TOML.
     Export(Reply<String>),
     /// A change to the configuration.
@@ -34,6 +39,17 @@ pub enum Request {
 
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// What has happened, and what will.
+#[derive(Debug)]
+pub struct Events {
+    /// What has, the oldest first.
+    pub last: Vec<Arc<Event>>,
+    /// Where what comes is heard, if that is wanted.
+    pub coming: Option<broadcast::Receiver<Arc<Event>>>,
+    /// What of that is wanted.
+    pub filter: Filter,
+}
 
 /// A change to the configuration.
 #[derive(Clone, Debug)]

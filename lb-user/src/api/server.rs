@@ -1,5 +1,7 @@
 //! The server of the control socket: routes and JSON, no decisions.
 
+mod events;
+
 use std::net::IpAddr;
 
 use axum::{
@@ -36,6 +38,7 @@ pub fn control(requests: Requests) -> Router {
         .route("/v1/vips/{name}/reals/{address}", get(real).patch(set_real).delete(remove_real))
         .route("/v1/trace", get(trace).post(trace_with_body))
         .route("/v1/flows", get(flows))
+        .route("/v1/events", get(events::events))
         .route("/v1/plan", post(plan))
         .route("/v1/apply", post(apply))
         .route("/v1/export", get(export))

@@ -6,11 +6,14 @@ use tokio::{net::UnixListener, runtime, sync::mpsc};
 
 use super::{
     client::{self, Client},
-    request::{Change, Refusal, Request, Requests},
+    request::{self, Change, Refusal, Request, Requests},
     server,
     types::*,
 };
-use crate::config::change::RealPatch;
+use crate::{
+    config::change::RealPatch,
+    event::{Event, Filter, Happening, Journal},
+};
 
 /// Serves what `owner` answers to one question of `ask`; gives the outcome of both.
 fn serve<T: Send + 'static>(
@@ -164,4 +167,108 @@ fn every_answer_says_the_daemons_version_be_it_good_or_bad() {
         let (_, answer) = serve(owner, ask);
         assert_eq!(answer, (good, Some(env!("CARGO_PKG_VERSION").to_owned())));
     }
+}
+
+fn change_of(vip: &str) -> Happening {
+    Happening::Config { vip: Some(vip.into()), change: format!("vip \"{vip}\" changed") }
+}
+
+/// What an owner of the state answers whose journal has a change of each of these VIPs; what else is done
+/// with the journal, it does then.
+fn tell(
+    vips: &'static [&'static str],
+    then: impl FnOnce(&mut Journal),
+) -> impl FnOnce(Request) -> String {
+    move |request| {
+        let Request::Events(query, reply) = request else { panic!("{request:?}") };
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(directory.path());
+        for vip in vips {
+            journal.record(jiff::Timestamp::UNIX_EPOCH, change_of(vip));
+        }
+        let filter = query.vip.as_deref().map_or_else(Filter::all, |name| Filter::of(name, None));
+        let last = journal.last(query.last.map(|last| last as usize), &filter);
+        let coming = query.follow.then(|| journal.subscribe());
+        reply.send(Ok(request::Events { last, coming, filter })).unwrap();
+        then(&mut journal);
+        String::new()
+    }
+}
+
+/// The numbers of the events that a client gets, and how that ends.
+fn heard(lines: client::Events) -> (Vec<u64>, Option<String>) {
+    let mut numbers = Vec::new();
+    for line in lines {
+        match line {
+            Ok(EventLine::Event(Event { number, .. })) => numbers.push(number),
+            Ok(EventLine::Missed { missed }) => panic!("{missed} are missing"),
+            Err(error) => return (numbers, Some(error.to_string())),
+        }
+    }
+    (numbers, None)
+}
+
+#[test]
+fn the_events_that_were_are_told_and_that_is_the_end() {
+    for (vip, last, expected) in [
+        (None, None, vec![1, 2, 3, 4]),
+        (None, Some(2), vec![3, 4]),
+        (Some("web"), None, vec![1, 3]),
+        (Some("web"), Some(1), vec![3]),
+        (None, Some(0), vec![]),
+    ] {
+        let query = EventsQuery { vip: vip.map(str::to_owned), last, follow: false };
+        let owner = tell(&["web", "dns", "web", "dns"], |_| ());
+        let (_, answer) = serve(owner, move |client| heard(client.events(&query).unwrap()));
+        assert_eq!(answer, (expected, None), "{vip:?} {last:?}");
+    }
+}
+
+#[test]
+fn a_follower_hears_what_comes_until_the_daemon_ends() {
+    for (vip, expected) in [(None, vec![2, 3, 4, 5]), (Some("web"), vec![1, 3, 5])] {
+        let query = EventsQuery { vip: vip.map(str::to_owned), last: Some(1), follow: true };
+        let query = if vip.is_some() { EventsQuery { last: None, ..query } } else { query };
+        let owner = tell(&["web", "dns"], |journal| {
+            for vip in ["web", "dns", "web"] {
+                journal.record(jiff::Timestamp::UNIX_EPOCH, change_of(vip));
+            }
+        });
+        let (_, answer) = serve(owner, move |client| heard(client.events(&query).unwrap()));
+        let (numbers, end) = answer;
+        assert_eq!(numbers, expected);
+        assert!(end.unwrap().contains("is gone, it has stopped or was killed"));
+    }
+}
+
+#[test]
+fn a_follower_that_is_too_slow_is_told_what_it_has_missed() {
+    let query = EventsQuery { follow: true, ..EventsQuery::default() };
+    let owner = tell(&["web"], |journal| {
+        for _ in 0..crate::event::journal::WAITING + 2 {
+            journal.record(jiff::Timestamp::UNIX_EPOCH, change_of("web"));
+        }
+    });
+    let (_, lines) = serve(owner, move |client| {
+        client.events(&query).unwrap().take(3).map(|line| line.unwrap()).collect::<Vec<_>>()
+    });
+    let number = |line: &EventLine| match line {
+        EventLine::Event(event) => Some(event.number),
+        EventLine::Missed { .. } => None,
+    };
+    assert_eq!(lines[1], EventLine::Missed { missed: 2 });
+    assert_eq!((number(&lines[0]), number(&lines[2])), (Some(1), Some(4)));
+}
+
+#[test]
+fn a_refusal_of_events_is_one_like_any_other() {
+    let owner = |request| {
+        let Request::Events(_, reply) = request else { panic!("{request:?}") };
+        reply.send(Err(Refusal::missing("no VIP \"wbe\""))).unwrap();
+        String::new()
+    };
+    let query = EventsQuery { vip: Some("wbe".into()), ..EventsQuery::default() };
+    let (_, answer) = serve(owner, move |client| client.events(&query).map(drop));
+    let Err(client::Error::Problem(problem)) = answer else { panic!("{answer:?}") };
+    assert_eq!((problem.status, problem.detail.as_str()), (404, "no VIP \"wbe\""));
 }

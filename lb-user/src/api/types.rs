@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::event::Event;
+
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -403,4 +405,31 @@ pub struct Place {
     pub column: usize,
     /// The object, what is wrong with it and what would be right.
     pub message: String,
+}
+
+/// The query of `GET /v1/events`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsQuery {
+    /// Only what is about the VIP of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vip: Option<String>,
+    /// How many of those that were, the newest; all that are kept when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<u32>,
+    /// Whether what comes is wanted, too.
+    #[serde(default)]
+    pub follow: bool,
+}
+
+/// A line of the answer to `GET /v1/events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EventLine {
+    /// Something has happened.
+    Event(Event),
+    /// The follower was too slow for so many.
+    Missed {
+        /// How many.
+        missed: u64,
+    },
 }

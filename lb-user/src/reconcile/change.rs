@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr};
 
 use jiff::Timestamp;
 
-use super::{Probed, Reconciler, announcing::announced, interfaces::Place};
+use super::{Probed, Reconciler, announcing::announced, events::subject, interfaces::Place};
 use crate::{
     api::{
         request::{Change, Refusal, Reply},
@@ -93,16 +93,16 @@ impl Reconciler {
             return None;
         };
         let (real, left) = self.ledger.left(vip).find(|(real, _)| real.address == *address)?;
-        let already = left.at_once || !now;
-        if !already {
-            self.ledger.depart(vip, &real, None, Timestamp::now());
-            self.reconcile();
-            self.save_ledger();
+        if left.at_once || !now {
+            let message = format!("real {address} of vip \"{vip}\" is being removed already");
+            return Some(Done::new(message));
         }
-        Some(Done::new(match already {
-            true => format!("real {address} of vip \"{vip}\" is being removed already"),
-            false => format!("real {address} removed from vip \"{vip}\", its flows are given up"),
-        }))
+        self.ledger.depart(vip, &real, None, Timestamp::now());
+        self.reconcile();
+        self.save_ledger();
+        let message = describe(change);
+        self.changed(subject(change), &message);
+        Some(Done::new(message))
     }
 
     /// The file as it would be, and the plan that would be carried out. Changes nothing.
@@ -160,7 +160,7 @@ impl Reconciler {
             ))
         })?;
         let message = describe(change);
-        log::info!("{message}");
+        self.changed(subject(change), &message);
         Ok(Done { message, plan: report })
     }
 
@@ -197,7 +197,7 @@ impl Reconciler {
         self.track().await;
         self.reconcile();
         self.announce().await;
-        log::info!("{} reloaded", path.display());
+        self.changed(None, &format!("{} reloaded", path.display()));
     }
 
     /// Stops forwarding and removes everything that outlives the daemon.

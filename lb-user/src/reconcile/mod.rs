@@ -5,6 +5,7 @@ mod announcing;
 mod attaching;
 mod change;
 mod course;
+mod events;
 mod flows;
 mod interfaces;
 mod network;
@@ -39,6 +40,7 @@ use crate::{
     },
     config,
     dataplane::{self, Dataplane as _, Kernel, Port},
+    event::Journal,
     health::{Health, Reach},
     ledger::Ledger,
     model::{HashSeed, Mac, Model, Real, RealState, Vip},
@@ -108,6 +110,7 @@ pub struct Reconciler {
     watcher: Watcher,
     announcing: Announcing,
     ledger: Ledger,
+    journal: Journal,
     /// When what the ledger says was last acted on.
     acted: Timestamp,
     sweeper: Sweeper,
@@ -127,7 +130,7 @@ impl Reconciler {
         kernel: Kernel,
         (network, watcher): (Network, Watcher),
         announcing: Announcing,
-        ledger: Ledger,
+        (ledger, journal): (Ledger, Journal),
         events: mpsc::Sender<Probed>,
     ) -> Result<Self, dataplane::Error> {
         let state = kernel.state();
@@ -143,6 +146,7 @@ impl Reconciler {
             watcher,
             announcing,
             ledger,
+            journal,
             acted: Timestamp::MIN,
             sweeper: Sweeper::new(Instant::now()),
             events,
@@ -278,6 +282,7 @@ impl Reconciler {
                 drop(reply.send(Ok(config::export::to_toml(&self.config.model))));
             }
             Request::Flows(query, reply) => drop(reply.send(self.flows(&query))),
+            Request::Events(query, reply) => drop(reply.send(self.happened(&query))),
             Request::Plan(candidate, reply) => drop(reply.send(self.report(&candidate))),
             Request::Change(change, reply) => self.change(change, reply).await,
             Request::Detach(reply) => {

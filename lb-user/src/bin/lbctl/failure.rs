@@ -77,9 +77,11 @@ impl Failure {
         match self {
             Self::Daemon(client::Error::Problem(problem)) if problem.status == 400 => INVALID,
             Self::Daemon(client::Error::Problem(_)) => REFUSED,
-            Self::Daemon(client::Error::Unreachable { .. } | client::Error::Garbled { .. }) => {
-                UNREACHABLE
-            }
+            Self::Daemon(
+                client::Error::Unreachable { .. }
+                | client::Error::Garbled { .. }
+                | client::Error::Ended { .. },
+            ) => UNREACHABLE,
             Self::File { .. } | Self::BadFile { .. } => INVALID,
             Self::Detach(_) | Self::Resumed { .. } => REFUSED,
             // Whoever reads our output has read enough, as `head` does.

@@ -3,6 +3,7 @@
 
 mod detach;
 mod drain;
+mod events;
 mod export;
 mod failure;
 mod flows;
@@ -43,6 +44,7 @@ Exit codes:
 Examples:
   lbctl vip add web --address 192.0.2.10 --port tcp/80 --real 10.0.0.11 --real 10.0.0.12
   lbctl status
+  lbctl events web --follow
   lbctl real drain web 10.0.0.12 --wait
   lbctl plan -f new.toml
   lbctl trace --src 198.51.100.7:40000 --dst 192.0.2.10:80 -o json";
@@ -92,6 +94,8 @@ enum Command {
     /// The node, its VIPs and reals, health with the reason, counters
     #[command(after_help = status::EXAMPLES)]
     Status,
+    /// What has happened: health, changes, announcements
+    Events(events::Events),
     /// The flows noted now
     Flows(flows::Flows),
     /// Which real a packet would get, and why
@@ -155,6 +159,7 @@ fn execute(command: Command, mut session: Session<'_>) -> u8 {
         Command::Vip(command) => command.run(&mut session),
         Command::Real(command) => command.run(&mut session),
         Command::Status => status::run(&mut session),
+        Command::Events(command) => command.run(&mut session),
         Command::Flows(command) => command.run(&mut session),
         Command::Trace(command) => command.run(&mut session),
         Command::Plan(command) => command.run(&mut session),

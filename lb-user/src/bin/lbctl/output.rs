@@ -57,6 +57,26 @@ impl<'a> Output<'a> {
         self.stream.flush()
     }
 
+    /// Shows one of many answers: a line, or a document of its own.
+    pub fn item<T: Serialize>(
+        &mut self,
+        item: &T,
+        line: impl FnOnce(&T) -> String,
+    ) -> io::Result<()> {
+        let text = match self.format {
+            Format::Table => line(item) + "\n",
+            Format::Json => serde_json::to_string(item)? + "\n",
+            Format::Yaml => {
+                format!(
+                    "---\n{}\n",
+                    serde_saphyr::to_string(item).map_err(io::Error::other)?.trim_end()
+                )
+            }
+        };
+        self.stream.write_all(text.as_bytes())?;
+        self.stream.flush()
+    }
+
     /// Shows what a change did.
     pub fn done(&mut self, done: &Done) -> io::Result<()> {
         self.show(done, |done| done.message.clone())

@@ -313,6 +313,9 @@ fn wrong_words_are_a_usage_error_and_ask_nobody() {
         ("flows a/b", "\"a/b\" is not a name"),
         ("flows --real web", "\"web\" is not an IP address"),
         ("flows --limit 0", "0 is not in 1..=100000"),
+        ("events a/b", "\"a/b\" is not a name"),
+        ("events --last 1001", "1001 is not in"),
+        ("events --last -1", "unexpected argument '-1'"),
         ("plan", "--file <FILE>"),
         ("plan -f /nonexistent", "lbctl: --file \"/nonexistent\" cannot be read"),
         ("apply -f /nonexistent", "name a readable TOML file"),
@@ -342,6 +345,7 @@ fn every_command_has_help_with_an_example() {
         "real disable",
         "real del",
         "status",
+        "events",
         "flows",
         "trace",
         "plan",
@@ -771,4 +775,70 @@ fn a_bad_file_is_refused_with_its_name_and_every_place() {
         let expected = format!("{name}:2:14: interfaces is empty\n{name}:3:1: unknown key\n");
         assert_eq!(ran.stderr, expected);
     }
+}
+
+const EVENTS: &str = r#"{"number":7,"time":"2026-11-21T13:52:03.000123Z","event":"health","vip":"web","real":"10.0.0.11","from":"up","to":"down","reason":"connection refused"}
+{"missed":2}
+{"number":10,"time":"2026-11-21T13:52:04Z","event":"announce","address":"2001:db8::10","interface":"eth0","announced":true}
+"#;
+
+#[test]
+fn events_are_asked_for_as_the_words_say() {
+    for (words, expected) in [
+        ("events", "GET events?follow=false"),
+        ("events web --last 20", "GET events?vip=web&last=20&follow=false"),
+        ("events --follow", "GET events?last=10&follow=true"),
+        ("events web -f -n 0", "GET events?vip=web&last=0&follow=true"),
+    ] {
+        let (asked, ran) = Daemon::answering(200, "").ask(words);
+        assert_eq!(asked, expected);
+        assert_eq!(ran.stdout, "");
+    }
+}
+
+#[test]
+fn events_are_lines_and_documents_of_yaml() {
+    let (_, ran) = Daemon::answering(200, EVENTS).ask("events");
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (
+            0,
+            "2026-11-21T13:52:03.000Z  vip web real 10.0.0.11: down, was up: connection refused\n\
+             2 events came too fast and are missing here\n\
+             2026-11-21T13:52:04.000Z  2001:db8::10: announced on eth0\n"
+        ),
+        "{}",
+        ran.stderr
+    );
+    let (_, ran) = Daemon::answering(200, EVENTS).ask("events -o json");
+    assert_eq!(ran.stdout, EVENTS);
+    let (_, ran) = Daemon::answering(200, EVENTS).ask("events -o yaml");
+    let documents: Vec<&str> = ran.stdout.split("---\n").collect();
+    assert_eq!((documents.len(), documents[0], documents[2]), (4, "", "missed: 2\n"));
+    assert!(documents[1].starts_with("number: 7\n"), "{}", documents[1]);
+}
+
+#[test]
+fn following_ends_with_the_daemon_and_says_so() {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunk = format!("{:x}\r\n{EVENTS}\r\n", EVENTS.len());
+    // Stopped in good order, and killed.
+    for end in ["0\r\n\r\n", ""] {
+        let (_, ran) = Daemon::saying(format!("{head}{chunk}{end}")).ask("events -f -o json");
+        assert_eq!((ran.code, ran.stdout.as_str()), (3, EVENTS), "{}", ran.stderr);
+        assert!(ran.stderr.contains("is gone, it has stopped or was killed"));
+        assert_eq!(ran.stderr.lines().count(), 1);
+    }
+    // What was is told in full or is a failure.
+    let (_, ran) = Daemon::saying(format!("{head}{chunk}")).ask("events");
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+}
+
+#[test]
+fn whoever_has_read_enough_events_ends_the_command_quietly() {
+    let daemon = Daemon::answering(200, EVENTS);
+    let (mut stdout, mut stderr) = (Failing(ErrorKind::BrokenPipe), Vec::new());
+    let words = arguments(&daemon.socket(), "events --follow");
+    assert_eq!(run(words, &mut stdout, Notes::new(&mut stderr, false)), 0);
+    assert!(stderr.is_empty());
 }
