@@ -74,7 +74,7 @@ pub enum Error {
     },
     /// The daemon has ended, or has ended the connection, while it was listened to.
     #[error(
-        "lbd at {} has stopped or gone away: forwarding goes on; look at `systemctl status lbd`",
+        "lbd at {} is gone, it has stopped or was killed: look at `systemctl status lbd`",
         .socket.display()
     )]
     Ended {

@@ -237,7 +237,7 @@ fn a_follower_hears_what_comes_until_the_daemon_ends() {
         let (_, answer) = serve(owner, move |client| heard(client.events(&query).unwrap()));
         let (numbers, end) = answer;
         assert_eq!(numbers, expected);
-        assert!(end.unwrap().contains("has stopped or gone away: forwarding goes on"));
+        assert!(end.unwrap().contains("is gone, it has stopped or was killed"));
     }
 }
 

@@ -2,7 +2,8 @@
 //! comes.
 //!
 //! Nothing here may stop the daemon from forwarding: where the file cannot be read or written, that
-//! is told and events live in memory.
+//! is told and events live in memory. A killed daemon loses none; a machine without power may lose
+//! the last seconds, as nothing waits for the disk.
 
 use std::{
     collections::VecDeque,

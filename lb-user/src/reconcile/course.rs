@@ -110,8 +110,16 @@ impl Reconciler {
             for real in &vip.reals {
                 let verdict = self.verdict(vip, real);
                 if let Some(before) = self.ledger.know(vip, real, verdict.clone(), time) {
-                    report(vip, real, &verdict);
-                    news.extend(transition(vip, real, before, verdict));
+                    match transition(vip, real, before, &verdict) {
+                        Some(what) => news.push(what),
+                        None => {
+                            let (vip, real, reason) = (&vip.name, real.address, &verdict.reason);
+                            log::info!(
+                                "vip {vip} real {real}: still {}: {reason}",
+                                verdict.health.label()
+                            );
+                        }
+                    }
                 }
             }
             let pool = self.pool(vip);
@@ -237,7 +245,7 @@ fn transition(
     vip: &Vip,
     real: &Real,
     before: Option<Verdict>,
-    verdict: Verdict,
+    verdict: &Verdict,
 ) -> Option<Happening> {
     let from = before.map(|before| before.health);
     (from != Some(verdict.health)).then(|| Happening::Health {
@@ -245,15 +253,6 @@ fn transition(
         real: real.address,
         from: from.map(|health| health.label().to_owned()),
         to: verdict.health.label().to_owned(),
-        reason: verdict.reason,
+        reason: verdict.reason.clone(),
     })
-}
-
-fn report(vip: &Vip, real: &Real, verdict: &Verdict) {
-    let level = match verdict.health {
-        Health::Down => log::Level::Warn,
-        Health::Up | Health::Unknown => log::Level::Info,
-    };
-    let (health, reason) = (verdict.health.label(), &verdict.reason);
-    log::log!(level, "vip {} real {}: {health}: {reason}", vip.name, real.address);
 }

@@ -472,19 +472,20 @@ const STATUS: &str = r#"{
          "idle_timeout": "15m", "drain_timeout": "1h", "on_deadline": "rehash", "udp_idle_timeout": "30s",
          "udp": "flow", "slow_start": "2m",
          "ring": 1021, "tracked_slots": 12, "packets": 1234567, "bytes": 987654321, "flows": 12345,
-         "sorry": "10.0.0.99", "reals": [
+         "sorry": "10.0.0.99", "wanted": "enabled", "checks": ["http:80/healthz via vip every 2s"],
+         "reals": [
             {"address": "10.0.0.11", "mac": "02:00:00:00:00:0b", "interface": "eth0", "state": "active",
              "health": "up", "reason": "http 200 in 0.8 ms", "since": "2026-01-01T00:00:00Z",
-             "weight": 1, "share": 1.0, "packets": 1234000, "bytes": 987000000, "flows": 12000},
+             "forced_up": false, "weight": 1, "share": 1.0, "packets": 1234000, "bytes": 987000000, "flows": 12000},
             {"address": "10.0.0.12", "mac": null, "interface": null, "state": "active",
              "health": "down", "reason": "neighbour unresolved", "since": "2026-01-01T00:59:48Z",
-             "weight": 10, "share": 0.0, "packets": 567, "bytes": 654321, "flows": 345}]},
+             "forced_up": false, "weight": 10, "share": 0.0, "packets": 567, "bytes": 654321, "flows": 345}]},
         {"name": "dns", "address": "2001:db8::53", "ports": ["udp/53"], "state": "down",
          "reason": "", "announce": "none", "hash": "source", "announced": false,
          "idle_timeout": "15m", "drain_timeout": "1h", "on_deadline": "reset", "udp_idle_timeout": "30s",
          "udp": "packet", "slow_start": null,
          "ring": 1021, "tracked_slots": 0, "packets": 0, "bytes": 0, "flows": 0,
-         "sorry": null, "reals": []}],
+         "sorry": null, "wanted": "enabled", "checks": [], "reals": []}],
     "outcomes": {"forwarded": 1234567, "truncated": 3, "not_vip": 0, "of_tomorrow": 5}
 }"#;
 
@@ -539,6 +540,7 @@ announce  arp (announced)
 hash      flow
 timeouts  idle 15m, drain 1h (then rehash), udp idle 30s
 udp       flow
+checks    http:80/healthz via vip every 2s
 starts    slowly, within 2m
 sorry     10.0.0.99
 ring      1021 slots, 12 with a previous owner
@@ -852,7 +854,7 @@ fn following_ends_with_the_daemon_and_says_so() {
     for end in ["0\r\n\r\n", ""] {
         let (_, ran) = Daemon::saying(format!("{head}{chunk}{end}")).ask("events -f -o json");
         assert_eq!((ran.code, ran.stdout.as_str()), (3, EVENTS), "{}", ran.stderr);
-        assert!(ran.stderr.contains("has stopped or gone away: forwarding goes on"));
+        assert!(ran.stderr.contains("is gone, it has stopped or was killed"));
         assert_eq!(ran.stderr.lines().count(), 1);
     }
     // What was is told in full or is a failure.

@@ -229,8 +229,14 @@ async fn a_webhook_that_does_not_take_an_event_is_told_with_the_reason() {
     let free = TcpListener::bind("[::1]:0").await.unwrap().local_addr().unwrap();
     let error = posted(&format!("http://{free}/lb"), LONG).await.unwrap_err();
     assert!(error.contains("Connection refused"), "{error}");
-    for url in ["", "no url at all", "ftp://192.0.2.1/"] {
-        assert!(posted(url, LONG).await.is_err(), "{url}");
+    for (url, reason) in [
+        ("", "its URL: "),
+        ("no url at all", "its URL: "),
+        ("ftp://192.0.2.1/", "scheme"),
+        ("http://user:word@127.0.0.1/", "user name"),
+    ] {
+        let error = posted(url, LONG).await.unwrap_err();
+        assert!(error.contains(reason), "{url}: {error}");
     }
 }
 

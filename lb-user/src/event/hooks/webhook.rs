@@ -38,6 +38,9 @@ impl Way for Webhook {
     async fn call(&mut self, hooks: &model::Hooks, event: &str) -> Result<(), String> {
         let url = hooks.webhook.as_deref().unwrap_or_default();
         let uri: Uri = url.parse().map_err(|error| format!("its URL: {error}"))?;
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err("its URL has a user name, which is not sent: use a secret path".to_owned());
+        }
         let client = self.client(uri.scheme_str() == Some("https")).await?;
         let request = Request::post(uri)
             .header(CONTENT_TYPE, "application/json")
