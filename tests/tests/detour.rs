@@ -172,6 +172,9 @@ fn nothing_is_left(lab: &Lab) -> Result<()> {
 #[test]
 fn sockets_reach_each_real_under_the_vip_that_the_balancer_itself_has() -> Result<()> {
     let rack = Rack::dual(2)?;
+    // Nothing that arrives may come from where it would not be sent to.
+    let strict = ["all", "eth0"].map(|name| format!("ipv4/conf/{name}/rp_filter"));
+    rack.lab.balancer().sysctl(&strict.each_ref().map(|name| (name.as_str(), "1")))?;
     within(&rack.lab, async || everything_works(&rack.lab).await)?;
     // The clients' path is as it was.
     assert_eq!(rack.answers_at(Rack::web(), 40)?.len(), 2);
