@@ -406,7 +406,8 @@ fn detours_lead_through_vlan_devices() -> Result<()> {
         netns.ip_batch(&format!(
             "link add link eth0 name eth0.20 mtu 1496 type vlan id 20\n\
              address add 10.0.20.{last}/24 dev eth0.20\n\
-             address add 2001:db8:c::{last}/64 dev eth0.20 nodad\nlink set eth0.20 up\n"
+             address add 2001:db8:c::{last}/64 dev eth0.20 nodad\n\
+             address add fe80::c:0:0:{last}/64 dev eth0.20 nodad\nlink set eth0.20 up\n"
         ))?;
     }
     within(&lab, async || {
