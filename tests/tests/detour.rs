@@ -172,6 +172,9 @@ fn nothing_is_left(lab: &Lab) -> Result<()> {
 #[test]
 fn sockets_reach_each_real_under_the_vip_that_the_balancer_itself_has() -> Result<()> {
     let rack = Rack::dual(2)?;
+    // Nothing that arrives may come from where it would not be sent to.
+    let strict = ["all", "eth0"].map(|name| format!("ipv4/conf/{name}/rp_filter"));
+    rack.lab.balancer().sysctl(&strict.each_ref().map(|name| (name.as_str(), "1")))?;
     within(&rack.lab, async || everything_works(&rack.lab).await)?;
     // The clients' path is as it was.
     assert_eq!(rack.answers_at(Rack::web(), 40)?.len(), 2);
@@ -403,7 +406,8 @@ fn detours_lead_through_vlan_devices() -> Result<()> {
         netns.ip_batch(&format!(
             "link add link eth0 name eth0.20 mtu 1496 type vlan id 20\n\
              address add 10.0.20.{last}/24 dev eth0.20\n\
-             address add 2001:db8:c::{last}/64 dev eth0.20 nodad\nlink set eth0.20 up\n"
+             address add 2001:db8:c::{last}/64 dev eth0.20 nodad\n\
+             address add fe80::c:0:0:{last}/64 dev eth0.20 nodad\nlink set eth0.20 up\n"
         ))?;
     }
     within(&lab, async || {

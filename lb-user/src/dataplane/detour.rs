@@ -201,16 +201,15 @@ fn options() -> TcAttachOptions {
 fn make_room(interface: &str) -> Result<(), Error> {
     match tc::qdisc_add_clsact(interface) {
         Ok(()) => Ok(()),
-        Err(error) if exists(&error) => Ok(()),
+        Err(TcError::AlreadyAttached) => Ok(()),
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
+            Err(Error::Kernel {
+                what: format!("adding clsact to {interface}"),
+                detail: "the kernel does not know it: `modprobe -a sch_ingress cls_bpf`".to_owned(),
+            })
+        }
         Err(error) => Err(Error::kernel(format!("adding clsact to {interface}"), &error)),
-    }
-}
-
-fn exists(error: &TcError) -> bool {
-    match error {
-        TcError::AlreadyAttached => true,
-        TcError::NetlinkError(error) => error.raw_os_error() == Some(libc::EEXIST),
-        _ => false,
     }
 }
 

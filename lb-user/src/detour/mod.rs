@@ -8,6 +8,8 @@
 mod blocks;
 mod network;
 mod overlap;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cmp::Reverse,
@@ -222,18 +224,24 @@ impl Detours {
         for route in self.routes.difference(&routes) {
             warn(self.kernel.remove_route(route).await);
         }
+        let mut neighbours: BTreeMap<(u32, IpAddr), Result<(), String>> = BTreeMap::new();
         let mut broken = BTreeMap::new();
         for route in &routes {
-            let neighbour = (route.network.interface, route.next_hop);
-            self.neighbours.insert(neighbour);
-            let made = match self.kernel.add_neighbour(neighbour.0, neighbour.1).await {
-                Ok(()) => self.kernel.add_route(route).await,
+            let (interface, next_hop) = (route.network.interface, route.next_hop);
+            let known = match neighbours.get(&(interface, next_hop)) {
+                Some(known) => known.clone(),
+                None => text(self.kernel.add_neighbour(interface, next_hop).await),
+            };
+            neighbours.insert((interface, next_hop), known.clone());
+            let made = match known {
+                Ok(()) => text(self.kernel.add_route(route).await),
                 failed => failed,
             };
-            if let Err(error) = made {
-                broken.insert(route.network, error.to_string());
+            if let Err(reason) = made {
+                broken.insert(route.network, reason);
             }
         }
+        self.neighbours.extend(neighbours.into_keys());
         self.routes = routes;
         let network = |entry: &DetourEntry| Network { interface: entry.interface, own: entry.own };
         let reason = |(detour, entry): (&Detour, &DetourEntry)| {
@@ -271,6 +279,10 @@ impl Detours {
         self.entries.clear();
         self.addresses.assign(&BTreeMap::new());
     }
+}
+
+fn text(made: Result<(), Error>) -> Result<(), String> {
+    made.map_err(|error| error.to_string())
 }
 
 /// What could not be removed is removed by the next daemon.

@@ -16,9 +16,19 @@ use super::{
 use crate::command;
 
 /// What the guest loads, and whatever these need, before that: for its files, and for the tests'
-/// networks.
-const MODULES: [&str; 8] =
-    ["virtio_pci", "9pnet_virtio", "9p", "overlay", "bridge", "veth", "dummy", "8021q"];
+/// networks and the programs at them.
+const MODULES: [&str; 10] = [
+    "virtio_pci",
+    "9pnet_virtio",
+    "9p",
+    "overlay",
+    "bridge",
+    "veth",
+    "dummy",
+    "8021q",
+    "sch_ingress",
+    "cls_bpf",
+];
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
