@@ -11,7 +11,8 @@ use aya::{
     maps::{HashMap, Map, MapData, MapError},
     programs::{
         LinkOrder, SchedClassifier, TcAttachType,
-        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError},
+        links::Link as _,
+        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     },
     util::KernelVersion,
 };
@@ -31,6 +32,11 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/de
 /// The programs, and where in the path of an interface's packets they are.
 const PROGRAMS: [(&str, TcAttachType); 2] =
     [("lb_detour_in", TcAttachType::Ingress), ("lb_detour_out", TcAttachType::Egress)];
+
+/// Where the programs are found again on kernels without links: nobody else's place. (By name they are not:
+/// without more rights than the daemon has, aya gives them none.)
+const PLACE: NlOptions =
+    NlOptions { priority: 173, handle: TcHandle::new(0x6c62, 0x64), classid: None };
 
 /// The loaded programs and their tables.
 pub struct DetourPrograms {
@@ -161,25 +167,19 @@ impl DetourPrograms {
 
 /// Removes from an interface the programs of a daemon that was killed, where the kernel has not done
 /// so.
-///
-/// # Errors
-///
-/// When the kernel refuses.
-pub fn sweep(interface: &str) -> Result<(), Error> {
+pub fn sweep(interface: &str) {
     if has_links() {
-        return Ok(());
+        return;
     }
     for (program, way) in PROGRAMS {
-        match tc::qdisc_detach_program(interface, way, program) {
-            Ok(()) => log::info!("{interface}: removed {program}, which was left there"),
-            // No such program, or nothing that could have one.
-            Err(TcError::IoError(_) | TcError::NetlinkError(_)) => {}
-            Err(error) => {
-                return Err(Error::kernel(format!("removing {program} from {interface}"), &error));
-            }
+        let NlOptions { priority, handle, classid } = PLACE;
+        let link = SchedClassifierLink::attached(interface, way, priority, handle, classid);
+        let detached = link.is_ok_and(|link| link.detach().is_ok());
+        // Mostly there is none.
+        if detached {
+            log::info!("{interface}: removed {program}, which was left there");
         }
     }
-    Ok(())
 }
 
 /// Whether the kernel attaches such programs by links, which go with their process.
@@ -187,13 +187,12 @@ fn has_links() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 
-/// Before all other programs, which may decide that nobody else is asked. (The kernel puts a filter
-/// without a priority before those that are there.)
+/// Before others, which may decide that nobody else is asked.
 fn options() -> TcAttachOptions {
     if has_links() {
         TcAttachOptions::TcxOrder(LinkOrder::first())
     } else {
-        TcAttachOptions::Netlink(NlOptions::default())
+        TcAttachOptions::Netlink(PLACE)
     }
 }
 
