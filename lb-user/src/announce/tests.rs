@@ -158,7 +158,9 @@ fn the_kernels_own_search_for_a_duplicate_is_heard() {
             let mut frame = [0; LONGEST];
             loop {
                 let length = socket.receive(&mut frame).await.unwrap();
-                if let Some(claim) = nd::claim(&frame[..length]) {
+                // It looks for its link-local address, too.
+                let claim = nd::claim(&frame[..length]);
+                if let Some(claim) = claim.filter(|claim| claim.address == V6.free) {
                     return claim;
                 }
             }
