@@ -34,9 +34,9 @@ pub(super) async fn probe(
 }
 
 fn question(check: &DnsCheck) -> Result<Message, Failure> {
-    let name = Name::from_str_relaxed(&check.name).and_then(|mut name| {
+    let name = Name::from_str_relaxed(&check.name).map(|mut name| {
         name.set_fqdn(true);
-        Ok(name)
+        name
     });
     let name =
         name.map_err(|error| Failure::Local(format!("name = \"{}\": {error}", check.name)))?;

@@ -154,11 +154,22 @@ impl Place<'_> {
         let causes: Vec<_> =
             std::iter::successors(error.source(), |&error| error.source()).collect();
         let io = causes.iter().find_map(|cause| cause.downcast_ref::<io::Error>());
-        if let Some(io) = io {
-            return failure(io, during);
-        }
-        if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-            return closed(during);
+        let failure = match io {
+            Some(io) => Some(failure(io, during)),
+            None if error.is_incomplete_message() || error.is_closed() || error.is_canceled() => {
+                Some(closed(during))
+            }
+            None => None,
+        };
+        // The answer to what looks like a request of HTTP/1.1 may be lost with the connection.
+        match failure {
+            Some(Failure::Wrong(text))
+                if self.version == HttpVersion::Two && self.tls.is_none() =>
+            {
+                return Failure::Wrong(format!("{text}: does the server speak HTTP/2?"));
+            }
+            Some(failure) => return failure,
+            None => {}
         }
         let detail = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
         Failure::Wrong(format!("the server does not speak HTTP/{}: {detail}", self.version))

@@ -11,6 +11,8 @@ mod raw;
 mod socket;
 mod syn;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod udp;
 

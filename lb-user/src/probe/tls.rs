@@ -178,7 +178,7 @@ fn certificate(reason: &CertificateError) -> String {
         E::NotValidForNameContext { expected, .. } => {
             format!("the certificate is not for {}", expected.to_str())
         }
-        E::UnknownIssuer => {
+        E::UnknownIssuer | E::BadSignature => {
             "the certificate's issuer is not trusted: set ca, or verify = false".to_owned()
         }
         other => format!("the certificate: {other}"),

@@ -6,6 +6,7 @@ use std::{
     os::{fd::AsFd as _, unix::net::UnixStream as StdStream},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use nix::{
@@ -22,6 +23,7 @@ use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
     sync::mpsc,
+    time::timeout,
 };
 
 use super::{
@@ -35,6 +37,9 @@ const PROCESSES: u64 = 4096;
 
 /// How large a file a program may write.
 const FILE: u64 = 64 * 1024 * 1024;
+
+/// How long the end waits for those that are killed.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Is the helper, until the daemon ends. Its standard input is the socket to it.
 #[must_use]
@@ -123,7 +128,7 @@ async fn serve(mut from: Reader, to: OwnedWriteHalf) -> io::Result<()> {
             _ = terminate.recv() => break,
         }
     }
-    programs.kill_all();
+    drop(timeout(FAREWELL, programs.end(&mut child)).await);
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use nix::{
     },
     unistd::{Pid, getpgid},
 };
-use tokio::sync::oneshot;
+use tokio::{signal::unix::Signal as SignalStream, sync::oneshot};
 
 use super::{End, PROGRAMS};
 
@@ -72,10 +72,21 @@ impl Programs {
         }
     }
 
-    /// Kills all.
-    pub(super) fn kill_all(&self) {
+    fn kill_all(&self) {
         for pid in self.running().keys() {
             let _ = killpg(*pid, Signal::SIGKILL);
+        }
+    }
+
+    /// Kills all, until nobody is left: each that dies may leave us others.
+    pub(super) async fn end(&self, child: &mut SignalStream) {
+        loop {
+            self.kill_all();
+            self.reap();
+            if children().is_empty() {
+                break;
+            }
+            child.recv().await;
         }
     }
 }
