@@ -134,9 +134,9 @@ impl Guard {
 
     /// The next address in turn.
     fn next(&mut self) -> Option<IpAddr> {
-        let after = self.asked.and_then(|asked| {
-            self.post.addresses.iter().find(|address| **address > asked)
-        });
+        let after = self
+            .asked
+            .and_then(|asked| self.post.addresses.iter().find(|address| **address > asked));
         self.asked = after.or_else(|| self.post.addresses.first()).copied();
         self.asked
     }

@@ -129,7 +129,9 @@ pub fn diagnose(snapshot: &Snapshot, seen: &Observations) -> Vec<Finding> {
             let found = pool::of_real(snapshot, seen, (vip, real), found);
             findings.extend(found.into_iter().map(|finding| finding.of_vip(vip).of_real(real)));
         }
-        findings.extend(pool::of_vip(snapshot, seen, vip).into_iter().map(|finding| finding.of_vip(vip)));
+        findings.extend(
+            pool::of_vip(snapshot, seen, vip).into_iter().map(|finding| finding.of_vip(vip)),
+        );
     }
     for interface in &snapshot.interfaces {
         let found = machine::of_interface(snapshot, seen, interface);

@@ -52,7 +52,8 @@ pub(super) fn of_interface(
 fn offloads(interface: &InterfaceFacts, found: &InterfaceObservation) -> Vec<Finding> {
     let name = &interface.name;
     let is_on = |feature: &str| interface.xdp != Xdp::None && found.features.contains(feature);
-    let joined = "joins packets before they are forwarded, which makes them longer than the network takes";
+    let joined =
+        "joins packets before they are forwarded, which makes them longer than the network takes";
     let mut findings = Vec::new();
     if is_on("rx-lro") {
         let fix = format!("`ethtool -K {name} lro off`");
@@ -60,7 +61,11 @@ fn offloads(interface: &InterfaceFacts, found: &InterfaceObservation) -> Vec<Fin
     }
     if is_on("rx-gro-hw") {
         let fix = format!("`ethtool -K {name} rx-gro-hw off`");
-        findings.push(Finding::new(Code::GroHw, format!("{name} has hardware GRO on: it {joined}"), fix));
+        findings.push(Finding::new(
+            Code::GroHw,
+            format!("{name} has hardware GRO on: it {joined}"),
+            fix,
+        ));
     }
     if is_on("rx-vlan-hw-parse") && !found.vlans.is_empty() {
         findings.push(Finding::new(
@@ -86,12 +91,12 @@ fn lengths(
     let vlans = found.vlans.iter().map(|(name, mtu)| (name.as_str(), *mtu));
     let peer = found.peer.iter().filter_map(|peer| Some((peer.name.as_str(), peer.mtu?)));
     // Each pair once.
-    let others = snapshot.interfaces.iter().filter(|other| {
-        other.xdp != Xdp::None && other.index > interface.index
-    });
-    let others = others.filter_map(|other| {
-        Some((other.name.as_str(), seen.interfaces.get(&other.index)?.mtu?))
-    });
+    let others = snapshot
+        .interfaces
+        .iter()
+        .filter(|other| other.xdp != Xdp::None && other.index > interface.index);
+    let others = others
+        .filter_map(|other| Some((other.name.as_str(), seen.interfaces.get(&other.index)?.mtu?)));
     let differing: BTreeSet<String> = vlans
         .chain(peer)
         .chain(others)

@@ -134,7 +134,13 @@ pub(super) fn read(frame: &[u8]) -> Option<Heard> {
         _ => return None,
     };
     let answer = packet.transport.as_ref().and_then(answer);
-    Some(Heard { machine: Mac(link.source()), to: Mac(link.destination()), source, destination, answer })
+    Some(Heard {
+        machine: Mac(link.source()),
+        to: Mac(link.destination()),
+        source,
+        destination,
+        answer,
+    })
 }
 
 fn answer(transport: &TransportSlice<'_>) -> Option<(u16, Answer)> {
@@ -181,13 +187,8 @@ mod tests {
 
     /// What a real makes of a TCP knock.
     fn answer_to(knock: &Knock, refuse: bool) -> Vec<u8> {
-        let back = Knock {
-            own: REAL,
-            machine: OWN,
-            source: knock.target,
-            target: knock.source,
-            ..*knock
-        };
+        let back =
+            Knock { own: REAL, machine: OWN, source: knock.target, target: knock.source, ..*knock };
         let packet = back.packet().tcp(knock.port.unwrap(), knock.id, 7, 0).ack(BEGIN + 1);
         let packet = if refuse { packet.rst() } else { packet.syn() };
         written(0, |to| packet.write(to, &[]))

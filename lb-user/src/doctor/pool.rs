@@ -78,8 +78,8 @@ fn service(vip: &VipFacts, real: &RealFacts, found: RealObservation) -> Option<F
         (Answer::Silent, Answer::Silent) if vip.port().is_none() => return None,
         (Answer::Silent, Answer::Silent) => Finding::new(
             Code::ServiceDown,
-            format!("{door} is silent at {address} and at {own}, although the machine is there"),
-            "see whether the server runs, and whether a firewall on it drops connections",
+            format!("{door} is silent at {address} and at {own}"),
+            "see whether the machine is on, and whether a firewall on it drops connections",
         ),
         (Answer::Silent, Answer::Open | Answer::Refused) => missing(vip, real),
         (Answer::Refused, Answer::Open) => Finding::new(
@@ -100,12 +100,16 @@ fn missing(vip: &VipFacts, real: &RealFacts) -> Finding {
     let (address, own) = (vip.address, real.address);
     let length = if address.is_ipv4() { 32 } else { 128 };
     let sysctls = match address.is_ipv4() {
-        true => "`sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2`, then ",
+        true => {
+            "`sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2`, then "
+        }
         false => "",
     };
     Finding::new(
         Code::VipMissing,
-        format!("the server answers at {own}, and is silent at {address}: the VIP is not on its lo"),
+        format!(
+            "the server answers at {own}, and is silent at {address}: the VIP is not on its lo"
+        ),
         format!(
             "on the server: {sysctls}`ip address add {address}/{length} dev lo`; if it is there, look \
              for a firewall"
@@ -130,7 +134,9 @@ fn answers(vip: &VipFacts, real: &RealFacts, mac: Mac) -> Finding {
     };
     Finding::new(
         Code::AnswersArp,
-        format!("{own} ({mac}) answers {question} for {address}: it can take the VIP's whole traffic"),
+        format!(
+            "{own} ({mac}) answers {question} for {address}: it can take the VIP's whole traffic"
+        ),
         fix,
     )
 }
@@ -172,7 +178,9 @@ fn stranger(snapshot: &Snapshot, vip: &VipFacts, mac: Mac) -> Finding {
     Finding::new(
         Code::StrangerAnswers,
         format!("{who} answers {question} for {address}, and is no real of this VIP"),
-        format!("find the machine by its MAC address and take {address} from it, or announce = \"none\""),
+        format!(
+            "find the machine by its MAC address and take {address} from it, or announce = \"none\""
+        ),
     )
 }
 

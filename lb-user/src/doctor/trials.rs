@@ -5,11 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use futures_util::{
-    StreamExt as _,
-    future::join,
-    stream,
-};
+use futures_util::{StreamExt as _, future::join, stream};
 
 use super::{
     observation::{Observations, RealObservation},
@@ -83,9 +79,9 @@ fn patients(snapshot: &Snapshot) -> Vec<Patient<'_>> {
         let key = (vip.name.clone(), place);
         (!ours).then_some(Patient { key, vip, real, interface, machine })
     };
-    let reals = snapshot.examined().flat_map(|vip| {
-        vip.reals.iter().enumerate().map(move |(place, real)| (vip, place, real))
-    });
+    let reals = snapshot
+        .examined()
+        .flat_map(|vip| vip.reals.iter().enumerate().map(move |(place, real)| (vip, place, real)));
     reals.filter_map(patient).collect()
 }
 
@@ -108,7 +104,8 @@ fn round(
     first: bool,
 ) -> (Round, Vec<Trial>) {
     let mut round = Round::default();
-    let trials = ward.iter().map(|patient| try_one(snapshot, patient, owners, &mut round)).collect();
+    let trials =
+        ward.iter().map(|patient| try_one(snapshot, patient, owners, &mut round)).collect();
     let asked: BTreeSet<IpAddr> = snapshot.examined().map(|vip| vip.address).collect();
     for interface in snapshot.interfaces.iter().filter(|_| first) {
         let questions = asked.iter().flat_map(|vip| wire::questions(interface, *vip, []));

@@ -143,12 +143,7 @@ impl<'a> Wire<'a> {
         }
     }
 
-    async fn listen(
-        &self,
-        snapshot: &Snapshot,
-        round: &Round,
-        echo: &Shared,
-    ) -> io::Result<()> {
+    async fn listen(&self, snapshot: &Snapshot, round: &Round, echo: &Shared) -> io::Result<()> {
         let by_id: BTreeMap<u16, &Knock> =
             round.knocks.iter().map(|knock| (knock.id, knock)).collect();
         let claims = |protocol: Protocol| {
@@ -182,7 +177,8 @@ impl<'a> Wire<'a> {
         echo: &mut Echo,
     ) {
         let knock = heard.answer.and_then(|(id, _)| knocks.get(&id));
-        if let Some((knock, answer)) = knock.and_then(|knock| Some((knock, knock.answered_by(heard)?)))
+        if let Some((knock, answer)) =
+            knock.and_then(|knock| Some((knock, knock.answered_by(heard)?)))
         {
             // From another machine than the one that was asked: that one has passed the knock on, and
             // somebody else has answered. Unless the way back leads through a router.
@@ -237,9 +233,9 @@ fn filter(kind: u16, sources: &BTreeSet<IpAddr>) -> Vec<SockFilter> {
     };
     let offset = if kind == IPV4 { 14 + 12 } else { 14 + 8 + 12 };
     let load = SockFilter::new(LOAD_WORD, 0, 0, offset);
-    let jumps = (0..count).zip(words).map(|(passed, word)| {
-        SockFilter::new(JUMP_IF_EQUAL, count - passed, 0, word)
-    });
+    let jumps = (0..count)
+        .zip(words)
+        .map(|(passed, word)| SockFilter::new(JUMP_IF_EQUAL, count - passed, 0, word));
     let ends = [0, u32::MAX].map(|length| SockFilter::new(RETURN, 0, 0, length));
     [load].into_iter().chain(jumps).chain(ends).collect()
 }

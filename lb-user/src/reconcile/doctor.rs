@@ -91,7 +91,9 @@ fn found(reach: Reach) -> Result<Mac, String> {
         Reach::Static(mac) | Reach::Resolved(mac) | Reach::Inherited(mac) => Ok(mac),
         Reach::Unresolved => Err("the kernel has not asked yet".to_owned()),
         Reach::Silent(_) => Err("nobody answers ARP or neighbour solicitations for it".to_owned()),
-        Reach::Behind(gateway) => Err(format!("it is not on the balancer's network but behind {gateway}")),
+        Reach::Behind(gateway) => {
+            Err(format!("it is not on the balancer's network but behind {gateway}"))
+        }
         Reach::Cut(reason) => Err(reason),
     }
 }
