@@ -360,3 +360,27 @@ fn examinations_that_are_asked_for_together_take_turns() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn with_checks_a_real_is_examined_by_the_way_that_they_take() -> Result<()> {
+    let (lab, nginx, echoes) = Rack::servers_at(2, &[Rack::vip(), Rack::vip6()])?;
+    let words = "check = { type = \"tcp\", port = 80, interval = \"500ms\" }\n";
+    let rack = started(lab, &Rack::both(2, words), &[("web", 2), ("web6", 2)])?;
+    let mut rack = Rack { nginx, echoes, ..rack };
+    nothing(&rack.daemon)?;
+    rack.lab.real(1).remove_vip(Rack::vip())?;
+    rack.lab.real(1).remove_vip(Rack::vip6())?;
+    rack.nginx.pop();
+    let _elsewhere = {
+        let real = rack.lab.real(2);
+        real.nginx(&[real.address(), real.address6()])?
+    };
+    let expected = [
+        ["vip_missing", "web", "10.0.0.11", "-"],
+        ["not_listening", "web", "10.0.0.12", "-"],
+        ["vip_missing", "web6", "2001:db8:a::11", "-"],
+        ["not_listening", "web6", "2001:db8:a::12", "-"],
+    ];
+    finds(&findings(&rack.daemon)?, &expected);
+    Ok(())
+}

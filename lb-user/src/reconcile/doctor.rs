@@ -1,6 +1,6 @@
 //! What an examination is told of the state.
 
-use super::{Reconciler, announcing::announced};
+use super::Reconciler;
 use crate::{
     api::{
         doctor::{Doctor, DoctorQuery},
@@ -24,7 +24,7 @@ impl Reconciler {
 
     fn snapshot(&self, only: Option<String>) -> Snapshot {
         let model = &self.config.model;
-        let announced = announced(model);
+        let announced = self.announced(model);
         Snapshot {
             pin_dir: model.node.pin_dir.clone(),
             interfaces: self.interface_facts(),
@@ -70,16 +70,16 @@ impl Reconciler {
             ports: vip.ports.clone(),
             announced,
             assigned: self.network.is_local(vip.address),
-            reals: wanted.map(|real| self.real_facts(real)).collect(),
+            reals: wanted.map(|real| self.real_facts(vip, real)).collect(),
         }
     }
 
-    fn real_facts(&self, real: &Real) -> RealFacts {
+    fn real_facts(&self, vip: &Vip, real: &Real) -> RealFacts {
         RealFacts {
             address: real.address,
             reach: found(self.network.reach(real)),
             interface: self.network.way(real).ok().map(|way| way.index),
-            detour: None,
+            detour: self.stands_for(vip, real).ok(),
             flaps: 0,
         }
     }
