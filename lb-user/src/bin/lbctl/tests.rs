@@ -869,6 +869,7 @@ fn whoever_has_read_enough_events_ends_the_command_quietly() {
     let words = arguments(&daemon.socket(), "events --follow");
     assert_eq!(run(words, &mut stdout, Notes::new(&mut stderr, false)), 0);
     assert!(stderr.is_empty());
+}
 
 #[test]
 fn an_examination_is_a_line_for_each_finding_and_its_exit_code_says_whether_all_is_well() {
