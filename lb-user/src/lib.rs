@@ -26,6 +26,8 @@ pub mod ledger;
 
 pub mod announce;
 
+pub mod doctor;
+
 pub mod api;
 
 pub mod reconcile;

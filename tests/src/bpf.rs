@@ -15,7 +15,9 @@ use nix::errno::Errno;
 /// Commands of linux/bpf.h.
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
+const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// An instruction: operation, registers (source in the upper half), offset (two bytes), immediate
 /// (four). The lab knows little-endian machines only.
@@ -108,6 +110,15 @@ pub fn pin(link: &OwnedFd, path: &Path) -> Result<()> {
     let attributes =
         ObjPin { path: name.as_ptr() as u64, object: link.as_raw_fd() as u32, flags: 0 };
     bpf(BPF_OBJ_PIN, &attributes).with_context(|| format!("cannot pin {}", path.display()))?;
+    Ok(())
+}
+
+/// Detaches the link that is pinned there; the pin stays.
+pub fn detach(pin: &Path) -> Result<()> {
+    let name = CString::new(pin.as_os_str().as_bytes())?;
+    let attributes = ObjPin { path: name.as_ptr() as u64, object: 0, flags: 0 };
+    let link = bpf(BPF_OBJ_GET, &attributes).map(owned)?;
+    bpf(BPF_LINK_DETACH, &link.as_raw_fd())?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context as _, Result};
 use nix::net::if_::if_nametoindex;
 
-pub use crate::bpf::pin;
+pub use crate::bpf::{detach, pin};
 use crate::{
     bpf::{self, EXIT, Instruction, call, instruction, set},
     netns::Netns,
@@ -16,6 +16,7 @@ const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 const BPF_FUNC_REDIRECT: i32 = 23;
+const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
 /// What a program does to every frame: the kernel's XDP actions.
@@ -84,6 +85,11 @@ fn gate() -> [Instruction; 18] {
     ]
 }
 
+/// Like [`attach`], in the generic hook.
+pub fn attach_generic(netns: &Netns, interface: &str, verdict: Verdict) -> Result<OwnedFd> {
+    made(netns, interface, (0, XDP_FLAGS_SKB_MODE), || Ok(vec![set(0, verdict as i32), EXIT]))
+}
+
 /// Attaches a program that sends every frame as it is out of another interface of the namespace.
 pub fn attach_redirect(netns: &Netns, interface: &str, to: &str) -> Result<OwnedFd> {
     native(netns, interface, 0, || {
@@ -91,17 +97,27 @@ pub fn attach_redirect(netns: &Netns, interface: &str, to: &str) -> Result<Owned
     })
 }
 
-/// Attaches a program, which is made inside the namespace.
+/// Attaches a program, which is made inside the namespace, in the driver.
 fn native(
     netns: &Netns,
     interface: &str,
     flags: u32,
     program: impl FnOnce() -> Result<Vec<Instruction>> + Send,
 ) -> Result<OwnedFd> {
+    made(netns, interface, (flags, XDP_FLAGS_DRV_MODE), program)
+}
+
+/// Loads a program with the first of the flags, and attaches it with the second.
+fn made(
+    netns: &Netns,
+    interface: &str,
+    (load, attach): (u32, u32),
+    program: impl FnOnce() -> Result<Vec<Instruction>> + Send,
+) -> Result<OwnedFd> {
     netns.run(|| {
-        let program = bpf::load(BPF_PROG_TYPE_XDP, flags, &program()?)
+        let program = bpf::load(BPF_PROG_TYPE_XDP, load, &program()?)
             .context("cannot load an XDP program")?;
-        bpf::link(&program, if_nametoindex(interface)?, BPF_XDP, XDP_FLAGS_DRV_MODE)
+        bpf::link(&program, if_nametoindex(interface)?, BPF_XDP, attach)
             .with_context(|| format!("cannot attach XDP to {interface}"))
     })
 }

@@ -36,6 +36,12 @@ pub(super) fn claim(frame: &[u8]) -> Option<Conflict> {
     Packet::parse(frame)?.claim()
 }
 
+/// What the sender of a frame from the wire says to have.
+pub(super) fn assertion(frame: &[u8]) -> Option<Conflict> {
+    let Packet { sender, sender_mac, .. } = Packet::parse(frame)?;
+    (!sender.is_unspecified()).then_some(Conflict { address: sender.into(), mac: sender_mac })
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Request = 1,
@@ -173,6 +179,16 @@ mod tests {
         assert_ne!(question.claim(), claims);
         let senseless = Packet { operation: Operation::Reply, ..Packet::probe(OWN, VIP) };
         assert_eq!(senseless.claim(), None);
+    }
+
+    #[test]
+    fn a_probe_asserts_nothing_and_everything_else_what_it_claims() {
+        let asserts = Some(Conflict { address: VIP.into(), mac: OWN });
+        assert_eq!(assertion(&Packet::probe(OWN, VIP).broadcast()), None);
+        for operation in [Operation::Request, Operation::Reply] {
+            let frame = Packet::announcement(operation, OWN, VIP).broadcast();
+            assert_eq!(assertion(&frame), asserts);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod addresses;
 mod arp;
 mod nd;
 mod socket;
+pub mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,7 @@ use futures_util::future::try_join;
 use tokio::time::{sleep, timeout};
 
 pub use addresses::{Addresses, Error, Found};
-use socket::Socket;
+pub(crate) use socket::Socket;
 
 use crate::model::Mac;
 
@@ -32,7 +33,7 @@ const BETWEEN_PROBES: Duration = Duration::from_millis(100);
 
 /// The longest packet that every IPv6 link carries, behind an Ethernet header. What has to be heard
 /// is far shorter.
-const LONGEST: usize = 14 + 1280;
+pub(crate) const LONGEST: usize = 14 + 1280;
 
 /// Another machine that uses an address, or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,14 +45,19 @@ pub struct Conflict {
 }
 
 /// What a family's addresses are asked for and announced by.
-#[derive(Clone, Copy, Debug)]
-enum Protocol {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
     Arp,
     Nd,
 }
 
 impl Protocol {
-    fn open(self, interface: u32) -> io::Result<Socket> {
+    /// By which an address is asked for.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::Arp } else { Self::Nd }
+    }
+
+    pub(crate) fn open(self, interface: u32) -> io::Result<Socket> {
         match self {
             Self::Arp => Socket::open(interface, arp::ETHERTYPE, &[]),
             Self::Nd => Socket::open(interface, nd::ETHERTYPE, &nd::FILTER),
@@ -64,13 +70,30 @@ impl Protocol {
             Self::Nd => nd::claim(frame),
         }
     }
+
+    /// What the sender of a frame says to have: unlike a claim, this is no question whether the address is
+    /// free, which a machine may put that never means to take it, such as another balancer that watches.
+    pub(crate) fn assertion(self, frame: &[u8]) -> Option<Conflict> {
+        match self {
+            Self::Arp => arp::assertion(frame),
+            Self::Nd => nd::assertion(frame),
+        }
+    }
 }
 
-fn question(own: Mac, address: IpAddr) -> Vec<u8> {
+/// The frame that asks everyone whether they have the address; it changes no cache.
+pub(crate) fn question(own: Mac, address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => arp::question(own, address),
         IpAddr::V6(address) => nd::question(own, address),
     }
+}
+
+/// The same question to one machine alone.
+pub(crate) fn question_to(own: Mac, machine: Mac, address: IpAddr) -> Vec<u8> {
+    let mut frame = question(own, address);
+    frame[..6].copy_from_slice(&machine.0);
+    frame
 }
 
 fn announcements(own: Mac, address: IpAddr) -> Vec<Vec<u8>> {

@@ -123,6 +123,12 @@ pub(super) fn claim(frame: &[u8]) -> Option<Conflict> {
     Some(Conflict { address: target.into(), mac: Mac(ethernet.source()) })
 }
 
+/// What the sender of a frame from the wire says to have.
+pub(super) fn assertion(frame: &[u8]) -> Option<Conflict> {
+    // Where the filter looks, too: a claim stands right behind the IPv6 header.
+    claim(frame).filter(|_| frame.get(54) == Some(&TYPE_NEIGHBOR_ADVERTISEMENT))
+}
+
 fn target(packet: &Ipv6Slice<'_>) -> Option<Ipv6Addr> {
     let header = packet.header();
     let (from, to) = (header.source_addr(), header.destination_addr());
@@ -228,6 +234,12 @@ mod tests {
         ] {
             assert_eq!(claim(&frame), CLAIMED, "{frame:?}");
         }
+    }
+
+    #[test]
+    fn who_looks_for_an_owner_asserts_nothing_and_who_advertises_does() {
+        assert_eq!(assertion(&question(OWN, VIP)), None);
+        assert_eq!(assertion(&announcement(OWN, VIP)), CLAIMED);
     }
 
     #[test]

@@ -17,11 +17,11 @@ const TRIES: usize = 50;
 
 /// Sends any frame, receives those of one Ethernet type.
 #[derive(Debug)]
-pub(super) struct Socket(AsyncFd<socket2::Socket>);
+pub(crate) struct Socket(AsyncFd<socket2::Socket>);
 
 impl Socket {
     /// Receives what the filter lets through; all of the type when it is empty.
-    pub(super) fn open(interface: u32, ethertype: u16, filter: &[SockFilter]) -> io::Result<Self> {
+    pub(crate) fn open(interface: u32, ethertype: u16, filter: &[SockFilter]) -> io::Result<Self> {
         // Without a protocol nothing arrives until `bind` says from where.
         let socket = socket2::Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_nonblocking(true)?;
@@ -35,7 +35,7 @@ impl Socket {
         Ok(Self(socket?))
     }
 
-    pub(super) async fn send(&self, frame: &[u8]) -> io::Result<()> {
+    pub(crate) async fn send(&self, frame: &[u8]) -> io::Result<()> {
         let mut tries = 0;
         loop {
             let sent = self.0.async_io(Interest::WRITABLE, |socket| socket.send(frame));
@@ -51,7 +51,7 @@ impl Socket {
     }
 
     /// The next frame, cut to the length of `frame`.
-    pub(super) async fn receive(&self, frame: &mut [u8]) -> io::Result<usize> {
+    pub(crate) async fn receive(&self, frame: &mut [u8]) -> io::Result<usize> {
         let receive = |mut socket: &socket2::Socket| socket.read(frame);
         self.0.async_io(Interest::READABLE, receive).await
     }

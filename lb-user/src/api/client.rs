@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     VERSION_HEADER,
+    doctor::{Doctor, DoctorQuery},
     types::{
         ApplyQuery, Done, EventLine, EventsQuery, Flows, FlowsQuery, PlanQuery, PlanReport,
         Problem, RealStatus, RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
@@ -45,6 +46,9 @@ const READ_DEADLINE: Duration = Duration::from_secs(10);
 
 /// For a call that writes the file and the tables, or that plans.
 const WORK_DEADLINE: Duration = Duration::from_secs(30);
+
+/// For an examination, which waits for answers from hundreds of reals a second.
+const EXAMINATION: Duration = Duration::from_secs(120);
 
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +180,11 @@ impl Client {
             socket: self.socket.clone(),
             follow: query.follow,
         })
+    }
+
+    /// What is wrong: it takes seconds.
+    pub fn doctor(&self, query: &DoctorQuery) -> Result<Doctor, Error> {
+        self.json(self.http.get(url("doctor")).timeout(EXAMINATION).query(query))
     }
 
     /// What this configuration would change.

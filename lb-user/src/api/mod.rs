@@ -1,6 +1,7 @@
 //! HTTP and JSON over the control socket.
 
 pub mod client;
+pub mod doctor;
 pub mod request;
 pub mod server;
 pub mod types;

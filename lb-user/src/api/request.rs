@@ -4,8 +4,9 @@ use std::{net::IpAddr, sync::Arc};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::types::{
-    Done, EventsQuery, Flows, FlowsQuery, Place, PlanReport, Status, Trace, TraceQuery,
+use super::{
+    doctor::{Doctor, DoctorQuery},
+    types::{Done, EventsQuery, Flows, FlowsQuery, Place, PlanReport, Status, Trace, TraceQuery},
 };
 use crate::{
     config::{
@@ -25,6 +26,8 @@ pub enum Request {
     Trace(TraceQuery, Reply<Trace>),
     /// Which flows are noted.
     Flows(FlowsQuery, Reply<Flows>),
+    /// What is wrong.
+    Doctor(DoctorQuery, Reply<Doctor>),
     /// What a configuration would change.
     Plan(Candidate, Reply<PlanReport>),
     /// What has happened, and what will.

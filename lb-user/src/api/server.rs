@@ -17,6 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     VERSION, VERSION_HEADER,
+    doctor::DoctorQuery,
     request::{Candidate, Change, Refusal, Request, Requests},
     types::{
         ApplyQuery, FlowsQuery, PlanQuery, Problem, RealStatus, RemoveRealQuery, TraceQuery,
@@ -39,6 +40,7 @@ pub fn control(requests: Requests) -> Router {
         .route("/v1/trace", get(trace).post(trace_with_body))
         .route("/v1/flows", get(flows))
         .route("/v1/events", get(events::events))
+        .route("/v1/doctor", get(doctor))
         .route("/v1/plan", post(plan))
         .route("/v1/apply", post(apply))
         .route("/v1/export", get(export))
@@ -150,6 +152,17 @@ async fn flows(
         find_vip(&requests, vip).await?;
     }
     json(&requests.ask(|reply| Request::Flows(query, reply)).await?)
+}
+
+async fn doctor(
+    State(requests): State<Requests>,
+    query: Result<Query<DoctorQuery>, QueryRejection>,
+) -> Answer {
+    let query = queried(query)?;
+    if let Some(vip) = &query.vip {
+        find_vip(&requests, vip).await?;
+    }
+    json(&requests.ask(|reply| Request::Doctor(query, reply)).await?)
 }
 
 async fn plan(State(requests): State<Requests>, body: Bytes) -> Answer {

@@ -6,6 +6,7 @@ mod attaching;
 mod change;
 mod checking;
 mod course;
+mod doctor;
 mod events;
 mod flows;
 mod interfaces;
@@ -323,6 +324,7 @@ impl Reconciler {
             }
             Request::Flows(query, reply) => drop(reply.send(self.flows(&query))),
             Request::Events(query, reply) => drop(reply.send(self.happened(&query))),
+            Request::Doctor(query, reply) => self.examine(query, reply),
             Request::Plan(candidate, reply) => drop(reply.send(self.report(&candidate))),
             Request::Change(change, reply) => self.change(change, reply).await,
             Request::Detach(reply) => {

@@ -89,6 +89,11 @@ impl Network {
         self.interfaces.refuse_vlans()
     }
 
+    /// The addresses assigned to this machine, each with its interface.
+    pub(super) fn locals(&self) -> impl Iterator<Item = (IpAddr, u32)> {
+        self.local.iter().copied()
+    }
+
     /// Whether the address is assigned to this machine.
     pub(super) fn is_local(&self, address: IpAddr) -> bool {
         self.local.range((address, 0)..=(address, u32::MAX)).next().is_some()

@@ -51,6 +51,9 @@ pub enum Failure {
         /// The real.
         address: IpAddr,
     },
+    /// An examination has found something, and shown it.
+    #[error("something is wrong")]
+    Findings,
     /// What a dead daemon left cannot be detached.
     #[error("lbd does not run, and `lbd --detach` failed: {0}")]
     Detach(#[source] io::Error),
@@ -66,7 +69,7 @@ impl Failure {
         let code = self.code();
         if let Self::BadFile { .. } = self {
             notes.line(&self.to_string());
-        } else if code != 0 {
+        } else if code != 0 && !matches!(self, Self::Findings) {
             let line = self.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
             notes.line(&format!("lbctl: {line}"));
         }
@@ -83,7 +86,7 @@ impl Failure {
                 | client::Error::Ended { .. },
             ) => UNREACHABLE,
             Self::File { .. } | Self::BadFile { .. } => INVALID,
-            Self::Detach(_) | Self::Resumed { .. } => REFUSED,
+            Self::Detach(_) | Self::Resumed { .. } | Self::Findings => REFUSED,
             // Whoever reads our output has read enough, as `head` does.
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => 0,
             Self::Output(_) => REFUSED,

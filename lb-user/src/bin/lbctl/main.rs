@@ -2,6 +2,7 @@
 //! becomes of them; this one only routes.
 
 mod detach;
+mod doctor;
 mod drain;
 mod events;
 mod export;
@@ -100,6 +101,8 @@ enum Command {
     Flows(flows::Flows),
     /// Which real a packet would get, and why
     Trace(trace::Trace),
+    /// Examines VIPs, reals and this machine, and says what is wrong
+    Doctor(doctor::Doctor),
     /// What a configuration would change
     Plan(plan::Plan),
     /// Replaces the configuration, and shows what changed
@@ -162,6 +165,7 @@ fn execute(command: Command, mut session: Session<'_>) -> u8 {
         Command::Events(command) => command.run(&mut session),
         Command::Flows(command) => command.run(&mut session),
         Command::Trace(command) => command.run(&mut session),
+        Command::Doctor(command) => command.run(&mut session),
         Command::Plan(command) => command.run(&mut session),
         Command::Apply(command) => command.run(&mut session),
         Command::Export => export::run(&mut session),

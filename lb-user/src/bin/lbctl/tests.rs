@@ -870,3 +870,41 @@ fn whoever_has_read_enough_events_ends_the_command_quietly() {
     assert_eq!(run(words, &mut stdout, Notes::new(&mut stderr, false)), 0);
     assert!(stderr.is_empty());
 }
+
+#[test]
+fn an_examination_is_a_line_for_each_finding_and_its_exit_code_says_whether_all_is_well() {
+    let finding = |code: &str, note: bool, vip: Option<&str>| {
+        serde_json::json!({
+            "code": code, "note": note, "vip": vip, "real": vip.map(|_| "10.0.0.12"),
+            "interface": null, "message": "it is so", "fix": "do that",
+        })
+    };
+    let answer = |findings: &[serde_json::Value]| {
+        let answer = serde_json::json!({
+            "findings": findings, "checked": 2, "vips": 1, "interfaces": 1,
+        });
+        Daemon::answering(200, &answer.to_string())
+    };
+    let (asked, ran) = answer(&[]).ask("doctor web");
+    assert_eq!(asked, "GET doctor?vip=web");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert_eq!(ran.stdout, "all is well: examined 1 VIP, 2 reals, 1 interface and this machine\n");
+
+    let missing = finding("vip_missing", false, Some("web"));
+    let (asked, ran) = answer(&[missing.clone(), finding("clock", true, None)]).ask("doctor");
+    assert_eq!(asked, "GET doctor");
+    assert_eq!((ran.code, ran.stderr.as_str()), (1, ""));
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["VIP", "PLACE", "FINDING"]);
+    assert_eq!(lines[1], "web  10.0.0.12  vip_missing: it is so; fix: do that");
+    assert_eq!(lines[2], "-    -          clock (a note): it is so; fix: do that");
+
+    let (_, ran) = answer(&[finding("clock", true, None)]).ask("doctor");
+    assert_eq!(ran.code, 0);
+    assert!(ran.stdout.starts_with("all is well: ") && ran.stdout.contains("clock (a note)"));
+
+    let (_, ran) = answer(&[missing]).ask("doctor -o json");
+    assert_eq!(ran.code, 1);
+    let shown: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(shown["findings"][0]["code"], "vip_missing");
+}
