@@ -14,6 +14,7 @@ use aya_log::EbpfLogger;
 use caps::{CapSet, Capability, errors::CapsError};
 use nix::{
     fcntl::{Flock, FlockArg},
+    sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{Group, chown},
 };
 use tokio::{
@@ -26,7 +27,10 @@ use tokio::{
 };
 
 use crate::{
-    announce::Addresses,
+    announce::{
+        Addresses,
+        watch::{Sighting, Watch},
+    },
     api::{client::config_link, request::Requests, server},
     config,
     dataplane::{self, Kernel, Loader, detach_all},
@@ -38,7 +42,7 @@ use crate::{
     neighbour::{self, Watcher},
     probe::{Prober, exec::Runner},
     reconcile::{
-        Announcing, Checking, Configuration, Event, Network, Next, Reconciler, Records,
+        Announcing, Checking, Configuration, Event, Network, Next, Reconciler, Records, Watching,
         remove_remembered,
     },
 };
@@ -99,14 +103,18 @@ pub async fn run(config: Configuration) -> Result<()> {
         .with_context(|| format!("{}/announced", node.state_dir.display()))?;
     let ledger = Ledger::open(&node.state_dir)
         .with_context(|| format!("{}/ledger.json", node.state_dir.display()))?;
+    // First: programs need not have as many files.
     let runner = runner(&node);
+    raise_limits().context("raising the limit of open files")?;
     let journal = Journal::open(&node.state_dir);
     let hooks = Hooks::start(&config.model.hooks, runner.clone(), &journal);
     let records = Records { ledger, journal, hooks };
     let (finding_tx, finding_rx) = mpsc::channel(QUEUE);
     let checking = checking(&node, runner, finding_tx).await?;
     let (probe_tx, mut probe_rx) = mpsc::channel(QUEUE);
-    let surroundings = (network, watcher, announcing);
+    let (sighting_tx, sighting_rx) = mpsc::channel(QUEUE);
+    let watching = Watching::new(Watch::start(sighting_tx));
+    let surroundings = Surroundings { network, watcher, announcing, watching };
     let mut reconciler =
         Reconciler::new(config, seed, kernel, surroundings, checking, records, probe_tx)?;
     follow_log(reconciler.kernel());
@@ -123,13 +131,15 @@ pub async fn run(config: Configuration) -> Result<()> {
     {
         reconciler.handle(Event::Probed(probed)).await;
     }
-    drop_capabilities().context("giving up capabilities")?;
+    keep_only(&NEEDED).context("giving up capabilities")?;
+    reconciler.begin().await;
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling the service manager")?;
     let sources = Sources {
         signals,
         network: network_rx,
         probes: probe_rx,
         findings: finding_rx,
+        sightings: sighting_rx,
         requests: request_rx,
     };
     if events(&mut reconciler, sources).await? == Next::Stop {
@@ -161,9 +171,15 @@ pub async fn detach(model: &Model) -> Result<()> {
 fn runner(node: &Node) -> Option<Runner> {
     let started = Runner::start(&node.exec_user);
     let warn = |error: &std::io::Error| {
-        log::warn!("no check or hook can run a program: exec_user \"{}\": {error}", node.exec_user);
+        log::warn!("no check or hook can run a program: {error}");
     };
     started.inspect_err(warn).ok()
+}
+
+/// Raises the limit of open files to what is allowed: every probe under way needs one or two.
+fn raise_limits() -> nix::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
 }
 
 /// What checks the reals. What a daemon that was killed has left of its detours is removed.
@@ -174,7 +190,8 @@ async fn checking(
 ) -> Result<Checking> {
     Detours::clean().await.context("removing what a former daemon left for its checks")?;
     Detours::check(node.probe_prefixes).await?;
-    let checker = Checker::start(Prober::new(runner), findings).context("starting the checks")?;
+    let checker = Checker::start(Prober::new(runner), findings, limit_checks)
+        .context("starting the checks")?;
     Ok(Checking::new(checker, Detours::new(node.probe_prefixes)?))
 }
 
@@ -359,15 +376,25 @@ async fn wait_until(deadline: Option<Instant>) {
     }
 }
 
-/// Keeps what the rest of the daemon's life needs (maps and links; addresses and neighbours; ARP)
-/// and gives up everything else that root may do.
-fn drop_capabilities() -> Result<(), CapsError> {
-    let needed = [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW].into();
+/// What the rest of the daemon's life needs: maps and links; addresses and neighbours; ARP.
+const NEEDED: [Capability; 3] =
+    [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
+
+/// Gives up, in this thread, everything that root may do but this.
+fn keep_only(needed: &[Capability]) -> Result<(), CapsError> {
+    let needed = needed.iter().copied().collect();
     let had = caps::read(None, CapSet::Permitted)?;
     let kept = had.intersection(&needed).copied().collect();
     caps::clear(None, CapSet::Inheritable)?;
     caps::set(None, CapSet::Effective, &kept)?;
     caps::set(None, CapSet::Permitted, &kept)
+}
+
+/// What probes need: raw sockets, for pings and half-open connections.
+fn limit_checks() {
+    if let Err(error) = keep_only(&[Capability::CAP_NET_RAW]) {
+        log::warn!("the thread that checks keeps capabilities: {error}");
+    }
 }
 
 /// Says where the configuration is, for `lbctl detach` once we are dead.
@@ -393,6 +420,7 @@ struct Sources {
     network: mpsc::Receiver<neighbour::Event>,
     probes: mpsc::Receiver<crate::reconcile::Probed>,
     findings: mpsc::Receiver<Finding>,
+    sightings: mpsc::Receiver<Sighting>,
     requests: mpsc::Receiver<crate::api::request::Request>,
 }
 
@@ -428,6 +456,7 @@ async fn events(reconciler: &mut Reconciler, mut sources: Sources) -> Result<Nex
             _ = resync.tick() => Event::Resync,
             Some(probed) = sources.probes.recv() => Event::Probed(probed),
             Some(request) = sources.requests.recv() => Event::Request(request),
+            Some(sighting) = sources.sightings.recv() => Event::Sighted(sighting),
             Some(finding) = sources.findings.recv() => {
                 reconciler.find(finding);
                 while let Ok(finding) = sources.findings.try_recv() {

@@ -167,16 +167,23 @@ struct Orders {
 }
 
 impl Checker {
-    /// Starts the thread. What it finds goes to `findings`, for each real the newest only if nobody
-    /// takes them.
+    /// Starts the thread, where `prepare` is called first. What it finds goes to `findings`, for each real
+    /// the newest only if nobody takes them.
     ///
     /// # Errors
     ///
     /// There is no thread to be had, or no timers.
-    pub fn start(probe: impl Probe, findings: mpsc::Sender<Finding>) -> io::Result<Self> {
+    pub fn start(
+        probe: impl Probe,
+        findings: mpsc::Sender<Finding>,
+        prepare: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (checker, task) = Self::new(probe, findings, flight::places());
-        let run = move || runtime.block_on(task.run());
+        let run = move || {
+            prepare();
+            runtime.block_on(task.run());
+        };
         thread::Builder::new().name("health".to_owned()).spawn(run)?;
         Ok(checker)
     }

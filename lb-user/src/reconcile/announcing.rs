@@ -307,7 +307,7 @@ impl Reconciler {
     }
 }
 
-async fn gratuitous(place: &Place, addresses: &[IpAddr]) {
+pub(super) async fn gratuitous(place: &Place, addresses: &[IpAddr]) {
     if addresses.is_empty() {
         return;
     }

@@ -89,6 +89,12 @@ impl Reconciler {
         self.checking.found.entry(vip).or_default().insert(real, checked);
     }
 
+    /// Begins what goes on beside the datapath: the checks, and the watch over the addresses.
+    pub async fn begin(&mut self) {
+        self.follow_checks().await;
+        self.watch();
+    }
+
     /// Has checked what the configuration says, by the ways that there are now.
     pub(super) async fn follow_checks(&mut self) {
         let wanted = self.wanted_detours();
@@ -129,11 +135,11 @@ impl Reconciler {
         Some(Detour { vip: vip.address, mac, interface: way.index })
     }
 
-    /// The address that stands for the VIP at this real, or why there is none.
-    pub(super) fn stands_for(&self, vip: &Vip, real: &Real) -> Result<IpAddr, String> {
-        let detour = self.detour(vip, real).ok_or("the way to it is not known")?;
-        let found = self.checking.stands_for.get(&detour).cloned();
-        found.unwrap_or_else(|| Err("no address stands for the VIP there yet".to_owned()))
+    /// The address that stands for the VIP at this real, or why there can be none; `None` as long as the way
+    /// to it is not known.
+    pub(super) fn stands_for(&self, vip: &Vip, real: &Real) -> Option<Result<IpAddr, String>> {
+        let detour = self.detour(vip, real)?;
+        self.checking.stands_for.get(&detour).cloned()
     }
 
     fn assignments(&self) -> BTreeMap<Key, Assignment> {
@@ -155,9 +161,12 @@ impl Reconciler {
         Assignment {
             key,
             checks: vip.checks.clone(),
-            vip_target: stands_for.as_ref().ok().map(|address| target(*address, vip.address)),
+            vip_target: stands_for
+                .as_ref()
+                .and_then(|made| made.as_ref().ok())
+                .map(|address| target(*address, vip.address)),
             rip_target: target(real.address, real.address),
-            unreachable: stands_for.err(),
+            unreachable: stands_for.and_then(Result::err),
             start,
         }
     }

@@ -125,14 +125,14 @@ impl Reconciler {
             let pool = self.pool(vip);
             self.ledger.count(vip, pool.up, pool.wanted);
         }
-        news.extend(self.judge_vips());
         for what in news {
             self.record(what);
         }
+        self.judge_vips();
     }
 
-    /// The VIPs that are in another state than before.
-    fn judge_vips(&mut self) -> Vec<Happening> {
+    /// Says which VIPs are in another state than before.
+    pub(super) fn judge_vips(&mut self) {
         let vips = self.config.model.vips.iter();
         let standings: BTreeMap<String, Standing> =
             vips.map(|vip| (vip.name.clone(), self.standing(vip))).collect();
@@ -146,7 +146,9 @@ impl Reconciler {
                 reason: now.reason.clone(),
             })
         });
-        news.collect()
+        for what in news.collect::<Vec<_>>() {
+            self.record(what);
+        }
     }
 
     /// The VIP's state, and why it is so.
@@ -155,20 +157,22 @@ impl Reconciler {
             Some(reason) => Standing::new("down", reason),
             None => self.pool(vip).standing(vip),
         };
-        let Some(mac) = self.announcing.conflict(vip.address) else {
-            return serves;
-        };
         let address = vip.address;
-        match self.network.is_local(address) {
-            _ if serves.state == "down" => serves,
-            false => {
+        let conflict = self.announcing.conflict(address);
+        let doubt = match (conflict, self.network.is_local(address), self.watching.thief(address)) {
+            (Some(mac), false, _) => {
                 Standing::new("down", format!("not announced: {mac} answers for {address} already"))
             }
-            true => Standing::new(
+            (Some(mac), true, _) => Standing::new(
                 "degraded",
                 format!("not announced on all interfaces: {mac} answers for {address} on one"),
             ),
-        }
+            (None, _, Some(who)) => {
+                Standing::new("degraded", format!("stolen: {who} answers for {address}, too"))
+            }
+            (None, _, None) => return serves,
+        };
+        if serves.state == "down" { serves } else { doubt }
     }
 
     /// Why a VIP is not to be found by routers, if so.

@@ -79,8 +79,8 @@ impl Reconciler {
             address: real.address,
             reach: found(self.network.reach(real)),
             interface: self.network.way(real).ok().map(|way| way.index),
-            detour: self.stands_for(vip, real).ok(),
-            flaps: 0,
+            detour: self.stands_for(vip, real).and_then(Result::ok),
+            flaps: self.network.flaps(real.address),
         }
     }
 }

@@ -16,6 +16,7 @@ mod ports;
 mod status;
 mod sweep;
 mod trace;
+mod watching;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,12 +34,13 @@ pub use self::{
     announcing::{Announcing, remove_remembered},
     checking::Checking,
     network::Network,
+    watching::Watching,
 };
 use self::{
     attaching::Attachments, course::Standing, interfaces::Place, ports::Ports, sweep::Sweeper,
 };
 use crate::{
-    announce::Conflict,
+    announce::{Conflict, watch::Sighting},
     api::{
         request::{Change, Reply, Request},
         types::Done,
@@ -64,6 +66,8 @@ pub enum Event {
     Due,
     /// Checks have found something; it has been learnt.
     Findings,
+    /// Somebody else answers for an address that is announced.
+    Sighted(Sighting),
     /// Somebody asks.
     Request(Request),
     /// Addresses were probed for before they are assigned.
@@ -105,6 +109,18 @@ pub struct Configuration {
     pub model: Model,
 }
 
+/// The network around, and what is said in it.
+pub struct Surroundings {
+    /// What is known of it.
+    pub network: Network,
+    /// What tells of it.
+    pub watcher: Watcher,
+    /// How routers find the VIPs.
+    pub announcing: Announcing,
+    /// Who else says that they are its own.
+    pub watching: Watching,
+}
+
 /// What is remembered, and told.
 pub struct Records {
     /// What is going on with the reals.
@@ -126,6 +142,7 @@ pub struct Reconciler {
     network: Network,
     watcher: Watcher,
     announcing: Announcing,
+    watching: Watching,
     checking: Checking,
     ledger: Ledger,
     journal: Journal,
@@ -149,12 +166,13 @@ impl Reconciler {
         config: Configuration,
         seed: HashSeed,
         kernel: Kernel,
-        (network, watcher, announcing): (Network, Watcher, Announcing),
+        surroundings: Surroundings,
         checking: Checking,
         records: Records,
         events: mpsc::Sender<Probed>,
     ) -> Result<Self, dataplane::Error> {
         let state = kernel.state();
+        let Surroundings { network, watcher, announcing, watching } = surroundings;
         let Records { ledger, journal, hooks } = records;
         let ports = Ports::new(kernel.ports(), network.interfaces.configured());
         let mut reconciler = Self {
@@ -167,6 +185,7 @@ impl Reconciler {
             network,
             watcher,
             announcing,
+            watching,
             checking,
             ledger,
             journal,
@@ -252,11 +271,12 @@ impl Reconciler {
     /// Acts on an event.
     pub async fn handle(&mut self, event: Event) -> Next {
         // Neither time nor findings change what is checked, or by which way.
-        let may_change_checks = !matches!(event, Event::Due | Event::Findings);
+        let may_change_checks = !matches!(event, Event::Due | Event::Findings | Event::Sighted(_));
         match event {
             Event::Network => self.follow_network().await,
             Event::Due => self.fall_due().await,
             Event::Findings => self.reconcile(),
+            Event::Sighted(sighting) => self.sighted(sighting).await,
             Event::Request(request) => {
                 if self.answer(request).await == Next::Stop {
                     return Next::Stop;
@@ -276,6 +296,8 @@ impl Reconciler {
         if may_change_checks {
             self.follow_checks().await;
         }
+        self.watch();
+        self.judge_vips();
         self.save_ledger();
         Next::Continue
     }

@@ -1,7 +1,7 @@
 //! What is known of the network: the interfaces, the machine's own addresses, the way to each real.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
     net::IpAddr,
     time::{Duration, Instant},
@@ -17,6 +17,9 @@ use crate::{
 /// How long a real that answered before may fail to answer: `ip neigh flush`, or a switch that
 /// restarts, must not take a living server out. The watcher asks again at once.
 const DOUBT: Duration = Duration::from_secs(1);
+
+/// For how long it is remembered that a neighbour has changed.
+const FLAPPING: Duration = Duration::from_secs(3600);
 
 /// What the routing table says of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub struct Network {
     inherited: BTreeMap<IpAddr, Mac>,
     /// What neighbours have answered, and where.
     neighbours: BTreeMap<(u32, IpAddr), Reach>,
+    /// When each last had another MAC address than before, or none any more.
+    flaps: BTreeMap<IpAddr, VecDeque<Instant>>,
     /// Those that have just failed to answer, and until when that is overlooked.
     doubts: BTreeMap<(u32, IpAddr), Instant>,
     moved: bool,
@@ -57,6 +62,7 @@ impl Network {
             routes: BTreeMap::new(),
             inherited: BTreeMap::new(),
             neighbours: BTreeMap::new(),
+            flaps: BTreeMap::new(),
             doubts: BTreeMap::new(),
             moved: false,
             returned: BTreeSet::new(),
@@ -246,7 +252,10 @@ impl Network {
         let key = (interface, address);
         let before = self.neighbour(interface, address);
         let after = match (state, before) {
-            (Resolution::Resolved(mac), _) => {
+            (Resolution::Resolved(mac), before) => {
+                if before.mac().is_some_and(|before| before != mac) {
+                    self.flapped(address, now);
+                }
                 self.doubts.remove(&key);
                 Reach::Resolved(mac)
             }
@@ -269,16 +278,27 @@ impl Network {
 
     /// Gives up those that have not answered in time.
     pub(super) fn end_doubts(&mut self, now: Instant) {
-        let neighbours = &mut self.neighbours;
-        self.doubts.retain(|key, until| {
-            if *until > now {
-                return true;
-            }
-            if let Some(reach) = neighbours.get_mut(key) {
+        let over = |(key, until): (&(u32, IpAddr), &Instant)| (*until <= now).then_some(*key);
+        let over: Vec<_> = self.doubts.iter().filter_map(over).collect();
+        for key in over {
+            self.doubts.remove(&key);
+            if let Some(reach) = self.neighbours.get_mut(&key) {
                 *reach = Reach::Silent(reach.mac());
+                self.flapped(key.1, now);
             }
-            false
-        });
+        }
+    }
+
+    fn flapped(&mut self, address: IpAddr, now: Instant) {
+        let flaps = self.flaps.entry(address).or_default();
+        flaps.push_back(now);
+        flaps.retain(|then| now.duration_since(*then) < FLAPPING);
+    }
+
+    /// How often the MAC address of this neighbour has changed or been lost within the last hour.
+    pub(super) fn flaps(&self, address: IpAddr) -> u32 {
+        let flaps = self.flaps.get(&address).into_iter().flatten();
+        flaps.filter(|then| then.elapsed() < FLAPPING).count() as u32
     }
 
     /// Finds out by which interface each of the reals is reached.
@@ -291,6 +311,7 @@ impl Network {
         self.inherited.retain(|address, _| addresses.contains(address));
         self.neighbours.retain(|(_, address), _| addresses.contains(address));
         self.doubts.retain(|(_, address), _| addresses.contains(address));
+        self.flaps.retain(|address, _| addresses.contains(address));
     }
 
     /// A route that has vanished with its interface is remembered: the real is still there, and

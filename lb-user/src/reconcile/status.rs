@@ -10,8 +10,8 @@ use crate::{
         self,
         request::Refusal,
         types::{
-            DrainStatus, InterfaceStatus, NodeStatus, RealStatus, SlowStartStatus, Status,
-            VipStatus,
+            CheckStatus, DrainStatus, InterfaceStatus, NodeStatus, RealStatus, SlowStartStatus,
+            Status, VipStatus,
         },
     },
     dataplane,
@@ -137,6 +137,7 @@ impl Reconciler {
             Some(Course { known: Some(known), .. }) => Some(known.since),
             _ => None,
         };
+        let checks = self.check_status(vip, real);
         Ok(RealStatus {
             address: real.address,
             mac: self.network.reach(real).mac().map(|mac| mac.to_string()),
@@ -146,11 +147,11 @@ impl Reconciler {
             health: verdict.health.label().to_owned(),
             reason: match course {
                 Some(Course { left: Some(_), .. }) => format!("removed; {}", verdict.reason),
-                _ => verdict.reason,
+                _ => verdict.reason + &took(&checks),
             },
             since: since.unwrap_or_else(Timestamp::now),
             forced_up: real.force_up,
-            checks: self.check_status(vip, real),
+            checks,
             weight: real.weight,
             share: f64::from(owned) / f64::from(block.ring_len().max(1)),
             packets: counters.packets,
@@ -185,6 +186,13 @@ impl Reconciler {
             seconds_left: seconds_until(start.end),
         })
     }
+}
+
+/// How long the slowest check took, if all have passed.
+fn took(checks: &[CheckStatus]) -> String {
+    let slowest = checks.iter().map(|check| check.took_ms).collect::<Option<Vec<f64>>>();
+    let slowest = slowest.into_iter().flatten().reduce(f64::max);
+    slowest.map_or_else(String::new, |slowest| format!(" in {slowest} ms"))
 }
 
 fn seconds_until(moment: Timestamp) -> u64 {

@@ -268,7 +268,7 @@ async fn findings_that_nobody_takes_hold_up_nothing_and_the_newest_counts() {
 #[test]
 fn the_thread_finds_out_what_it_is_asked_and_ends_with_its_handle() {
     let (findings, mut found) = mpsc::channel(16);
-    let checker = Checker::start(Fake::default(), findings).unwrap();
+    let checker = Checker::start(Fake::default(), findings, || ()).unwrap();
     let initial = Initial::Up;
     checker.set(vec![assignment(1, Check { rise: 1, initial, ..check() })]);
     let standings = [(); 2].map(|()| found.blocking_recv().unwrap().standing);

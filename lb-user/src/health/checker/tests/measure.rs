@@ -84,7 +84,7 @@ fn what_it_costs_to_check_many() {
     one.set(0).unwrap();
     sched_setaffinity(Pid::from_raw(0), &one).unwrap();
     let (findings, mut found) = mpsc::channel(1024);
-    let checker = Checker::start(Connect(serve()), findings).unwrap();
+    let checker = Checker::start(Connect(serve()), findings, || ()).unwrap();
     checker.set((1..=REALS).map(loopback).collect());
     let mut up = BTreeSet::new();
     while up.len() < usize::from(REALS) {
