@@ -42,8 +42,8 @@ use crate::{
     neighbour::{self, Watcher},
     probe::{Prober, exec::Runner},
     reconcile::{
-        Announcing, Checking, Configuration, Event, Network, Next, Reconciler, Records, Watching,
-        remove_remembered,
+        Announcing, Checking, Configuration, Event, Network, Next, Reconciler, Records,
+        Surroundings, Watching, remove_remembered,
     },
 };
 

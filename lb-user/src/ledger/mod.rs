@@ -297,6 +297,14 @@ impl Ledger {
         course.passes.or_else(|| served().map(|_| true))
     }
 
+    /// Whether a real of the VIP takes new flows, or did last.
+    #[must_use]
+    pub fn serves(&self, vip: &str) -> bool {
+        let courses = self.pages.vips.get(vip).into_iter().flatten();
+        let mut known = courses.filter_map(|(_, course)| course.known.as_ref());
+        known.any(|known| known.verdict.usable)
+    }
+
     /// Notes how many reals of a VIP are up, of those that should be. Between the two marks of `min_up` what
     /// was known stays.
     pub fn count(&mut self, vip: &Vip, up: usize, wanted: usize) {

@@ -1,6 +1,11 @@
 //! What is checked, and what came of it.
 
-use std::{collections::BTreeMap, mem, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    mem,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use super::Reconciler;
 use crate::{
@@ -10,9 +15,13 @@ use crate::{
         Checked,
         checker::{Assignment, Checker, Finding, Key, Latest, Standing},
     },
-    model::{CheckVia, Initial, Real, Vip},
+    model::{CheckVia, Initial, Real, RealState, Vip},
     probe::Target,
 };
+
+/// How long the first real of a VIP that passes waits for the others: with one alone in the ring, what comes
+/// from now on would be its own for as long as UDP flows are honoured.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// The checks and their results.
 pub struct Checking {
@@ -26,6 +35,8 @@ pub struct Checking {
     assigned: BTreeMap<Key, Assignment>,
     /// What was found, by VIP and real.
     found: BTreeMap<String, BTreeMap<IpAddr, Checked>>,
+    /// When the first real of a VIP that served nobody has passed.
+    begun: BTreeMap<String, Instant>,
 }
 
 impl Checking {
@@ -40,6 +51,7 @@ impl Checking {
             stale: false,
             assigned: BTreeMap::new(),
             found: BTreeMap::new(),
+            begun: BTreeMap::new(),
         }
     }
 }
@@ -55,6 +67,27 @@ impl Checking {
         self.checker.hint(real);
     }
 
+    fn found(&self, vip: &Vip, real: IpAddr) -> Option<&Checked> {
+        self.found.get(&vip.name)?.get(&real)
+    }
+
+    /// Whether the first reals of a VIP that have passed wait for others, of which nothing is known yet.
+    fn gathers(&self, vip: &Vip) -> bool {
+        let is_open = |real: &Real| {
+            matches!(self.found(vip, real.address), None | Some(Checked::Pending { .. }))
+        };
+        let waits = |real: &&Real| real.state == RealState::Active && is_open(real);
+        let begun = self.begun.get(&vip.name);
+        begun.is_some_and(|begun| begun.elapsed() < TOGETHER)
+            && vip.weighted().any(|real| waits(&real))
+    }
+
+    /// When the next VIP has waited long enough.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let ends = self.begun.values().map(|begun| *begun + TOGETHER);
+        ends.filter(|end| *end > Instant::now()).min()
+    }
+
     /// Nothing is to be left in the kernel.
     pub(super) async fn close(&mut self) {
         self.detours.close().await;
@@ -67,10 +100,18 @@ impl Reconciler {
         if vip.checks.is_empty() || vip.sorry == Some(real.address) {
             return Checked::Nothing;
         }
-        let found = self.checking.found.get(&vip.name).and_then(|reals| reals.get(&real.address));
-        found.cloned().unwrap_or_else(|| Checked::Pending {
-            up: self.ledger.passed(&vip.name, real.address).unwrap_or_else(|| counts_as_up(vip)),
-        })
+        match self.checking.found(vip, real.address) {
+            Some(Checked::Passed { .. }) if self.checking.gathers(vip) => {
+                Checked::Pending { up: false }
+            }
+            Some(found) => found.clone(),
+            None => Checked::Pending {
+                up: self
+                    .ledger
+                    .passed(&vip.name, real.address)
+                    .unwrap_or_else(|| counts_as_up(vip)),
+            },
+        }
     }
 
     /// Takes in what a check has found, without acting on it yet.
@@ -81,6 +122,9 @@ impl Reconciler {
             Standing::Up { summary } => Checked::Passed { summary },
             Standing::Down { reason } => Checked::Failed { reason },
         };
+        if matches!(checked, Checked::Passed { .. }) && !self.ledger.serves(&vip) {
+            self.checking.begun.entry(vip.clone()).or_insert_with(Instant::now);
+        }
         match &checked {
             Checked::Passed { .. } => self.ledger.note_check(&vip, real, true),
             Checked::Failed { .. } => self.ledger.note_check(&vip, real, false),
@@ -109,6 +153,8 @@ impl Reconciler {
                     assigned.contains_key(&Key { vip: vip.clone(), real: *real })
                 });
             }
+            let vips = &self.config.model.vips;
+            self.checking.begun.retain(|name, _| vips.iter().any(|vip| vip.name == *name));
             self.checking.checker.set(assigned.values().cloned().collect());
             self.checking.assigned = assigned;
         }

@@ -265,7 +265,8 @@ impl Reconciler {
             let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
             instant + left.min(FAR)
         });
-        [self.network.deadline(), ledger, self.sweeper.due()].into_iter().flatten().min()
+        let others = [self.network.deadline(), self.checking.deadline(), self.sweeper.due()];
+        others.into_iter().chain([ledger]).flatten().min()
     }
 
     /// Acts on an event.

@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr};
 
 use anyhow::{Context as _, Result, ensure};
-use tests::{Counters, Port, Real, nginx::LARGE};
+use tests::{Counters, Output, Port, Real, nginx::LARGE};
 
 use crate::{
     connection::Connection,
@@ -60,6 +60,7 @@ fn acts(stage: &mut Stage, review: &mut Review) -> Result<()> {
     serve_ipv6(stage, review)?;
     look(stage)?;
     drain_a_real(stage, review)?;
+    find_a_black_hole(stage, review)?;
     lose_a_real(stage, review)?;
     lose_the_daemon(stage, review)
 }
@@ -71,6 +72,7 @@ fn add_vip(stage: &Stage, name: &str, vip: IpAddr, of: fn(&Real) -> IpAddr) -> R
         (vip.to_string(), addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
     let mut words =
         vec!["vip", "add", name, "--address", &vip, "--port", "tcp/80", "--port", "udp/7"];
+    words.extend(["--check", "http:80/"]);
     words.extend(reals.iter().flat_map(|real| ["--real", real]));
     stage.lbctl(&words)?;
     stage.wait_for(name, &addresses)
@@ -189,6 +191,31 @@ fn drain_a_real(stage: &mut Stage, review: &mut Review) -> Result<()> {
     step(&format!("{name} takes new connections again"));
     stage.lbctl(&["real", "enable", NAME, &address])?;
     all_serve(stage)
+}
+
+/// A real that has lost the VIP still answers at its own address, where most checks ask: its clients would
+/// wait in vain.
+fn find_a_black_hole(stage: &mut Stage, review: &mut Review) -> Result<()> {
+    let real = stage.lab.real(AWAY);
+    let (name, address) = (real.name().to_owned(), real.address());
+    step(&format!("{name} loses {VIP} from lo, as by a reboot; at {address} it still answers"));
+    real.remove_vip(VIP)?;
+    let mut curl = stage.lab.balancer().command("curl");
+    let page = Output::of(curl.args(["-sS", "--max-time", "5", &format!("http://{address}/")]))?;
+    show(&format!("$ curl http://{address}/\n{}", page.success()?.stdout));
+    stage.wait_for(NAME, &[stage.lab.real(1).address(), stage.lab.real(3).address()])?;
+    stage.lbctl(&["real", "list", NAME])?;
+    review.add(&stage.fetch(VIP, PAGES), 2);
+
+    step("The doctor is asked");
+    let found = stage.lbctl_finds(&["doctor", NAME])?;
+    review.expect(found.contains("vip_missing"), "the doctor did not find that the VIP is missing");
+
+    step(&format!("{name} has {VIP} on lo again"));
+    stage.lab.real(AWAY).add_vip(VIP)?;
+    all_serve(stage)?;
+    review.add(&stage.fetch(VIP, PAGES), 3);
+    Ok(())
 }
 
 /// A real goes and comes back. Others' connections notice nothing.

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tests::{Daemon, Lab, LabOptions, Nginx, Process, Real, address, wait};
 
 use crate::{echo, show, step, tally::Tally};
@@ -63,6 +63,15 @@ impl Stage {
         let output = self.lab.lbctl(words)?.success().context("lbctl")?;
         show(&output.stdout);
         Ok(())
+    }
+
+    /// Runs an `lbctl` that finds something, which is no success, and shows it.
+    pub fn lbctl_finds(&self, words: &[&str]) -> Result<String> {
+        show(&format!("$ lbctl {}", words.join(" ")));
+        let output = self.lab.lbctl(words)?;
+        ensure!(output.code == 1, "lbctl found nothing: {output:?}");
+        show(&output.stdout);
+        Ok(output.stdout)
     }
 
     /// Waits until exactly these addresses have a part of the ring of this VIP.
