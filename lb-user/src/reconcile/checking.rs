@@ -35,8 +35,8 @@ pub struct Checking {
     assigned: BTreeMap<Key, Assignment>,
     /// What was found, by VIP and real.
     found: BTreeMap<String, BTreeMap<IpAddr, Checked>>,
-    /// When the first real of a VIP that served nobody has passed.
-    begun: BTreeMap<String, Instant>,
+    /// When the first real of a VIP that served nobody has passed; nothing once it waits no longer.
+    begun: BTreeMap<String, Option<Instant>>,
 }
 
 impl Checking {
@@ -77,15 +77,21 @@ impl Checking {
             matches!(self.found(vip, real.address), None | Some(Checked::Pending { .. }))
         };
         let waits = |real: &&Real| real.state == RealState::Active && is_open(real);
-        let begun = self.begun.get(&vip.name);
+        let begun = self.begun.get(&vip.name).copied().flatten();
         begun.is_some_and(|begun| begun.elapsed() < TOGETHER)
             && vip.weighted().any(|real| waits(&real))
     }
 
     /// When the next VIP has waited long enough.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let ends = self.begun.values().map(|begun| *begun + TOGETHER);
-        ends.filter(|end| *end > Instant::now()).min()
+        self.begun.values().flatten().map(|begun| *begun + TOGETHER).min()
+    }
+
+    /// Forgets those that have waited long enough; to be called before what follows is decided.
+    pub(super) fn end_waiting(&mut self) {
+        for begun in self.begun.values_mut() {
+            *begun = begun.filter(|begun| begun.elapsed() < TOGETHER);
+        }
     }
 
     /// Nothing is to be left in the kernel.
@@ -123,7 +129,7 @@ impl Reconciler {
             Standing::Down { reason } => Checked::Failed { reason },
         };
         if matches!(checked, Checked::Passed { .. }) && !self.ledger.serves(&vip) {
-            self.checking.begun.entry(vip.clone()).or_insert_with(Instant::now);
+            self.checking.begun.entry(vip.clone()).or_insert_with(|| Some(Instant::now()));
         }
         match &checked {
             Checked::Passed { .. } => self.ledger.note_check(&vip, real, true),

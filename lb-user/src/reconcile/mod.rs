@@ -370,6 +370,7 @@ impl Reconciler {
     /// Brings the datapath to what configuration and network ask for now.
     pub fn reconcile(&mut self) {
         self.network.end_doubts(Instant::now());
+        self.checking.end_waiting();
         self.write_ports();
         self.judge();
         self.acted = Timestamp::now();
