@@ -1,7 +1,7 @@
 //! What is checked, and what came of it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     mem,
     net::IpAddr,
     time::{Duration, Instant},
@@ -35,6 +35,8 @@ pub struct Checking {
     assigned: BTreeMap<Key, Assignment>,
     /// What was found, by VIP and real.
     found: BTreeMap<String, BTreeMap<IpAddr, Checked>>,
+    /// The VIPs about which something was found since it was acted on.
+    news: BTreeSet<String>,
     /// When the first real of a VIP that served nobody has passed; nothing once it waits no longer.
     begun: BTreeMap<String, Option<Instant>>,
 }
@@ -51,6 +53,7 @@ impl Checking {
             stale: false,
             assigned: BTreeMap::new(),
             found: BTreeMap::new(),
+            news: BTreeSet::new(),
             begun: BTreeMap::new(),
         }
     }
@@ -60,6 +63,11 @@ impl Checking {
     /// What was made in the kernel is to be looked at.
     pub(super) fn doubt(&mut self) {
         self.stale = true;
+    }
+
+    /// The VIPs about which something was found since this was asked last.
+    pub(super) fn take_news(&mut self) -> BTreeSet<String> {
+        mem::take(&mut self.news)
     }
 
     /// Something speaks against a real.
@@ -136,6 +144,7 @@ impl Reconciler {
             Checked::Failed { .. } => self.ledger.note_check(&vip, real, false),
             Checked::Nothing | Checked::Pending { .. } => {}
         }
+        self.checking.news.insert(vip.clone());
         self.checking.found.entry(vip).or_default().insert(real, checked);
     }
 

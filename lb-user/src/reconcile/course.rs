@@ -26,6 +26,21 @@ impl Reconciler {
         Desired { seed: self.seed.0, now: now(), vips }
     }
 
+    /// The same as it was asked last, but for these VIPs.
+    pub(super) fn desired_anew(&self, names: &BTreeSet<String>) -> Desired {
+        let time = Timestamp::now();
+        let vip = |vip: &Vip| {
+            let block = || self.state.block(&vip.name);
+            let before = (!names.contains(&vip.name)).then(block).flatten();
+            match before.and_then(|block| block.planned.as_deref()) {
+                Some(before) => before.clone(),
+                None => self.desired_vip(vip, &self.ledger, time),
+            }
+        };
+        let vips = self.config.model.vips.iter().map(vip).collect();
+        Desired { seed: self.seed.0, now: now(), vips }
+    }
+
     fn desired_vip(&self, vip: &Vip, ledger: &Ledger, time: Timestamp) -> DesiredVip {
         let panics = self.pool(vip).panics(vip);
         let real = |real: &Real| {
@@ -104,9 +119,24 @@ impl Reconciler {
 
     /// Notes since when each real is as it is, and says what has changed.
     pub(super) fn judge(&mut self) {
+        self.judge_reals(|_| true);
+        self.judge_vips();
+    }
+
+    /// The same for these VIPs only.
+    pub(super) fn judge_only(&mut self, names: &BTreeSet<String>) {
+        self.judge_reals(|vip| names.contains(&vip.name));
+        let vips = self.config.model.vips.iter().filter(|vip| names.contains(&vip.name));
+        let now: Vec<_> = vips.map(|vip| (vip.name.clone(), self.standing(vip))).collect();
+        let mut standings = self.standings.clone();
+        standings.extend(now);
+        self.stand(standings);
+    }
+
+    fn judge_reals(&mut self, concerned: impl Fn(&Vip) -> bool) {
         let time = Timestamp::now();
         let mut news = Vec::new();
-        for vip in &self.config.model.vips {
+        for vip in self.config.model.vips.iter().filter(|vip| concerned(vip)) {
             for real in &vip.reals {
                 let verdict = self.verdict(vip, real);
                 if let Some(before) = self.ledger.know(vip, real, verdict.clone(), time) {
@@ -128,14 +158,15 @@ impl Reconciler {
         for what in news {
             self.record(what);
         }
-        self.judge_vips();
     }
 
     /// Says which VIPs are in another state than before.
     pub(super) fn judge_vips(&mut self) {
         let vips = self.config.model.vips.iter();
-        let standings: BTreeMap<String, Standing> =
-            vips.map(|vip| (vip.name.clone(), self.standing(vip))).collect();
+        self.stand(vips.map(|vip| (vip.name.clone(), self.standing(vip))).collect());
+    }
+
+    fn stand(&mut self, standings: BTreeMap<String, Standing>) {
         let before = mem::replace(&mut self.standings, standings);
         let news = self.standings.iter().filter_map(|(vip, now)| {
             let before = before.get(vip).map(|before| before.state);

@@ -271,12 +271,20 @@ impl Reconciler {
 
     /// Acts on an event.
     pub async fn handle(&mut self, event: Event) -> Next {
-        // Neither time nor findings change what is checked, or by which way.
-        let may_change_checks = !matches!(event, Event::Due | Event::Findings | Event::Sighted(_));
         match event {
-            Event::Network => self.follow_network().await,
-            Event::Due => self.fall_due().await,
-            Event::Findings => self.reconcile(),
+            // What comes often does no more than it must.
+            Event::Due if self.is_sweep_due() => {
+                self.sweep();
+                self.save_ledger();
+                return Next::Continue;
+            }
+            Event::Findings => {
+                self.heed_findings();
+                self.follow_vips().await;
+                self.save_ledger();
+                return Next::Continue;
+            }
+            Event::Network | Event::Due => self.follow_network().await,
             Event::Sighted(sighting) => self.sighted(sighting).await,
             Event::Request(request) => {
                 if self.answer(request).await == Next::Stop {
@@ -294,22 +302,27 @@ impl Reconciler {
             Event::Reload => self.reload().await,
         }
         self.follow_vips().await;
-        if may_change_checks {
-            self.follow_checks().await;
-        }
+        self.follow_checks().await;
         self.watch();
         self.judge_vips();
         self.save_ledger();
         Next::Continue
     }
 
-    /// A moment has come: to sweep, or for something in the network or in the ledger.
-    async fn fall_due(&mut self) {
-        if self.sweeper.due().is_some_and(|due| due <= Instant::now()) {
-            self.sweep();
-        } else {
-            self.follow_network().await;
+    fn is_sweep_due(&self) -> bool {
+        self.sweeper.due().is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Acts on what the checks have found: plans the VIPs that it is about, and no others.
+    fn heed_findings(&mut self) {
+        let began = Instant::now();
+        let names = self.checking.take_news();
+        self.judge_only(&names);
+        match plan::plan(&self.state, &self.desired_anew(&names)) {
+            Ok(plan) => drop(self.apply(plan)),
+            Err(error) => log::error!("{error}"),
         }
+        log::debug!("findings on {} VIPs acted on in {:?}", names.len(), began.elapsed());
     }
 
     /// What the ledger says must survive this process. Where it cannot be written the next event tries
