@@ -18,6 +18,7 @@ use crate::{
     netns::Netns,
     nginx::{Listen, Nginx},
     udp_echo::UdpEcho,
+    wait,
 };
 
 /// A real server: a node on a LAN with its default routes at the router.
@@ -91,7 +92,18 @@ impl Real {
     /// Adds the VIP to `lo` and nothing else, as an operator who forgot the rest.
     pub fn add_vip(&self, vip: IpAddr) -> Result<()> {
         let whole = if vip.is_ipv4() { "32" } else { "128 nodad" };
-        self.netns.ip(&format!("addr add dev lo {vip}/{whole}")).map(drop)
+        self.netns.ip(&format!("addr add dev lo {vip}/{whole}"))?;
+        self.owns(vip)
+    }
+
+    /// Waits until an address that was added is one of this machine's: the kernel adds the route to one of
+    /// IPv6 a moment later.
+    fn owns(&self, address: IpAddr) -> Result<()> {
+        let family = if address.is_ipv4() { "-4" } else { "-6" };
+        wait::until(&format!("a route to {address}"), wait::PATIENCE, || {
+            let way = self.netns.ip(&format!("{family} route get {address}"))?;
+            Ok(way.starts_with("local").then_some(()))
+        })
     }
 
     /// Takes the VIP away.

@@ -145,7 +145,9 @@ fn faulty_servers_are_faulty_as_they_are_told() -> Result<()> {
     let places = places(real, 7);
     let tcp = real.faulty_tcp(&places, Manner::Silent)?;
     let udp = real.faulty_udp(&places, Manner::Silent)?;
-    let open = |place| real.netns().run(|| Ok(TcpStream::connect(place)?));
+    let open = |place| {
+        real.netns().run(|| TcpStream::connect(place).with_context(|| format!("to {place}")))
+    };
     let told = |place, manner: Manner| -> Result<Vec<u8>> {
         tcp.set(manner);
         let mut stream = open(place)?;
