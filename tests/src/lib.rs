@@ -44,6 +44,7 @@ mod bpf;
 pub mod capture;
 pub mod certificates;
 pub mod changes;
+pub mod checked;
 pub mod client;
 pub mod counters;
 pub mod daemon;
