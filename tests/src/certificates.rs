@@ -31,7 +31,9 @@ impl Certificates {
     /// An authority that keeps its files in this directory, which everybody may read.
     pub fn new(dir: &Path) -> Result<Self> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "Authority of the lab");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("Authority of {}", dir.display()));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let key = KeyPair::generate()?;
