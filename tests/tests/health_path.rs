@@ -161,6 +161,8 @@ fn checks_follow_a_real_that_gets_another_network_card() -> Result<()> {
     rack.become_all(&[(1, "up", &["connected"])])?;
     let mac = "02:00:00:00:00:99";
     let netns = rack.lab.real(1).netns();
+    // It tells everybody.
+    netns.sysctl(&[("ipv4/conf/eth0/arp_notify", "1"), ("ipv6/conf/eth0/ndisc_notify", "1")])?;
     netns.ip(&format!("link set eth0 address {mac}"))?;
     for (vip, real) in [("web", address::real(1)), ("web6", address::real6(1))] {
         let is_so = |status: &serde_json::Value| {
