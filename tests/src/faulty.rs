@@ -116,7 +116,7 @@ async fn treat<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, manner: Manner)
         Manner::Silent => {}
         Manner::Closes => return Ok(()),
         Manner::Says(words) => {
-            stream.read(&mut heard).await?;
+            let _a_question = stream.read(&mut heard).await?;
             stream.write_all(&words).await?;
             return stream.shutdown().await;
         }
@@ -127,7 +127,7 @@ async fn treat<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, manner: Manner)
             }
         }
         Manner::Floods(words) => {
-            stream.read(&mut heard).await?;
+            let _a_question = stream.read(&mut heard).await?;
             stream.write_all(&words).await?;
             loop {
                 stream.write_all(&[0; 4096]).await?;

@@ -187,8 +187,9 @@ fn transitions_are_told_in_order_across_restarts() -> Result<()> {
             "{all:#?}"
         );
     }
-    let reasons = all.iter().filter(|event| event["real"] == "10.0.0.12" && event["to"] == "down");
-    let reason = reasons.last().context("it was down")?["reason"].as_str().unwrap_or_default();
+    let mut reasons =
+        all.iter().filter(|event| event["real"] == "10.0.0.12" && event["to"] == "down");
+    let reason = reasons.next_back().context("it was down")?["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("refused"), "{reason}");
 
     let of_one = events(&rack, &["web6"])?;
