@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{netns::Netns, process::Process, wait};
+use crate::{certificates::Identity, netns::Netns, process::Process, wait};
 
 /// How long the file `/large` is.
 pub const LARGE: u64 = 64 << 20;
@@ -28,14 +28,33 @@ pub struct Nginx {
     dir: PathBuf,
 }
 
+/// Where nginx listens, and how.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// The address and port.
+    pub place: SocketAddr,
+    /// With TLS, and as whom.
+    pub tls: Option<Identity>,
+    /// HTTP/2: by ALPN beside HTTP/1.1 with TLS, and nothing else without.
+    pub http2: bool,
+}
+
+impl Listen {
+    /// HTTP/1.1 without TLS.
+    #[must_use]
+    pub const fn plain(place: SocketAddr) -> Self {
+        Self { place, tls: None, http2: false }
+    }
+}
+
 impl Nginx {
-    pub(crate) fn start(netns: &Netns, real: &Path, places: &[SocketAddr]) -> Result<Self> {
+    pub(crate) fn start(netns: &Netns, real: &Path, listens: &[Listen]) -> Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let dir = real.join(format!("nginx-{}", STARTED.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir(&dir)?;
         fs::write(dir.join("index.html"), format!("{}\n", netns.name()))?;
         File::create(dir.join("large"))?.set_len(LARGE)?;
-        fs::write(dir.join("nginx.conf"), config(netns.name(), &dir, places)?)?;
+        fs::write(dir.join("nginx.conf"), config(netns.name(), &dir, listens)?)?;
 
         let mut command = netns.command("nginx");
         command
@@ -48,7 +67,7 @@ impl Nginx {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(dir.join("stderr"))?);
         let mut nginx = Self { process: netns.spawn(command)?, dir };
-        places.iter().try_for_each(|place| nginx.listens(netns, *place))?;
+        listens.iter().try_for_each(|listen| nginx.listens(netns, listen.place))?;
         Ok(nginx)
     }
 
@@ -83,13 +102,14 @@ impl Nginx {
     }
 }
 
-/// One process and no master: killing it kills all of nginx.
-fn config(name: &str, dir: &Path, places: &[SocketAddr]) -> Result<String> {
-    let dir = dir.display();
-    let mut listen = String::new();
-    for place in places {
-        writeln!(listen, "    listen {place};")?;
+/// One process and no master: killing it kills all of nginx. Each place is a server of its own, since each may
+/// have another certificate, or none.
+fn config(name: &str, dir: &Path, listens: &[Listen]) -> Result<String> {
+    let mut servers = String::new();
+    for listen in listens {
+        write!(servers, "{}", server(name, dir, listen)?)?;
     }
+    let dir = dir.display();
     Ok(format!(
         r#"daemon off;
 master_process off;
@@ -104,13 +124,28 @@ http {{
   fastcgi_temp_path {dir}/tmp-fastcgi;
   uwsgi_temp_path {dir}/tmp-uwsgi;
   scgi_temp_path {dir}/tmp-scgi;
-  server {{
-{listen}    root {dir};
+{servers}}}
+"#
+    ))
+}
+
+fn server(name: &str, dir: &Path, Listen { place, tls, http2 }: &Listen) -> Result<String> {
+    let dir = dir.display();
+    let mut tls_files = String::new();
+    if let Some(Identity { certificate, key }) = tls {
+        writeln!(tls_files, "    ssl_certificate {};", certificate.display())?;
+        writeln!(tls_files, "    ssl_certificate_key {};", key.display())?;
+    }
+    let tls = if tls.is_some() { " ssl" } else { "" };
+    let http2 = if *http2 { " http2" } else { "" };
+    Ok(format!(
+        r#"  server {{
+    listen {place}{tls}{http2};
+{tls_files}    root {dir};
     add_header X-Real {name} always;
     location = /healthz {{ return 200 "ok\n"; }}
     location = /upload {{ client_max_body_size 0; dav_methods PUT; }}
   }}
-}}
 "#
     ))
 }

@@ -9,7 +9,17 @@ use std::{
 use anyhow::Result;
 use lb_user::model::Mac;
 
-use crate::{address, netns::Netns, nginx::Nginx, udp_echo::UdpEcho};
+use crate::{
+    address,
+    certificates::Identity,
+    faulty::{Faulty, Full, Manner},
+    grpc_health::GrpcHealth,
+    name_server::NameServer,
+    netns::Netns,
+    nginx::{Listen, Nginx},
+    udp_echo::UdpEcho,
+    wait,
+};
 
 /// A real server: a node on a LAN with its default routes at the router.
 #[derive(Debug)]
@@ -82,7 +92,18 @@ impl Real {
     /// Adds the VIP to `lo` and nothing else, as an operator who forgot the rest.
     pub fn add_vip(&self, vip: IpAddr) -> Result<()> {
         let whole = if vip.is_ipv4() { "32" } else { "128 nodad" };
-        self.netns.ip(&format!("addr add dev lo {vip}/{whole}")).map(drop)
+        self.netns.ip(&format!("addr add dev lo {vip}/{whole}"))?;
+        self.owns(vip)
+    }
+
+    /// Waits until an address that was added is one of this machine's: the kernel adds the route to one of
+    /// IPv6 a moment later.
+    fn owns(&self, address: IpAddr) -> Result<()> {
+        let family = if address.is_ipv4() { "-4" } else { "-6" };
+        wait::until(&format!("a route to {address}"), wait::PATIENCE, || {
+            let way = self.netns.ip(&format!("{family} route get {address}"))?;
+            Ok(way.starts_with("local").then_some(()))
+        })
     }
 
     /// Takes the VIP away.
@@ -100,7 +121,38 @@ impl Real {
 
     /// Starts nginx on these addresses and ports.
     pub fn nginx_at(&self, places: &[SocketAddr]) -> Result<Nginx> {
-        Nginx::start(&self.netns, &self.dir, places)
+        let listens: Vec<_> = places.iter().map(|place| Listen::plain(*place)).collect();
+        self.nginx_with(&listens)
+    }
+
+    /// Starts nginx that listens in these ways.
+    pub fn nginx_with(&self, listens: &[Listen]) -> Result<Nginx> {
+        Nginx::start(&self.netns, &self.dir, listens)
+    }
+
+    /// Starts a name server at port 53 of these addresses.
+    pub fn name_server(&self, addresses: &[IpAddr]) -> Result<NameServer> {
+        NameServer::start(&self.netns, &self.dir, addresses)
+    }
+
+    /// Starts a gRPC server that tells its health at these places, with TLS if it has a certificate.
+    pub fn grpc_health(&self, places: &[SocketAddr], tls: Option<&Identity>) -> Result<GrpcHealth> {
+        GrpcHealth::start(&self.netns, places, tls)
+    }
+
+    /// Takes connections at these places, and treats them in this manner.
+    pub fn faulty_tcp(&self, places: &[SocketAddr], manner: Manner) -> Result<Faulty> {
+        Faulty::tcp(&self.netns, places, manner)
+    }
+
+    /// Takes datagrams at these places, and treats them in this manner.
+    pub fn faulty_udp(&self, places: &[SocketAddr], manner: Manner) -> Result<Faulty> {
+        Faulty::udp(&self.netns, places, manner)
+    }
+
+    /// Has the kernel leave SYNs to these places unanswered.
+    pub fn full(&self, places: &[SocketAddr]) -> Result<Full> {
+        Full::new(&self.netns, places)
     }
 
     /// Starts a UDP echo which answers with its server's name, a space and what it got.

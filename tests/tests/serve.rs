@@ -273,10 +273,11 @@ fn ports_that_nobody_serves_are_the_local_stacks_where_the_address_is_assigned()
         Ok((!has_address(&rack, Rack::vip())?).then_some(()))
     })?;
     // The router still knows where the VIP is.
-    let silence = rack.lab.client().curl("http://192.0.2.10:81/", &["--max-time", "1"])?;
-    assert_ne!(silence.code, 0);
-    wait::until("the drop", wait::PATIENCE, || Ok((counter("no_service")? > 0).then_some(())))?;
-    Ok(())
+    wait::until("the drop", wait::PATIENCE, || {
+        let silence = rack.lab.client().curl("http://192.0.2.10:81/", &["--max-time", "1"])?;
+        assert_ne!(silence.code, 0);
+        Ok((counter("no_service")? > 0).then_some(()))
+    })
 }
 
 fn has_address(rack: &Rack, address: IpAddr) -> Result<bool> {

@@ -62,6 +62,7 @@ const PACKAGES: &[Package] = &[
     package("iproute2", Sign::Program("ip"), Scope::Test, "sets up network namespaces"),
     package("ethtool", Sign::Program("ethtool"), Scope::Test, "turns off what veth only pretends"),
     package("nginx-light", Sign::Program("nginx"), Scope::Test, "is the real servers"),
+    package("dnsmasq-base", Sign::Program("dnsmasq"), Scope::Test, "is the name servers"),
     package("curl", Sign::Program("curl"), Scope::Test, "is the clients"),
     package("iputils-ping", Sign::Program("ping"), Scope::Test, "is the clients, too"),
     package("tcpdump", Sign::Program("tcpdump"), Scope::Test, "shows packets on the wire"),
