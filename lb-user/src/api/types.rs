@@ -326,6 +326,9 @@ pub struct PlanReport {
     /// What changes of `[node]`, which takes effect when lbd is restarted.
     #[serde(default)]
     pub node: Vec<String>,
+    /// What changes of `[hooks]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<String>,
     /// Those that change, in the order of the new configuration, then those removed.
     pub vips: Vec<VipPlan>,
     /// The part of all VIPs' hash space of which the new flows go to another real, 0 to 1.

@@ -19,7 +19,7 @@ struct Arguments {
     /// Check the file and exit: 0 if it is good, 2 with what is wrong if not.
     #[arg(long)]
     check: bool,
-    /// Stop forwarding when no daemon runs: detach XDP, remove pins and announced addresses.
+    /// Stop forwarding when no daemon runs: detach XDP, remove pins, announced addresses and what checks left.
     #[arg(long, conflicts_with = "check")]
     detach: bool,
 }

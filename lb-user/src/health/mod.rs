@@ -79,6 +79,8 @@ impl Checked {
                 (Health::Down, "not checked yet: counted as down".to_owned())
             }
             Self::Passed { summary } => (Health::Up, summary),
+            // Where there are several it says which.
+            Self::Failed { reason } if reason.starts_with("check ") => (Health::Down, reason),
             Self::Failed { reason } => (Health::Down, format!("check: {reason}")),
         }
     }
@@ -117,12 +119,21 @@ pub struct Verdict {
     pub health: Health,
     /// Why: never empty.
     pub reason: String,
+    /// Whether it rests on something; else nothing has been heard of the real yet.
+    #[serde(default = "yes")]
+    pub known: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The verdict on a real. Health is what the machine knows, whatever the operator wants of it; unless the
 /// operator says that it is up.
 #[must_use]
 pub fn judge(real: &Real, reach: &Reach, checked: Checked) -> Verdict {
+    let waits = reach.is_open() && matches!(checked, Checked::Pending { .. });
+    let known = !waits && *reach != Reach::Unresolved;
     let (health, reason) = match (blocked(real, reach), checked.told()) {
         (Some(reason), _) => (Health::Down, reason),
         (None, (_, reason)) if real.force_up => {
@@ -131,7 +142,7 @@ pub fn judge(real: &Real, reach: &Reach, checked: Checked) -> Verdict {
         (None, told) => told,
     };
     let usable = health != Health::Down && real.state == RealState::Active;
-    Verdict { usable, health, reason: with_wish(real, reason) }
+    Verdict { usable, health, reason: with_wish(real, reason), known }
 }
 
 /// Why no frame can be sent to it.

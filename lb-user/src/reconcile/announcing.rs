@@ -19,6 +19,7 @@ use crate::{
         types::Done,
     },
     config::store,
+    event::Happening,
     model::{Announce, Mac, Model},
 };
 
@@ -118,11 +119,11 @@ pub async fn remove_remembered(addresses: Addresses, state_dir: &Path) -> io::Re
 }
 
 impl Reconciler {
-    /// The addresses that the daemon shall announce with this configuration: those that are not withdrawn with
-    /// all their VIPs.
+    /// The addresses that the daemon shall announce with this configuration: those of a VIP with enough reals.
+    /// That of a disabled one, too: its open connections need it.
     pub(super) fn announced(&self, model: &Model) -> BTreeSet<IpAddr> {
         let vips = model.vips.iter().filter(|vip| vip.announce == Announce::Arp);
-        vips.filter(|vip| self.withdrawn(vip).is_none()).map(|vip| vip.address).collect()
+        vips.filter(|vip| self.shortage(vip).is_none()).map(|vip| vip.address).collect()
     }
 
     /// Follows the VIPs that came or went by what their reals do.
@@ -137,7 +138,10 @@ impl Reconciler {
     pub async fn announce(&mut self) -> bool {
         let wanted = self.announced(&self.config.model);
         self.announcing.conflicts.retain(|address, _| wanted.contains(address));
-        self.give_up(&wanted).await;
+        if self.give_up(&wanted).await {
+            // The datapath must know what is this machine's own.
+            self.reconcile();
+        }
         self.announcing.wanted.clone_from(&wanted);
         let missing = self.missing(&wanted);
         let probing = !missing.is_empty();
@@ -147,23 +151,30 @@ impl Reconciler {
         probing
     }
 
-    /// Removes what was assigned and is no longer wanted, or no longer where VIPs are announced.
-    async fn give_up(&mut self, wanted: &BTreeSet<IpAddr>) {
+    /// Removes what was assigned and is no longer wanted, or no longer where VIPs are announced. Returns
+    /// whether there was anything.
+    async fn give_up(&mut self, wanted: &BTreeSet<IpAddr>) -> bool {
         let interfaces = &self.network.interfaces;
         let stays =
             |(address, on): &&(IpAddr, String)| wanted.contains(address) && interfaces.has(on);
         let assigned = self.announcing.assigned.iter();
         let given_up: Vec<_> = assigned.filter(|entry| !stays(entry)).cloned().collect();
-        for entry in given_up {
-            let (address, on) = &entry;
-            match self.announcing.remove(&entry).await {
-                Ok(()) => log::info!("{address} is no longer announced on {on}"),
+        for entry in &given_up {
+            let (address, on) = entry;
+            match self.announcing.remove(entry).await {
+                Ok(()) => self.tell_announced(*address, on, false),
                 Err(error) => log::error!("removing {address} from {on}: {error}"),
             }
             if let Some(index) = self.network.interfaces.index(on) {
                 self.network.note_local(index, *address, false);
             }
         }
+        !given_up.is_empty()
+    }
+
+    fn tell_announced(&mut self, address: IpAddr, interface: &str, announced: bool) {
+        let interface = interface.to_owned();
+        self.record(Happening::Announce { address, interface, announced });
     }
 
     /// Where these addresses should be, and are not.
@@ -275,6 +286,7 @@ impl Reconciler {
             }
             for address in &done {
                 self.network.note_local(place.index, *address, true);
+                self.tell_announced(*address, &place.name, true);
             }
             assigned.push((place, done));
         }

@@ -150,6 +150,11 @@ impl Reconciler {
         self.ledger = ledger;
         self.save_ledger();
         let applied = self.apply(plan);
+        let message = describe(change);
+        if applied.is_ok() {
+            // Before what follows from it.
+            self.changed(subject(change), &message);
+        }
         self.track().await;
         self.reconcile();
         // What follows for the reals, such as when one began to start, must survive whoever was answered.
@@ -159,8 +164,6 @@ impl Reconciler {
                 "the file is changed, the tables not yet (lbd tries again): {error}"
             ))
         })?;
-        let message = describe(change);
-        self.changed(subject(change), &message);
         Ok(Done { message, plan: report })
     }
 
@@ -271,7 +274,7 @@ fn describe(change: &Change) -> String {
             ),
             Some(state) => format!("real {address} of vip \"{vip}\" is {state}"),
             None if patch.force_up == Some(true) => format!(
-                "real {address} of vip \"{vip}\" counts as up whatever its checks say, until `real force-up --release`"
+                "real {address} of vip \"{vip}\" counts as up whatever its checks say, until `real force-up --release` or `real enable`"
             ),
             None if patch.force_up == Some(false) => {
                 format!("real {address} of vip \"{vip}\" is what its checks say")

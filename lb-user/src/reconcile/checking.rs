@@ -23,6 +23,9 @@ use crate::{
 /// from now on would be its own for as long as UDP flows are honoured.
 const TOGETHER: Duration = Duration::from_secs(1);
 
+/// How late probes may begin without a word.
+const LATE: Duration = Duration::from_millis(500);
+
 /// The checks and their results.
 pub struct Checking {
     checker: Checker,
@@ -68,6 +71,14 @@ impl Checking {
     /// The VIPs about which something was found since this was asked last.
     pub(super) fn take_news(&mut self) -> BTreeSet<String> {
         mem::take(&mut self.news)
+    }
+
+    /// Says so if probes have begun late: this machine has too little to give.
+    pub(super) fn tell_lateness(&self) {
+        let slip = self.checker.slip();
+        if slip > LATE {
+            log::warn!("checks have begun up to {slip:?} late: the machine is too busy for them");
+        }
     }
 
     /// Something speaks against a real.

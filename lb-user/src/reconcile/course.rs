@@ -144,7 +144,7 @@ impl Reconciler {
                         Some(what) => news.push(what),
                         None => {
                             let (vip, real, reason) = (&vip.name, real.address, &verdict.reason);
-                            log::info!(
+                            log::debug!(
                                 "vip {vip} real {real}: still {}: {reason}",
                                 verdict.health.label()
                             );
@@ -184,7 +184,8 @@ impl Reconciler {
 
     /// The VIP's state, and why it is so.
     pub(super) fn standing(&self, vip: &Vip) -> Standing {
-        let serves = match self.withdrawn(vip) {
+        let serves = match self.shortage(vip) {
+            _ if !vip.enabled => Standing::new("down", "disabled by the operator".to_owned()),
             Some(reason) => Standing::new("down", reason),
             None => self.pool(vip).standing(vip),
         };
@@ -206,11 +207,8 @@ impl Reconciler {
         if serves.state == "down" { serves } else { doubt }
     }
 
-    /// Why a VIP is not to be found by routers, if so.
-    pub(super) fn withdrawn(&self, vip: &Vip) -> Option<String> {
-        if !vip.enabled {
-            return Some("disabled by the operator".to_owned());
-        }
+    /// What a VIP has too few of, if so: it is not to be found by routers then.
+    pub(super) fn shortage(&self, vip: &Vip) -> Option<String> {
         let marks = vip.min_up.filter(|_| self.ledger.is_below(&vip.name))?;
         let Pool { wanted, up } = self.pool(vip);
         let (low, high) = (marks.low, marks.high);
@@ -275,18 +273,25 @@ impl Standing {
     }
 }
 
-/// What is told of a verdict, if the health is another than before.
+/// What is told of a verdict: another health than before. What counts as down since nothing is known of it
+/// yet is no news; that it is down indeed is.
 fn transition(
     vip: &Vip,
     real: &Real,
     before: Option<Verdict>,
     verdict: &Verdict,
 ) -> Option<Happening> {
-    let from = before.map(|before| before.health);
-    (from != Some(verdict.health)).then(|| Happening::Health {
+    let is_news = match &before {
+        None => verdict.known,
+        Some(before) if before.health == verdict.health => {
+            !before.known && verdict.known && verdict.health == Health::Down
+        }
+        Some(_) => true,
+    };
+    is_news.then(|| Happening::Health {
         vip: vip.name.clone(),
         real: real.address,
-        from: from.map(|health| health.label().to_owned()),
+        from: before.map(|before| before.health.label().to_owned()),
         to: verdict.health.label().to_owned(),
         reason: verdict.reason.clone(),
     })

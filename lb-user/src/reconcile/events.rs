@@ -42,6 +42,14 @@ impl Reconciler {
         self.record(Happening::Config { vip, change: change.to_owned() });
     }
 
+    /// Tells where reals are now.
+    pub(super) fn tell_ways(&mut self) {
+        for (real, mac) in self.network.take_news() {
+            let mac = mac.map(|mac| mac.to_string());
+            self.record(Happening::Neighbour { real, mac });
+        }
+    }
+
     /// Tells whoever wants to know.
     pub(super) fn record(&mut self, what: Happening) {
         self.journal.record(Timestamp::now(), what);

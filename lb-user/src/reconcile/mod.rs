@@ -294,6 +294,7 @@ impl Reconciler {
             Event::Probed(probed) => self.probed(probed).await,
             Event::Resync => {
                 self.checking.doubt();
+                self.checking.tell_lateness();
                 self.follow_interfaces().await;
                 self.track().await;
                 self.resync();
@@ -384,6 +385,7 @@ impl Reconciler {
     pub fn reconcile(&mut self) {
         self.network.end_doubts(Instant::now());
         self.checking.end_waiting();
+        self.tell_ways();
         self.write_ports();
         self.judge();
         self.acted = Timestamp::now();

@@ -45,6 +45,10 @@ pub struct Network {
     neighbours: BTreeMap<(u32, IpAddr), Reach>,
     /// When each last had another MAC address than before, or none any more.
     flaps: BTreeMap<IpAddr, VecDeque<Instant>>,
+    /// Where each was last said to be.
+    told: BTreeMap<IpAddr, Option<Mac>>,
+    /// What of that has changed since it was asked for.
+    news: Vec<(IpAddr, Option<Mac>)>,
     /// Those that have just failed to answer, and until when that is overlooked.
     doubts: BTreeMap<(u32, IpAddr), Instant>,
     moved: bool,
@@ -63,6 +67,8 @@ impl Network {
             inherited: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             flaps: BTreeMap::new(),
+            told: BTreeMap::new(),
+            news: Vec::new(),
             doubts: BTreeMap::new(),
             moved: false,
             returned: BTreeSet::new(),
@@ -204,6 +210,7 @@ impl Network {
     /// Believes a former daemon that the real has this MAC address.
     pub(super) fn inherit(&mut self, address: IpAddr, mac: Mac) {
         self.inherited.insert(address, mac);
+        self.told.insert(address, Some(mac));
     }
 
     /// Takes in an event.
@@ -267,6 +274,7 @@ impl Network {
             // The kernel asks again, which says nothing yet.
             (Resolution::Pending, before) => before,
         };
+        self.note_way(address, &after);
         self.neighbours.insert(key, after);
         self.inherited.remove(&address);
     }
@@ -284,9 +292,24 @@ impl Network {
             self.doubts.remove(&key);
             if let Some(reach) = self.neighbours.get_mut(&key) {
                 *reach = Reach::Silent(reach.mac());
+                self.note_way(key.1, &Reach::Silent(None));
                 self.flapped(key.1, now);
             }
         }
+    }
+
+    /// Notes where a real is now, if that is news.
+    fn note_way(&mut self, address: IpAddr, reach: &Reach) {
+        let now = reach.mac().filter(|_| reach.is_open());
+        let before = self.told.insert(address, now);
+        if before.unwrap_or_default() != now {
+            self.news.push((address, now));
+        }
+    }
+
+    /// The reals that have another MAC address than when this was asked last, or none any more.
+    pub(super) fn take_news(&mut self) -> Vec<(IpAddr, Option<Mac>)> {
+        mem::take(&mut self.news)
     }
 
     fn flapped(&mut self, address: IpAddr, now: Instant) {
@@ -312,6 +335,7 @@ impl Network {
         self.neighbours.retain(|(_, address), _| addresses.contains(address));
         self.doubts.retain(|(_, address), _| addresses.contains(address));
         self.flaps.retain(|address, _| addresses.contains(address));
+        self.told.retain(|address, _| addresses.contains(address));
     }
 
     /// A route that has vanished with its interface is remembered: the real is still there, and

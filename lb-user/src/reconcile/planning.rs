@@ -78,7 +78,8 @@ impl Reconciler {
         let sum = |count: fn(&Moved) -> u32| moved.values().map(count).map(f64::from).sum::<f64>();
         let of = sum(|moved| moved.of).max(1.0);
         Ok(PlanReport {
-            node: node_details(before, model),
+            node: node_details(&before.node, &model.node),
+            hooks: hook_details(&before.hooks, &model.hooks),
             moved: sum(|moved| moved.slots.len() as u32) / of,
             lost: sum(|moved| moved.lost) / of,
             flows: vips.iter().map(|vip| vip.flows).sum(),
@@ -288,14 +289,11 @@ fn real_details(old: &Real, new: &Real) -> Vec<String> {
 }
 
 /// What of this machine changes at the next start.
-fn node_details(before: &Model, after: &Model) -> Vec<String> {
-    let (old, new) = (&before.node, &after.node);
+fn node_details(old: &Node, new: &Node) -> Vec<String> {
     let prefixes = |node: &Node| {
         let ProbePrefixes { v4, v6 } = node.probe_prefixes;
         format!("{}/{} {}/{}", v4.0, v4.1, v6.0, v6.1)
     };
-    let hook = |hooks: &Hooks| or_none(Some(hooks.exec.join(" ")).filter(|exec| !exec.is_empty()));
-    let webhook = |hooks: &Hooks| or_none(hooks.webhook.clone());
     let path = |path: &std::path::Path| path.display().to_string();
     let tables = |node: &Node| {
         let tables = &node.tables;
@@ -312,9 +310,15 @@ fn node_details(before: &Model, after: &Model) -> Vec<String> {
         line("flow tables", tables(old), tables(new)),
         line("probe_prefixes", prefixes(old), prefixes(new)),
         line("exec_user", &old.exec_user, &new.exec_user),
-        line("hooks exec", hook(&before.hooks), hook(&after.hooks)),
-        line("hooks webhook", webhook(&before.hooks), webhook(&after.hooks)),
     ];
+    lines.into_iter().flatten().collect()
+}
+
+/// What of the hooks changes, at once.
+fn hook_details(old: &Hooks, new: &Hooks) -> Vec<String> {
+    let exec = |hooks: &Hooks| or_none(Some(hooks.exec.join(" ")).filter(|exec| !exec.is_empty()));
+    let webhook = |hooks: &Hooks| or_none(hooks.webhook.clone());
+    let lines = [line("exec", exec(old), exec(new)), line("webhook", webhook(old), webhook(new))];
     lines.into_iter().flatten().collect()
 }
 
@@ -332,7 +336,7 @@ mod tests {
             [BEFORE.to_owned(), BEFORE.replace(from, to)].map(|text| parse(&text).unwrap());
         let (vip, next) = (&old.vips[0], &new.vips[0]);
         let reals = real_details(&vip.reals[0], &next.reals[0]);
-        [node_details(&old, &new), vip_details(vip, next), reals]
+        [node_details(&old.node, &new.node), vip_details(vip, next), reals]
     }
 
     #[test]
@@ -361,16 +365,21 @@ mod tests {
     #[test]
     fn a_plan_says_what_of_this_machine_changes_with_the_next_start() {
         let node = "exec_user = \"x\", probe_prefixes = [\"11.0.0.0/8\"]";
-        let to = format!(
-            "hooks.webhook = \"http://[::1]/\"\nnode = {{ interfaces = [\"eth0\"], {node} }}"
-        );
+        let to = format!("node = {{ interfaces = [\"eth0\"], {node} }}");
         assert_eq!(
             details("node.interfaces = [\"eth0\"]", &to)[0],
             [
                 "probe_prefixes 198.18.0.0/15 2001:2::/48 -> 11.0.0.0/8 2001:2::/48",
                 "exec_user nobody -> x",
-                "hooks webhook none -> http://[::1]/"
             ]
+        );
+        let hook = |text: &str| parse(text).expect("a configuration").hooks;
+        assert_eq!(
+            hook_details(
+                &hook(BEFORE),
+                &hook(&format!("hooks.webhook = \"http://[::1]/\"\n{BEFORE}"))
+            ),
+            ["webhook none -> http://[::1]/"]
         );
     }
 }

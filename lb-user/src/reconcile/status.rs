@@ -147,7 +147,7 @@ impl Reconciler {
             health: verdict.health.label().to_owned(),
             reason: match course {
                 Some(Course { left: Some(_), .. }) => format!("removed; {}", verdict.reason),
-                _ => verdict.reason + &took(&checks),
+                _ => verdict.reason + &took(&checks) + &hindrance(verdict.known, &checks),
             },
             since: since.unwrap_or_else(Timestamp::now),
             forced_up: real.force_up,
@@ -186,6 +186,12 @@ impl Reconciler {
             seconds_left: seconds_until(start.end),
         })
     }
+}
+
+/// Why nothing is known of a real, where this machine cannot check it.
+fn hindrance(known: bool, checks: &[CheckStatus]) -> String {
+    let failed = checks.iter().find(|check| !known && check.passed == Some(false));
+    failed.map_or_else(String::new, |check| format!("; {}: {}", check.kind, check.detail))
 }
 
 /// How long the slowest check took, if all have passed.

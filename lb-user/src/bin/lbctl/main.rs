@@ -110,7 +110,7 @@ enum Command {
     /// Prints the running configuration
     #[command(after_help = export::EXAMPLES)]
     Export,
-    /// Stops forwarding: detaches XDP, removes pins and announced addresses
+    /// Stops forwarding: detaches XDP, removes pins, announced addresses and what checks made
     #[command(after_help = detach::EXAMPLES)]
     Detach,
 }

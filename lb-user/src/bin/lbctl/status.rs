@@ -13,8 +13,8 @@ use crate::{
 };
 
 pub const EXAMPLES: &str = "\
-FOR is how long a real's health and its reason have been so. Outcomes that never
-happened are left out of the table.
+FOR is how long a real's health has been so. Outcomes that never happened are left
+out of the table.
 
 Examples:
   lbctl status

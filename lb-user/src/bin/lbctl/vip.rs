@@ -21,7 +21,7 @@ use crate::{
 const ADD_EXAMPLES: &str = "\
 Examples:
   lbctl vip add web --address 192.0.2.10 --port tcp/80 --port tcp/443 \\
-      --real 10.0.0.11 --real 10.0.0.12,weight=2 --check http:/healthz
+      --real 10.0.0.11 --real 10.0.0.12,weight=2 --check http:80/healthz
   lbctl vip add dns --address 192.0.2.53 --port udp/53 --port tcp/53 --udp packet";
 
 const LIST_EXAMPLES: &str = "\
@@ -50,7 +50,7 @@ Example:
   lbctl vip enable web";
 
 const DISABLE_EXAMPLES: &str = "\
-Its address is announced no more and its packets are dropped; its configuration stays.
+New connections are dropped; open ones go on, and its address is still announced for them.
 
 Example:
   lbctl vip disable web";

@@ -16,6 +16,10 @@ pub(super) fn hooks(table: &Table<'_>, user: &str) -> Hooks {
 fn webhook(table: &Table<'_>) -> Option<String> {
     let text = table.text("webhook")?;
     match reqwest::Url::parse(text.get_ref()).ok().filter(reqwest::Url::has_host) {
+        Some(url) if !url.username().is_empty() || url.password().is_some() => table.refuse(
+            text.span(),
+            "webhook has a user name or password, which is not sent; put a token into its path, and remove it",
+        ),
         Some(url) if url.scheme() == "https" => table.needs(text.span(), Thing::Roots(None)),
         Some(url) if url.scheme() == "http" => {}
         _ => {

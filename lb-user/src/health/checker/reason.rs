@@ -25,6 +25,8 @@ pub(super) fn failed(
             format!("{said}; the real answers at its own address: {question}")
         }
         None | Some((_, Err(Failure::Local(_)))) => said,
+        // It listens on the VIP alone, where something else is wrong.
+        Some((_, Err(Failure::Refused))) if was_connected(kind, failure) => said,
         Some((own, Err(failure))) => {
             format!(
                 "{said}; the server itself: {}{}",
@@ -83,6 +85,15 @@ fn opaque(kind: &CheckKind) -> bool {
         CheckKind::Udp { .. } | CheckKind::Exec(_) => true,
         CheckKind::Dns(dns) => datagrams(dns),
         _ => false,
+    }
+}
+
+/// Whether the server was spoken to, so that it cannot be down.
+fn was_connected(kind: &CheckKind, failure: &Failure) -> bool {
+    match failure {
+        Failure::Wrong(_) => true,
+        Failure::Timeout(during) => connects(kind) && *during != "connecting",
+        Failure::Refused | Failure::Unreachable(_) | Failure::Local(_) => false,
     }
 }
 
