@@ -384,3 +384,25 @@ fn with_checks_a_real_is_examined_by_the_way_that_they_take() -> Result<()> {
     finds(&findings(&rack.daemon)?, &expected);
     Ok(())
 }
+
+#[test]
+fn a_neighbour_that_is_elsewhere_again_and_again_is_found() -> Result<()> {
+    let lab = Lab::new(LabOptions::reals(1))?;
+    let real = lab.real(1);
+    real.set_up_dsr(Rack::vip())?;
+    let _nginx = real.nginx(&[Rack::vip(), real.address()])?;
+    let notify = [("ipv4/conf/eth0/arp_notify", "1"), ("ipv6/conf/eth0/ndisc_notify", "1")];
+    real.netns().sysctl(&notify)?;
+    let rack = started(lab, &vip("web", Rack::vip(), &[address::real(1)]), &[("web", 1)])?;
+    for last in [0x71, 0x72, 0x73] {
+        let mac = format!("02:00:00:00:00:{last:02x}");
+        rack.lab.real(1).netns().ip(&format!("link set eth0 address {mac}"))?;
+        let known = || {
+            let status = rack.vip_status("web")?;
+            Ok((status["reals"][0]["mac"] == mac.as_str()).then_some(()))
+        };
+        wait::until("the other MAC address", wait::PATIENCE, known)?;
+    }
+    finds(&findings(&rack.daemon)?, &[["neighbour_flapping", "web", "10.0.0.11", "-"]]);
+    Ok(())
+}

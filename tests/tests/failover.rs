@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, anyhow};
 use tests::{
     Capture, Nginx, Rack,
     checked::{at_own, at_vips, lab, start},
+    wait,
 };
 
 /// How often each death is died.
@@ -141,5 +142,64 @@ fn how_long_clients_are_sent_to_a_real_that_is_dead() -> Result<()> {
             println!("{keys}, {how:?}: the last packet after {lasts:?} ms, {packets:?} packets");
         }
     }
+    Ok(())
+}
+
+/// VIPs on one address that are all checked.
+const VIPS: usize = 1000;
+
+fn many_vips(address: std::net::IpAddr) -> String {
+    let vip = |vip: usize| {
+        let head = format!(
+            "[[vip]]\nname = \"v{vip}\"\naddress = \"{address}\"\nports = [\"tcp/{}\"]\nannounce = \"none\"\n\
+             check = {{ type = \"icmp\", interval = \"2s\" }}\n",
+            1000 + vip
+        );
+        let reals = (1..=3)
+            .map(|real| format!("[[vip.real]]\naddress = \"{}\"\n", tests::address::real(real)));
+        head + &reals.collect::<String>()
+    };
+    (0..VIPS).map(vip).collect()
+}
+
+/// What the daemon says of how long it took from what was found to the last slot.
+fn acted_on(log: &str) -> Vec<Duration> {
+    let spans = log.lines().filter_map(|line| line.split_once(" acted on in "));
+    spans.filter_map(|(_, span)| parsed(span)).collect()
+}
+
+/// As `Debug` writes it.
+fn parsed(span: &str) -> Option<Duration> {
+    let number = |unit: &str| span.strip_suffix(unit)?.parse::<f64>().ok();
+    let seconds = number("ms").map(|ms| ms / 1e3).or_else(|| number("µs").map(|us| us / 1e6));
+    seconds.or_else(|| number("s")).map(Duration::from_secs_f64)
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn from_a_verdict_to_the_slots_of_one_of_many_vips() -> Result<()> {
+    let vip = tests::address::vip(200);
+    let lab = lab(3)?;
+    for real in lab.reals() {
+        real.set_up_dsr(vip)?;
+    }
+    let daemon = lab.daemon(&lab.config(&many_vips(vip)))?;
+    let rack = Rack { daemon, nginx: Vec::new(), echoes: Vec::new(), lab };
+    let all = |count: usize, health: &str| {
+        wait::until(health, 4 * wait::PATIENCE, || {
+            let status = rack.status()?;
+            let vips = status["vips"].as_array().context("vips")?;
+            let is_so = |vip: &&serde_json::Value| vip["reals"][1]["health"] == health;
+            Ok((vips.iter().filter(is_so).count() == count).then_some(()))
+        })
+    };
+    all(VIPS, "up")?;
+    let before = acted_on(&rack.daemon.log()?).len();
+    rack.lab.real(2).remove_vip(vip)?;
+    all(VIPS, "down")?;
+    let mut spans = acted_on(&rack.daemon.log()?).split_off(before);
+    spans.sort();
+    let (middle, last) = (spans[spans.len() / 2], spans[spans.len() - 1]);
+    println!("{} batches of findings, {middle:?} each, {last:?} at most", spans.len());
     Ok(())
 }

@@ -212,7 +212,7 @@ fn prefixes() -> impl Strategy<Value = ProbePrefixes> {
 
 fn hooks() -> impl Strategy<Value = Hooks> {
     let exec = prop_oneof![Just(Vec::new()), vec("/[a-z é\"]{0,9}", 1..3)];
-    let webhook = select(vec!["http://[2001:db8::1]:80/", "https://user@example.com/lb?a=b"]);
+    let webhook = select(vec!["http://[2001:db8::1]:80/", "https://example.com/lb?a=b"]);
     (exec, option::of(webhook.prop_map(str::to_owned)))
         .prop_map(|(exec, webhook)| Hooks { exec, webhook })
 }

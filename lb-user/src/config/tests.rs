@@ -778,6 +778,10 @@ fn hooks_are_a_program_and_a_url() {
                 "4:11: hooks: webhook \"ftp://example.com\" is not a URL; write one such as https://example.com/lb",
             ),
             (
+                "webhook = \"https://user:word@example.com\"",
+                "4:11: hooks: webhook has a user name or password, which is not sent; put a token into its path, and remove it",
+            ),
+            (
                 "webhook = \"/lb\"",
                 "4:11: hooks: webhook \"/lb\" is not a URL; write one such as https://example.com/lb",
             ),
