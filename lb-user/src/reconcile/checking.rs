@@ -60,9 +60,7 @@ impl Checking {
             begun: BTreeMap::new(),
         }
     }
-}
 
-impl Checking {
     /// What was made in the kernel is to be looked at.
     pub(super) fn doubt(&mut self) {
         self.stale = true;
