@@ -2,6 +2,7 @@
 //! either private and gone with this process, or public and staying.
 
 use std::{
+    env,
     fs::{self, File},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -12,6 +13,7 @@ use anyhow::{Context as _, Result};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
+    sys::statvfs::{FsFlags, statvfs},
 };
 use tempfile::TempDir;
 
@@ -40,7 +42,7 @@ impl Site {
     pub(crate) fn private() -> Result<Self> {
         sweep();
         let prefix = format!("{PREFIX}{}-", process::id());
-        Ok(Self::Private(tempfile::Builder::new().prefix(&prefix).tempdir()?))
+        Ok(Self::Private(tempfile::Builder::new().prefix(&prefix).tempdir_in(ground())?))
     }
 
     /// The place for a lab that stays, which must not exist yet.
@@ -105,11 +107,21 @@ fn mount_bpf(at: &Path) -> Result<()> {
         .with_context(|| format!("cannot mount a BPF file system on {}", at.display()))
 }
 
+/// Where private labs have their directories: in memory, if there is room and programs may be run from there.
+/// The daemon makes sure that what it writes is on the disk, and behind a large build that takes minutes.
+fn ground() -> PathBuf {
+    const ROOM: u64 = 1 << 30;
+    let memory = Path::new("/dev/shm");
+    let fits = statvfs(memory).is_ok_and(|found| {
+        let room = found.blocks_available().saturating_mul(found.fragment_size());
+        room >= ROOM && !found.flags().intersects(FsFlags::ST_NOEXEC | FsFlags::ST_RDONLY)
+    });
+    if fits { memory.to_owned() } else { env::temp_dir() }
+}
+
 /// Removes the directories of labs whose process was killed. They hold logs and nothing that lives.
 fn sweep() {
-    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
-        return;
-    };
+    let entries = [ground(), env::temp_dir()].map(fs::read_dir).into_iter().flatten().flatten();
     for path in entries.flatten().map(|entry| entry.path()) {
         if owner(&path).is_some_and(|id| !Path::new("/proc").join(id).exists()) {
             // Another lab may be sweeping too.

@@ -6,9 +6,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs, io, mem,
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -34,8 +35,20 @@ const VERSION: u32 = 1;
 pub struct Ledger {
     file: PathBuf,
     pages: Pages,
-    /// What stands in the file.
+    /// What stands in the file, or will once it is written.
     saved: Pages,
+    /// How often it was to be written.
+    number: u64,
+    written: Arc<Mutex<Written>>,
+}
+
+/// What has become of the file, whoever has written it.
+#[derive(Debug, Default)]
+struct Written {
+    /// The newest that stands there.
+    number: u64,
+    /// The last attempt has failed.
+    failed: bool,
 }
 
 /// The courses of all reals, by VIP and address.
@@ -129,7 +142,7 @@ impl Ledger {
                 "was written by a newer lbd: start that, or remove the file, which forgets drains";
             return Err(io::Error::new(io::ErrorKind::InvalidData, newer));
         }
-        Ok(Self { file, saved: pages.clone(), pages })
+        Ok(Self { file, saved: pages.clone(), pages, number: 0, written: Arc::default() })
     }
 
     /// Writes the file if anything has changed.
@@ -138,17 +151,41 @@ impl Ledger {
     ///
     /// When it cannot be written.
     pub fn save(&mut self) -> io::Result<()> {
+        match self.unsaved()? {
+            Some(text) => write(&self.file, &text, self.number, &self.written),
+            None => Ok(()),
+        }
+    }
+
+    /// The same, without waiting for the disk: how a real is must not wait for that. Where it cannot be
+    /// written the next time tries again. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing that could be written.
+    pub fn save_aside(&mut self) -> io::Result<()> {
+        if let Some(text) = self.unsaved()? {
+            let (file, number, written) = (self.file.clone(), self.number, self.written.clone());
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = write(&file, &text, number, &written) {
+                    log::error!("writing {}: {error}", file.display());
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// What is to be written, if anything has changed.
+    fn unsaved(&mut self) -> io::Result<Option<String>> {
         self.pages.version = VERSION;
-        if self.pages == self.saved {
-            return Ok(());
+        let failed = mem::take(&mut lock(&self.written).failed);
+        if self.pages == self.saved && !failed {
+            return Ok(None);
         }
         let text = serde_json::to_string_pretty(&self.pages).map_err(io::Error::from)?;
-        if !self.file.exists() {
-            fs::write(&self.file, "{}")?;
-        }
-        store::replace(&self.file, &text).map_err(io::Error::other)?;
         self.saved = self.pages.clone();
-        Ok(())
+        self.number += 1;
+        Ok(Some(text))
     }
 
     /// What is going on with a real.
@@ -373,6 +410,23 @@ impl Ledger {
         };
         model.vips.iter().filter_map(of_vip).min()
     }
+}
+
+/// Writes the file, unless something newer stands there.
+fn write(file: &Path, text: &str, number: u64, written: &Mutex<Written>) -> io::Result<()> {
+    let mut written = lock(written);
+    if written.number > number {
+        return Ok(());
+    }
+    let done = if file.exists() { Ok(()) } else { fs::write(file, "{}") };
+    let done = done.and_then(|()| store::replace(file, text).map_err(io::Error::other));
+    written.number = number;
+    written.failed = done.is_err();
+    done
+}
+
+fn lock(written: &Mutex<Written>) -> MutexGuard<'_, Written> {
+    written.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drain {

@@ -200,3 +200,26 @@ fn a_file_that_is_not_ours_is_refused() {
         assert!(Ledger::open(dir.path()).is_err(), "{text}");
     }
 }
+
+#[tokio::test]
+async fn what_is_saved_aside_is_never_older_than_what_was_saved_since() {
+    let (dir, mut ledger) = ledger();
+    let model = model("", &[("10.0.0.11", "active")]);
+    ledger.follow(&model, at(0));
+    for second in 0..50 {
+        know(&mut ledger, &model, &[second % 2 == 0], at(second));
+        ledger.save_aside().expect("something to write");
+    }
+    know(&mut ledger, &model, &[true], at(99));
+    ledger.save().expect("the file is written");
+    let last = Ledger::open(dir.path()).expect("the file is read");
+    assert_eq!(
+        last.course("web", address("10.0.0.11")),
+        ledger.course("web", address("10.0.0.11"))
+    );
+    know(&mut ledger, &model, &[false], at(100));
+    ledger.save_aside().expect("something to write");
+    while Ledger::open(dir.path()).expect("the file is read").pages != ledger.pages {
+        tokio::task::yield_now().await;
+    }
+}

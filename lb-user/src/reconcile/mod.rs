@@ -281,7 +281,9 @@ impl Reconciler {
             Event::Findings => {
                 self.heed_findings();
                 self.follow_vips().await;
-                self.save_ledger();
+                if let Err(error) = self.ledger.save_aside() {
+                    log::error!("the ledger: {error}");
+                }
                 return Next::Continue;
             }
             Event::Network | Event::Due => self.follow_network().await,
