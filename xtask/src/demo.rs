@@ -1,6 +1,11 @@
 //! `cargo xtask demo`: the balancer at work between network namespaces of this machine.
 
-use std::{os::unix::process::CommandExt, process::ExitCode};
+use std::{
+    env,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 
@@ -39,10 +44,19 @@ pub fn play<'a>(program: &str, arguments: impl Iterator<Item = &'a str>) -> Resu
     let mut cargo = command::cargo();
     cargo.args(["run", "--quiet", "--release", "--package=tests", "--bin", program, "--"]);
     cargo.args(arguments);
+    // Else the program would have them built again, by themselves, which are others for cargo.
+    cargo.env("LB_BIN_DIR", built()?);
     if let Some(runner) = command::root_runner()? {
         cargo.env(command::runner_variable(&host), runner);
     }
     command::say(&cargo);
     // In this process's place, so that Ctrl-C and the exit code are the program's alone.
     Err(cargo.exec()).context("running cargo")
+}
+
+/// Where cargo puts optimised programs, beside this one.
+fn built() -> Result<PathBuf> {
+    let own = env::current_exe().context("where this program is")?;
+    let target = own.parent().and_then(Path::parent).context("a target directory")?;
+    Ok(target.join("release"))
 }
