@@ -108,7 +108,7 @@ fn mount_bpf(at: &Path) -> Result<()> {
 }
 
 /// Where private labs have their directories: in memory, if there is room and programs may be run from there.
-/// The daemon makes sure that what it writes is on the disk, and behind a large build that takes minutes.
+/// The daemon waits until what it writes is on the disk, and no test shall depend on how busy that is.
 fn ground() -> PathBuf {
     const ROOM: u64 = 1 << 30;
     let memory = Path::new("/dev/shm");
