@@ -39,8 +39,13 @@ fn at(now: u32, vips: Vec<DesiredVip>) -> Desired {
     Desired { seed: SEED, now: Tick(now), vips }
 }
 
+/// Plans in full, and finds that what is passed over as planned before would not have changed.
 fn planned(state: &State, desired: &Desired) -> Plan {
-    plan(state, desired).expect("a plan")
+    let mut read = state.clone();
+    read.blocks.iter_mut().for_each(|block| block.planned = None);
+    let full = plan(&read, desired).expect("a plan");
+    assert_eq!(plan(state, desired).expect("a plan").ops, full.ops);
+    full
 }
 
 /// The state after these pools of one VIP, one after the other.

@@ -50,12 +50,12 @@ impl Reconciler {
     /// Has watched what is announced now, and forgets the thieves that have not been heard for long.
     pub(super) fn watch(&mut self) {
         let announced = self.announced(&self.config.model);
-        let place_and_here = self.network.interfaces.places().into_iter().map(|place| {
+        let posts = self.network.interfaces.places().into_iter().map(|place| {
             let here = |address: &&IpAddr| self.network.has(place.index, **address);
             let addresses: BTreeSet<IpAddr> = announced.iter().filter(here).copied().collect();
             Post { interface: place.index, mac: place.mac, addresses }
         });
-        self.watching.watch.set(place_and_here.collect(), self.network.interfaces.macs());
+        self.watching.watch.set(posts.collect(), self.network.interfaces.macs());
         let memory = MEMORY + 2 * Duration::from_secs(announced.len() as u64);
         self.watching
             .thieves
