@@ -2,9 +2,14 @@
 //!
 //! A module imports only modules that stand before it in this list.
 
+#[macro_use]
 pub mod model;
 
 pub mod config;
+
+pub mod backend;
+
+pub mod import;
 
 pub mod maglev;
 

@@ -1,8 +1,6 @@
 //! How health is checked.
 
-use std::{
-    collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration,
-};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use super::Protocol;
 

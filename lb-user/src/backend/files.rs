@@ -1,0 +1,1 @@
+//! Files that set a real server up at boot, a module for each kind of system.

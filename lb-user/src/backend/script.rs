@@ -1,0 +1,1 @@
+//! The script that sets a real server up.
