@@ -2,6 +2,7 @@
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream},
     net::TcpStream,
@@ -16,6 +17,9 @@ use super::{
 
 /// After so many messages a short connection is closed.
 const SHORT: u64 = 5;
+/// After so long without a word from the real the client asks whether it is still there: it would
+/// hear nothing of the end of a real that has acknowledged a message and not answered it.
+const ASKS_AFTER: Duration = Duration::from_secs(2);
 /// A line with a real's name is not longer.
 const LONGEST_NAME: u64 = 64;
 
@@ -62,6 +66,8 @@ impl Client<'_> {
         let stream = self.within(connect).await?;
         // Without this a message would wait for the acknowledgement of the one before.
         stream.set_nodelay(true).map_err(how)?;
+        let asks = TcpKeepalive::new().with_time(ASKS_AFTER).with_interval(ASKS_AFTER);
+        SockRef::from(&stream).set_tcp_keepalive(&asks).map_err(how)?;
         Ok(BufStream::with_capacity(64, 64, stream))
     }
 
