@@ -52,7 +52,7 @@ impl Bench {
     fn refuses(&self, command: &mut Command, code: i32, words: &str) -> Result<()> {
         let before = self.bare.snapshot()?;
         let output = Output::of(command)?;
-        assert_eq!(output.code, code, "{output:?}");
+        assert_eq!(output.code, code, "{words}: {output:?}");
         assert!(output.stderr.contains(words), "{words}: {output:?}");
         assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
         assert!(output.stderr.starts_with("lb-backend: "), "{output:?}");
@@ -248,7 +248,7 @@ fn a_failed_step_is_named_and_what_the_run_did_is_undone() -> Result<()> {
     assert_eq!(output.code, 1, "{output:?}");
     let place = "/etc/sysctl.d/90-lb-backend.conf";
     let error = format!(
-        "lb-backend: writing {place}: {place}: cannot be written: is /etc/sysctl.d full or read-only?\n"
+        "lb-backend: writing {place}: cannot be written: is /etc/sysctl.d full or read-only?\n"
     );
     assert_eq!(output.stderr, error);
     assert!(output.stdout.contains("add 192.0.2.10/32 to lo"), "{output:?}");
@@ -337,7 +337,7 @@ fn a_machine_without_what_it_takes_is_refused_and_nothing_is_changed() -> Result
         "mount --bind -o ro /proc/sys /proc/sys",
         "umount /proc/sys",
         1,
-        "net.ipv4.conf.all.arp_ignore: cannot be set to 1 (is /proc/sys read-only?)",
+        "setting net.ipv4.conf.all.arp_ignore: cannot be set to 1 (is /proc/sys read-only?)",
     )?;
     during(
         "echo 1 >/proc/sys/net/ipv6/conf/lo/disable_ipv6",

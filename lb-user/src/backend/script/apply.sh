@@ -24,7 +24,7 @@ look_before() {
 }
 
 look_at_ipv6() {
-    [ -d /proc/sys/net/ipv6 ] ||
+    [ -d /proc/sys/net/ipv6/conf/lo ] ||
         die 2 "$(vips6 | head -n 1): this kernel has no IPv6: boot it without ipv6.disable=1, or leave this VIP out"
     [ "$(value_of net/ipv6/conf/lo/disable_ipv6)" != 1 ] || die 2 "$(vips6 | head -n 1): IPv6 is off on lo:" \
         "switch it on with \`sysctl -w net.ipv6.conf.lo.disable_ipv6=0\`, or leave this VIP out"

@@ -139,15 +139,16 @@ check_state() {
 
 check_elsewhere() {
     for lb_place in $(places_of "$lb_vip"); do
+        lb_there=$(lines_of "$lb_vip" | awk -v place="$lb_place" '$1 == place { print $2 }')
         # shellcheck disable=SC2086 # A list of words.
         if [ -n "$LB_LOCAL_REAL" ]; then
             found ok "$lb_vip is on $lb_place, too, as on a balancer"
         elif within "$lb_place" $LB_INTERFACES; then
             found wrong "$lb_vip is on $lb_place: this machine answers ARP for it and takes its traffic"
-            fix "ip address del $lb_vip dev $lb_place"
+            fix "ip address del $lb_there dev $lb_place"
         else
             found warning "$lb_vip is on $lb_place, too"
-            fix "ip address del $lb_vip dev $lb_place, if it is not meant"
+            fix "ip address del $lb_there dev $lb_place, if it is not meant"
         fi
     done
 }

@@ -42,7 +42,8 @@ entries() {
 
 # save_record TEXT: all of it or nothing.
 save_record() {
-    if printf '%s\n' "$1" >"$LB_RECORD.new" && flush "$LB_RECORD.new" && mv -f "$LB_RECORD.new" "$LB_RECORD"; then
+    if printf '%s\n' "$1" 2>/dev/null >"$LB_RECORD.new" && flush "$LB_RECORD.new" &&
+        mv -f "$LB_RECORD.new" "$LB_RECORD"; then
         wrote
     else
         complain "cannot write $LB_RECORD: is $LB_DIR full or read-only?"
@@ -83,11 +84,16 @@ forget() {
     save_record "$lb_text"
 }
 
+# append FILE TEXT: a line of what this run must know.
+append() {
+    printf '%s\n' "$2" 2>/dev/null >>"$LB_RUN/$1" || { complain "cannot write in $LB_RUN: is it full?"; return 1; }
+}
+
 # journal KIND KEY BEFORE: what it was before this run touched it.
-journal() { say "$*" >>"$LB_RUN/journal"; }
+journal() { append journal "$*"; }
 
 # want KIND KEY: this run leaves it recorded.
-want() { say "$1 $2" >>"$LB_RUN/wanted"; }
+want() { append wanted "$1 $2"; }
 
 wanted() { grep -qxF "$1 $2" "$LB_RUN/wanted" 2>/dev/null; }
 
@@ -131,7 +137,7 @@ open_record() {
     if [ -f "$LB_RECORD" ]; then
         [ "$(head -n 1 "$LB_RECORD")" = "$LB_FORM" ] ||
             die 2 "$LB_RECORD: is of another version: run the \`undo\` of the script that wrote it"
-        cp "$LB_RECORD" "$LB_RUN/record"
+        cp "$LB_RECORD" "$LB_RUN/record" || die 2 "$LB_RUN: cannot be written: is it full?"
     fi
 }
 

@@ -90,9 +90,9 @@ take_apart() {
 hearing() {
     say "$lb_listeners" | awk -v protocol="$lb_protocol" -v port="$lb_port" -v vip="$lb_vip" \
         -v digits="$(case $lb_vip in *:*) digits "$lb_vip" ;; esac)" '
-        protocol != "any" && $1 != protocol || port != "*" && $3 != port { next }
+        NF < 4 || protocol != "any" && $1 != protocol || port != "*" && $3 != port { next }
         { program = $4 }
-        $2 == vip || $2 == digits { at_vip = 1; its = $4 }
+        $2 == vip || digits && $2 == digits { at_vip = 1; its = $4 }
         $2 == "*" || $2 == (vip ~ /:/ ? "::" : "0.0.0.0") { at_any = 1; its_any = $4 }
         END { if (at_vip) print "vip", its; else if (at_any) print "any", its_any; else print "no", program }'
 }

@@ -8,7 +8,7 @@ value_of() { cat "/proc/sys/$1" 2>/dev/null; }
 
 write_value() {
     if ! printf '%s\n' "$2" 2>/dev/null >"/proc/sys/$1" || [ "$(value_of "$1")" != "$2" ]; then
-        complain "$(kernel "$1"): cannot be set to $2 (is /proc/sys read-only?)"
+        complain "cannot be set to $2 (is /proc/sys read-only?)"
         return 1
     fi
     wrote
@@ -17,7 +17,7 @@ write_value() {
 # want_sysctl PATH VALUE
 want_sysctl() {
     step "setting $(kernel "$1")"
-    want sysctl "$1"
+    want sysctl "$1" || return 1
     lb_now=$(value_of "$1") || { complain "this kernel does not have it"; return 1; }
     [ "$lb_now" != "$2" ] || return 0
     plan "set $(kernel "$1") to $2 (it is $lb_now)" || return 0
@@ -25,7 +25,7 @@ want_sysctl() {
     # Before this boot it may have been something else.
     [ "$(recorded boot)" = "$(since_boot)" ] || lb_former=$lb_now
     remember sysctl "$1" "${lb_former% *} $2" || return 1
-    journal sysctl "$1" "$lb_now"
+    journal sysctl "$1" "$lb_now" || return 1
     write_value "$1" "$2"
 }
 
@@ -39,7 +39,7 @@ reset_sysctl() {
         return 0
     fi
     plan "set $(kernel "$1") back to $2" || return 0
-    journal sysctl "$1" "$lb_now"
+    journal sysctl "$1" "$lb_now" || return 1
     write_value "$1" "$2"
 }
 
@@ -54,12 +54,12 @@ add_address() {
                 lb_said=$(ip address add "$1" dev lo preferred_lft 0 2>&1)
             ;;
         *) lb_said=$(ip address add "$1" dev lo 2>&1) ;;
-    esac || { complain "cannot add $1 to lo: $lb_said"; return 1; }
+    esac || { complain "\`ip\` says: $lb_said"; return 1; }
     wrote
 }
 
 delete_address() {
-    lb_said=$(ip address del "$1" dev lo 2>&1) || { complain "cannot remove $1 from lo: $lb_said"; return 1; }
+    lb_said=$(ip address del "$1" dev lo 2>&1) || { complain "\`ip\` says: $lb_said"; return 1; }
     wrote
 }
 
@@ -68,22 +68,22 @@ lifetime() { lines_of "$1" | awk '$1 == "lo" { for (i = 2; i < NF; i++) if ($i =
 
 set_lifetime() {
     lb_said=$(ip address change "$1" dev lo valid_lft forever preferred_lft "$2" 2>&1) ||
-        { complain "cannot change $1 on lo: $lb_said"; return 1; }
+        { complain "\`ip\` says: $lb_said"; return 1; }
     wrote
 }
 
 # want_address ADDRESS
 want_address() {
     step "adding $1 to lo"
-    want address "$(whole "$1")"
-    want lifetime "$(whole "$1")"
+    want address "$(whole "$1")" || return 1
+    want lifetime "$(whole "$1")" || return 1
     if on_lo "$1"; then
         case $1 in *:*) want_no_source "$1" ;; esac
         return
     fi
     plan "add $(whole "$1") to lo" || return 0
     remember address "$(whole "$1")" yes || return 1
-    journal address "$(whole "$1")" absent
+    journal address "$(whole "$1")" absent || return 1
     add_address "$(whole "$1")" && settle "$1"
 }
 
@@ -93,7 +93,7 @@ want_no_source() {
     [ "$lb_now" != 0sec ] || return 0
     plan "set the preferred lifetime of $1 to 0" || return 0
     remember lifetime "$(whole "$1")" "${lb_now%sec}" || return 1
-    journal lifetime "$(whole "$1")" "${lb_now%sec}"
+    journal lifetime "$(whole "$1")" "${lb_now%sec}" || return 1
     set_lifetime "$(whole "$1")" 0
 }
 
@@ -121,7 +121,7 @@ place() {
         wrote
     else
         rm -f "$lb_new" 2>/dev/null
-        complain "$2: cannot be written: is ${2%/*} full or read-only?"
+        complain "cannot be written: is ${2%/*} full or read-only?"
         return 1
     fi
 }
@@ -154,7 +154,7 @@ put_link() {
 
 # put PATH: puts $LB_RUN/new there.
 put() {
-    want file "$1"
+    want file "$1" || return 1
     put_dir "${1%/*}" || return 1
     step "writing $1"
     ! same "$LB_RUN/new" "$1" || return 0
@@ -165,13 +165,13 @@ put() {
 # put_dir PATH: it and those above it, where they are not there.
 put_dir() {
     [ -n "$1" ] || return 0
-    want dir "$1"
+    want dir "$1" || return 1
     put_dir "${1%/*}" || return 1
     [ ! -d "$1" ] || return 0
     step "making $1"
     plan "make $1" || return 0
     remember dir "$1" yes || return 1
-    journal dir "$1" absent
+    journal dir "$1" absent || return 1
     mkdir "$1" 2>/dev/null || { complain "cannot be made: is ${1%/*} read-only?"; return 1; }
     wrote
 }
@@ -192,7 +192,7 @@ keep_file() {
 journal_file() {
     exists "$1" || { journal file "$1" absent; return; }
     [ -e "$LB_RUN/$(copy_name "$1")" ] || cp -pP "$1" "$LB_RUN/$(copy_name "$1")" || return 1
-    journal file "$1" kept
+    journal file "$1" kept || return 1
 }
 
 # drop_file PATH: what was there before is there again.
@@ -202,6 +202,6 @@ drop_file() {
 }
 
 remove_file() {
-    rm -f "$1" 2>/dev/null || { complain "$1: cannot be removed: is ${1%/*} read-only?"; return 1; }
+    rm -f "$1" 2>/dev/null || { complain "cannot be removed: is ${1%/*} read-only?"; return 1; }
     wrote
 }

@@ -28,7 +28,7 @@ lose_address() {
     step "removing $1 from lo"
     on_lo "${1%/*}" || return 0
     plan "remove $1 from lo" || return 0
-    journal address "$1" present
+    journal address "$1" present || return 1
     delete_address "$1"
 }
 
@@ -36,7 +36,7 @@ lose_lifetime() {
     step "setting the preferred lifetime of $1 back"
     on_lo "${1%/*}" && [ "$(lifetime "${1%/*}")" = 0sec ] || return 0
     plan "set the preferred lifetime of $1 back to $2" || return 0
-    journal lifetime "$1" 0
+    journal lifetime "$1" 0 || return 1
     set_lifetime "$1" "$2"
 }
 
@@ -60,7 +60,7 @@ lose_dir() {
     step "removing $1"
     [ -d "$1" ] && [ -z "$(ls -A "$1")" ] || return 0
     plan "remove $1" || return 0
-    journal dir "$1" present
+    journal dir "$1" present || return 1
     rmdir "$1" 2>/dev/null || { complain "cannot be removed: is ${1%/*} read-only?"; return 1; }
     wrote
 }
@@ -86,6 +86,7 @@ roll_back() {
     while read -r lb_kind lb_key lb_before; do
         restore "$lb_kind" "$lb_key" "$lb_before" || lb_whole=
     done <"$LB_RUN/back"
+    step ''
     if [ -z "$lb_whole" ]; then
         complain "not all of it could be undone: run \`$LB_ME undo\` when that is put right"
         return 1
@@ -98,6 +99,7 @@ roll_back() {
 
 # restore KIND KEY BEFORE: what a step of this run changed, if it came to that.
 restore() {
+    step "putting $2 back"
     case $1:$3 in
         sysctl:*) [ "$(value_of "$2")" = "$3" ] || write_value "$2" "$3" ;;
         address:absent) ! on_lo "${2%/*}" || delete_address "$2" ;;
