@@ -50,7 +50,15 @@ verdict() {
             return port != "*" && index($0, "dport") && match(" " $0 " ", "[^0-9]" port "[^0-9]")
         }
         function about_vip() { return index(" " $0 " ", " " vip " ") || index($0, " " vip "/") || index($0, " " vip ",") }
-        function mine() { return about_vip() || about_port() }
+        # Whether a rule is for this service, whoever asks.
+        function mine() {
+            if ($0 ~ /saddr|(^| )-s /) return 0
+            named = $0 ~ /daddr|(^| )-d /
+            ported = index($0, "dport")
+            if (named && !about_vip() || ported && !about_port()) return 0
+            if (ported && $0 ~ /(tcp|udp) dport|-p (tcp|udp)/ && !match($0, protocol " dport|-p " protocol)) return 0
+            return named || ported
+        }
         # Of nft: a base chain begins with its hook.
         $1 == "table" { family = $2 }
         $1 == "chain" { input = 0 }
