@@ -62,3 +62,9 @@ words! {
         Freebsd = "freebsd",
     }
 }
+
+/// What is printed for a format.
+#[must_use]
+pub fn render(setup: &Setup, format: Format) -> String {
+    files::text(setup, format, "")
+}
