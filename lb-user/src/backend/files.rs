@@ -88,13 +88,13 @@ pub fn kernel_parameters(setup: &Setup) -> File {
     sysctl::file(setup)
 }
 
-/// What is printed for a format, given the script for those that carry or are it. Several files
-/// come one after the other; each begins with its path.
+/// What is printed for a format, given what makes the script for those that carry or are it. Several
+/// files come one after the other; each begins with its path.
 #[must_use]
-pub fn text(setup: &Setup, format: Format, script: &str) -> String {
+pub fn text(setup: &Setup, format: Format, script: impl FnOnce() -> String) -> String {
     let files = |way| of(setup, way).into_iter().map(|file| file.text).collect::<String>();
     match format {
-        Format::Script => script.into(),
+        Format::Script => script(),
         Format::Ifupdown => files(Way::Ifupdown),
         Format::Networkd => files(Way::Networkd),
         Format::Netplan => files(Way::Netplan),
@@ -103,7 +103,7 @@ pub fn text(setup: &Setup, format: Format, script: &str) -> String {
         Format::Systemd => files(Way::Systemd),
         Format::Sysctl => kernel_parameters(setup).text,
         Format::CloudInit => cloud_init::text(setup),
-        Format::Ansible => ansible::text(setup, script),
+        Format::Ansible => ansible::text(setup, &script()),
         Format::Windows => windows::text(setup),
         Format::Freebsd => freebsd::text(setup),
     }
@@ -114,7 +114,11 @@ pub fn text(setup: &Setup, format: Format, script: &str) -> String {
 /// What depends on interfaces, which the script finds out, has places for them: `template.rs`.
 #[must_use]
 pub fn embedded(setup: &Setup) -> String {
-    let mut text = function("sysctl", &[sysctl::template(setup)]);
+    let mut text = String::from(
+        "# What is written for a reboot: files_WAY COMMAND runs COMMAND PATH MODE for each file of a way, with\n\
+         # what it is to say on standard input. lbctl prints the same, as one of its formats.\n\n",
+    );
+    text += &function("sysctl", &[sysctl::template(setup)]);
     for way in Way::ALL {
         let files = match way {
             Way::Systemd => vec![systemd::template(setup)],

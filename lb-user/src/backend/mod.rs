@@ -3,6 +3,7 @@
 
 pub mod files;
 pub mod script;
+pub mod system;
 
 use std::net::IpAddr;
 
@@ -63,8 +64,9 @@ words! {
     }
 }
 
-/// What is printed for a format.
+/// What is printed for a format. `way` is how the script makes it survive a reboot when nothing else
+/// is said, where the system is known.
 #[must_use]
-pub fn render(setup: &Setup, format: Format) -> String {
-    files::text(setup, format, "")
+pub fn render(setup: &Setup, format: Format, way: Option<&str>) -> String {
+    files::text(setup, format, || script::text(setup, way))
 }

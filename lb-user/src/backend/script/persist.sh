@@ -3,9 +3,12 @@
 
 PERSIST_WAYS='ifupdown networkd netplan networkmanager ifcfg systemd'
 
-# persist_detect: the way in which this system sets up its network at boot; most particular first.
+# persist_detect: the way in which this system sets up its network at boot; the one that lbctl was told
+# of, if it fits, and else the most particular first.
 persist_detect() {
-    if runs_netplan; then
+    if [ -n "$LB_WAY" ] && "runs_$LB_WAY"; then
+        say "$LB_WAY"
+    elif runs_netplan; then
         say netplan
     elif runs_networkmanager; then
         say networkmanager
@@ -63,12 +66,13 @@ runs_systemd() { [ -d /run/systemd/system ]; }
 # persist_apply WAY: the kernel parameters first, as at boot.
 persist_apply() {
     "runs_$1" || warn "--persist=$1: this system does not seem to set up its network in this way"
+    [ -n "$LB_DRY" ] || note interfaces "$(interfaces | awk '{ printf "%s%s", n++ ? " " : "", $1 }')" || return 1
     files_sysctl put_filled || return 1
     case $1 in
         ifupdown) free_labels && files_ifupdown put_file && name_in_interfaces ;;
         networkd) files_networkd put_network ;;
         netplan) files_netplan put_file ;;
-        networkmanager) files_networkmanager put_file ;;
+        networkmanager) only_profile && files_networkmanager put_file ;;
         ifcfg) files_ifcfg free_alias && files_ifcfg put_file ;;
         systemd) install_script && files_systemd put_filled && enable_unit ;;
     esac
@@ -137,6 +141,15 @@ want_as_is() { ! recorded file "$1" >/dev/null || want file "$1"; }
 
 mode_of() { stat -c %a "$1" 2>/dev/null; }
 
+# NetworkManager: of two profiles for lo one holds.
+only_profile() {
+    for lb_file in /etc/NetworkManager/system-connections/*; do
+        [ "${lb_file##*/}" != lb-backend.nmconnection ] && grep -qsx 'type=loopback' "$lb_file" || continue
+        complain "$lb_file has lo already: put the VIPs into it, or say --persist=systemd"
+        return 1
+    done
+}
+
 # put_network PATH MODE: of two files for lo networkd reads the first alone, which must not hide another.
 put_network() {
     lb_other=$(network_of_lo)
@@ -178,7 +191,7 @@ enable_unit() {
 # persist_check WAY: whether what is read at boot is what is set now.
 persist_check() {
     lb_stale=
-    for lb_file in $(files_sysctl differing_filled; differing_files "$1"); do
+    for lb_file in $(differing_files "$1"); do
         lb_stale=yes
         found wrong "$lb_file is not what --persist=$1 writes: after a reboot something else is set"
         fix "run \`$LB_ME apply --persist=$1\`"
@@ -192,8 +205,11 @@ persist_check() {
     fi
 }
 
-# differing_files WAY: those that are not there, or say something else.
+# differing_files WAY: those that are not there, or say something else than for the interfaces they were
+# written for.
 differing_files() {
+    LB_INTERFACES=$(recorded interfaces)
+    files_sysctl differing_filled
     case $1 in
         networkd) files_networkd differing_network ;;
         systemd)
