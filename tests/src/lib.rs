@@ -37,6 +37,7 @@
 
 pub mod access;
 pub mod address;
+pub mod backend;
 mod background;
 pub mod balancer;
 pub mod bin;
@@ -77,6 +78,7 @@ pub mod world;
 pub mod xdp;
 
 pub use access::AccessPort;
+pub use backend::{Bare, Shell};
 pub use balancer::Balancer;
 pub use capture::{Capture, Captured};
 pub use certificates::{Certificates, Identity};

@@ -48,6 +48,11 @@ impl Real {
         &self.netns
     }
 
+    /// Where its programs keep their files.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Its real address.
     #[must_use]
     pub fn address(&self) -> IpAddr {

@@ -1,0 +1,171 @@
+//! A real server as it comes: nobody has set it up, and what is written there stays there.
+
+use std::{
+    fs::{self, File},
+    os::{fd::OwnedFd, unix::fs::symlink},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+use crate::{
+    debian,
+    netns::{self, Netns},
+    process::{Lifetime, Output},
+    real::Real,
+    wait,
+};
+
+/// What runs the script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shell {
+    /// Debian's, with the programs of this machine.
+    Dash,
+    /// BusyBox's, with BusyBox's programs, as on Alpine.
+    Ash,
+}
+
+/// A real server with directories `/etc`, `/var/lib` and `/sys/fs/bpf` of its own; what programs without the
+/// script see is as ever.
+#[derive(Debug)]
+pub struct Bare {
+    netns: Netns,
+    dir: PathBuf,
+    busybox: PathBuf,
+}
+
+impl Bare {
+    /// Gives a real server of a lab its own directories.
+    pub fn new(real: &Real) -> Result<Self> {
+        let dir = real.dir().join("bare");
+        fs::create_dir(&dir)?;
+        let net = File::open(real.netns().path())?.into();
+        let netns = Netns::held(real.name(), net, Some(mounts(&dir)?), Lifetime::Bound);
+        Ok(Self { netns, busybox: busybox(&dir)?, dir })
+    }
+
+    /// Where commands see those directories.
+    #[must_use]
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Puts a script there; gives its place.
+    pub fn put(&self, name: &str, script: &str) -> Result<PathBuf> {
+        let file = self.dir.join(name);
+        fs::write(&file, script)?;
+        Ok(file)
+    }
+
+    /// Runs a script with these words.
+    pub fn run(&self, shell: Shell, script: &Path, words: &str) -> Result<Output> {
+        Output::of(&mut self.command(shell, script, words))
+    }
+
+    /// Runs a script, which is killed after so many writes, if it makes so many.
+    pub fn run_killed(
+        &self,
+        shell: Shell,
+        script: &Path,
+        words: &str,
+        after: u32,
+    ) -> Result<Output> {
+        let mut command = self.command(shell, script, words);
+        Output::of(command.env("LB_BACKEND_STOP_AFTER", after.to_string()))
+    }
+
+    /// A command that runs a script.
+    #[must_use]
+    pub fn command(&self, shell: Shell, script: &Path, words: &str) -> Command {
+        let mut command = match shell {
+            Shell::Dash => self.netns.command("dash"),
+            Shell::Ash => {
+                let mut command = self.netns.command(self.busybox.join("busybox"));
+                command.arg("ash").env("PATH", &self.busybox);
+                command
+            }
+        };
+        command.arg(script).args(words.split_whitespace()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a line of shell, which must succeed.
+    pub fn sh(&self, line: &str) -> Result<String> {
+        let output = Output::of(self.netns.command("sh").args(["-c", line]))?.success();
+        Ok(output.with_context(|| format!("{line} in {}", self.netns.name()))?.stdout)
+    }
+
+    /// All that a script may change: addresses, routes, kernel parameters, files.
+    pub fn snapshot(&self) -> Result<String> {
+        self.sh("ip -o address show; ip -4 route show table all; ip -6 route show table all; \
+             grep -rs . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf | sort; \
+             find /etc /var/lib -printf '%p %M %u %g %l\\n' | sort; \
+             find /etc /var/lib -type f | sort | xargs -d '\\n' sha256sum")
+    }
+
+    /// Waits until it is again as it was: the kernel forgets routes of IPv6 addresses a moment after these.
+    pub fn becomes(&self, before: &str) -> Result<()> {
+        let mut now = String::new();
+        let same = wait::until("what was before", wait::PATIENCE / 10, || {
+            now = self.snapshot()?;
+            Ok((now == before).then_some(()))
+        });
+        same.with_context(|| difference(before, &now))
+    }
+}
+
+/// The lines that only one of both has.
+fn difference(before: &str, now: &str) -> String {
+    let only = |mark, one: &str, other: &str| {
+        let lines: Vec<_> = other.lines().collect();
+        let lines = one.lines().filter(|line| !lines.contains(line));
+        lines.map(|line| format!("{mark} {line}\n")).collect::<String>()
+    };
+    only('-', before, now) + &only('+', now, before)
+}
+
+/// A mount namespace with directories of its own. They are in memory, and gone with it.
+fn mounts(dir: &Path) -> Result<OwnedFd> {
+    netns::in_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount::<str, _, str, str>(None, "/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None)?;
+        let files = dir.join("files");
+        fs::create_dir(&files)?;
+        memory(&files)?;
+        for part in ["upper", "work"] {
+            fs::create_dir(files.join(part))?;
+        }
+        let files = files.display();
+        let options = format!("lowerdir=/etc,upperdir={files}/upper,workdir={files}/work");
+        let overlay = Some("overlay");
+        mount(overlay, "/etc", overlay, MsFlags::empty(), Some(&*options)).context("/etc")?;
+        memory(Path::new("/var/lib"))?;
+        memory(Path::new("/sys/fs/bpf"))?;
+        Ok(File::open("/proc/thread-self/ns/mnt")?.into())
+    })
+    .context("cannot make a mount namespace")
+}
+
+fn memory(at: &Path) -> Result<()> {
+    let kind = Some("tmpfs");
+    mount(kind, at, kind, MsFlags::empty(), None::<&str>)
+        .with_context(|| format!("cannot mount on {}", at.display()))
+}
+
+/// A directory with BusyBox under all its names, so that it stands for all programs it knows.
+fn busybox(dir: &Path) -> Result<PathBuf> {
+    let program = debian::file("usr/bin/busybox")?;
+    let names = Output::of(Command::new(&program).arg("--list"))?.success()?.stdout;
+    ensure!(names.lines().any(|name| name == "ash"), "this BusyBox has no shell");
+    let dir = dir.join("busybox");
+    fs::create_dir(&dir)?;
+    for name in names.lines().chain(["busybox"]).collect::<std::collections::BTreeSet<_>>() {
+        symlink(&program, dir.join(name))?;
+    }
+    Ok(dir)
+}
