@@ -144,7 +144,8 @@ mode_of() { stat -c %a "$1" 2>/dev/null; }
 # NetworkManager: of two profiles for lo one holds.
 only_profile() {
     for lb_file in /etc/NetworkManager/system-connections/*; do
-        [ "${lb_file##*/}" != lb-backend.nmconnection ] && grep -qsx 'type=loopback' "$lb_file" || continue
+        [ "${lb_file##*/}" != lb-backend.nmconnection ] || continue
+        grep -qsx 'type=loopback' "$lb_file" || continue
         complain "$lb_file has lo already: put the VIPs into it, or say --persist=systemd"
         return 1
     done
