@@ -30,8 +30,45 @@ pub enum Shell {
     Ash,
 }
 
-/// A real server with directories `/etc`, `/var/lib` and `/sys/fs/bpf` of its own; what programs without the
-/// script see is as ever.
+/// Leaves nothing that tells of a system, and makes it one of `$way`.
+const SYSTEM: &str = r#"
+set -e
+cd /etc
+rm -rf network netplan NetworkManager sysconfig systemd/network systemd/system/*.wants
+wants=/etc/systemd/system/multi-user.target.wants
+mkdir -p "$wants" sysctl.d
+program() {
+    printf '#!/bin/sh\n%s\n' "$2" >"/usr/local/sbin/$1"
+    chmod 755 "/usr/local/sbin/$1"
+}
+case $way in
+    ifupdown)
+        program ifup :
+        mkdir network
+        printf 'auto lo\niface lo inet loopback\n' >network/interfaces
+        ;;
+    networkd) ln -s nowhere "$wants/systemd-networkd.service" ;;
+    netplan)
+        program netplan :
+        mkdir netplan
+        printf 'network:\n  version: 2\n' >netplan/50-cloud-init.yaml
+        ;;
+    networkmanager)
+        program nmcli 'echo "nmcli tool, version 1.42.4"'
+        mkdir -p NetworkManager/system-connections
+        ln -s nowhere "$wants/NetworkManager.service"
+        ;;
+    ifcfg)
+        mkdir -p sysconfig/network-scripts
+        : >sysconfig/network-scripts/ifup-aliases
+        ln -s nowhere "$wants/network.service"
+        ;;
+    systemd) mkdir -p /run/systemd/system ;;
+esac
+"#;
+
+/// A real server with directories `/etc`, `/var/lib`, `/run`, `/usr/local/sbin` and `/sys/fs/bpf` of its own;
+/// what programs without the script see is as ever.
 #[derive(Debug)]
 pub struct Bare {
     netns: Netns,
@@ -40,13 +77,21 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// Gives a real server of a lab its own directories.
+    /// Gives a real server of a lab its own directories; it seems to be a Debian with ifupdown.
     pub fn new(real: &Real) -> Result<Self> {
+        Self::like(real, "ifupdown")
+    }
+
+    /// Gives it its own directories, with just what tells the script that the system sets up its network in
+    /// this way, whatever this machine's does; in none, where it is no way.
+    pub fn like(real: &Real, way: &str) -> Result<Self> {
         let dir = real.dir().join("bare");
         fs::create_dir(&dir)?;
         let net = File::open(real.netns().path())?.into();
         let netns = Netns::held(real.name(), net, Some(mounts(&dir)?), Lifetime::Bound);
-        Ok(Self { netns, busybox: busybox(&dir)?, dir })
+        let bare = Self { netns, busybox: busybox(&dir)?, dir };
+        bare.sh(&format!("way={way}\n{SYSTEM}"))?;
+        Ok(bare)
     }
 
     /// Where commands see those directories.
@@ -104,8 +149,8 @@ impl Bare {
     pub fn snapshot(&self) -> Result<String> {
         self.sh("ip -o address show; ip -4 route show table all; ip -6 route show table all; \
              grep -rs . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf | sort; \
-             find /etc /var/lib -printf '%p %M %u %g %l\\n' | sort; \
-             find /etc /var/lib -type f | sort | xargs -d '\\n' sha256sum")
+             find /etc /var/lib /usr/local/sbin -printf '%p %M %u %g %l\\n' | sort; \
+             find /etc /var/lib /usr/local/sbin -type f | sort | xargs -d '\\n' sha256sum")
     }
 
     /// Waits until it is again as it was: the kernel forgets routes of IPv6 addresses a moment after these.
@@ -144,8 +189,9 @@ fn mounts(dir: &Path) -> Result<OwnedFd> {
         let options = format!("lowerdir=/etc,upperdir={files}/upper,workdir={files}/work");
         let overlay = Some("overlay");
         mount(overlay, "/etc", overlay, MsFlags::empty(), Some(&*options)).context("/etc")?;
-        memory(Path::new("/var/lib"))?;
-        memory(Path::new("/sys/fs/bpf"))?;
+        for place in ["/var/lib", "/run", "/usr/local/sbin", "/sys/fs/bpf"] {
+            memory(Path::new(place))?;
+        }
         Ok(File::open("/proc/thread-self/ns/mnt")?.into())
     })
     .context("cannot make a mount namespace")

@@ -14,7 +14,8 @@ use anyhow::{Result, bail};
 /// The directory the packages are unpacked in.
 #[must_use]
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/debian/root")
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own).join(".tools/debian/root")
 }
 
 /// Where the file is that a package has at this path, `usr/sbin/sshd`, or at the one without
@@ -23,7 +24,8 @@ pub fn file(path: &str) -> Result<PathBuf> {
     let root = root();
     let paths = [path, path.strip_prefix("usr/").unwrap_or(path)];
     match paths.iter().map(|path| root.join(path)).find(|file| file.exists()) {
-        Some(file) => Ok(fs::canonicalize(file)?),
+        // Its name is kept, of which some have several.
+        Some(file) => Ok(file),
         None => bail!("{path} is not in {}: run `cargo xtask setup`", root.display()),
     }
 }

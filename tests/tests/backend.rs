@@ -156,7 +156,7 @@ fn lived_in(bare: &Bare) -> Result<String> {
     ])?;
     bare.netns().ip("address add 192.0.2.99/32 dev lo")?;
     bare.netns().ip("address add 2001:db8:2::10/128 dev lo")?;
-    bare.sh("mkdir -p /etc/sysctl.d && echo '# mine' >/etc/sysctl.d/90-lb-backend.conf && chmod 640 /etc/sysctl.d/90-lb-backend.conf")?;
+    bare.sh("mkdir -p /etc/sysctl.d && echo '# mine' >/etc/sysctl.d/zz-lb-backend.conf && chmod 640 /etc/sysctl.d/90-lb-backend.conf")?;
     bare.snapshot()
 }
 
@@ -246,7 +246,7 @@ fn a_failed_step_is_named_and_what_the_run_did_is_undone() -> Result<()> {
     bench.bare.sh("mount -o remount,ro /etc")?;
     let output = bench.run("apply --persist")?;
     assert_eq!(output.code, 1, "{output:?}");
-    let place = "/etc/sysctl.d/90-lb-backend.conf";
+    let place = "/etc/sysctl.d/zz-lb-backend.conf";
     let error = format!(
         "lb-backend: writing {place}: cannot be written: is /etc/sysctl.d full or read-only?\n"
     );

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use super::{Setup, Vip};
+use super::{Setup, Vip, files};
 use crate::model::{Ports, Protocol};
 
 #[cfg(test)]
@@ -28,7 +28,7 @@ const PARTS: [&str; 10] = [
 /// else it looks.
 #[must_use]
 pub fn text(setup: &Setup, way: Option<&str>) -> String {
-    header(setup, way) + &PARTS.join("\n")
+    header(setup, way) + &files::embedded(setup) + &PARTS.join("\n")
 }
 
 /// A comment for people, and the variables.
@@ -37,7 +37,8 @@ fn header(setup: &Setup, way: Option<&str>) -> String {
         "#!/bin/sh\n\
          # Makes this machine a real server for a balancer that works by Direct Server Return, of the VIPs\n\
          # {}.\n\
-         # `sh lb-backend.sh --help` says more.\n\n",
+         # `sh lb-backend.sh --help` says more.\n\
+         # shellcheck disable=SC2317 # Functions are also called by names that variables hold.\n\n",
         list(setup.vips.iter().map(title), ", ")
     );
     let vips = setup.vips.iter().map(|vip| vip.address);

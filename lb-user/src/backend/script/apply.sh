@@ -86,7 +86,7 @@ write_notes() {
 choose_persistence() {
     case $LB_PERSIST in
         '') LB_PERSIST=$(recorded persist) || LB_PERSIST= ;;
-        found) LB_PERSIST=${LB_WAY:-$(persist_detect)} || exit ;;
+        found) LB_PERSIST=$(persist_detect) || exit ;;
     esac
     # shellcheck disable=SC2086 # A list of words.
     [ -z "$LB_PERSIST" ] || within "$LB_PERSIST" $PERSIST_WAYS ||

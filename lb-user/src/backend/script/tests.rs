@@ -34,6 +34,7 @@ fn the_header_tells_the_setup_and_nothing_else() {
 # Makes this machine a real server for a balancer that works by Direct Server Return, of the VIPs
 # 192.0.2.10 (web), 2001:db8:2::10 (dns).
 # `sh lb-backend.sh --help` says more.
+# shellcheck disable=SC2317 # Functions are also called by names that variables hold.
 
 LB_VERSION='{version}'
 LB_VIPS='192.0.2.10 2001:db8:2::10'

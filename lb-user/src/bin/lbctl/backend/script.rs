@@ -54,8 +54,7 @@ impl Script {
             )));
         }
         let setup = select.setup(session)?;
-        let text = backend::render(&setup, format, os.way())
-            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let text = backend::render(&setup, format, os.way());
         let printed = Printed { format: format.to_string(), text };
         Ok(session.output.show(&printed, |printed| printed.text.clone())?)
     }
