@@ -54,6 +54,12 @@ pub enum Failure {
     /// An examination has found something, and shown it.
     #[error("something is wrong")]
     Findings,
+    /// The words of the command do not fit together.
+    #[error("{0}")]
+    Usage(String),
+    /// What was asked for would do harm.
+    #[error("{0}")]
+    Refused(String),
     /// What a dead daemon left cannot be detached.
     #[error("lbd does not run, and `lbd --detach` failed: {0}")]
     Detach(#[source] io::Error),
@@ -85,8 +91,8 @@ impl Failure {
                 | client::Error::Garbled { .. }
                 | client::Error::Ended { .. },
             ) => UNREACHABLE,
-            Self::File { .. } | Self::BadFile { .. } => INVALID,
-            Self::Detach(_) | Self::Resumed { .. } | Self::Findings => REFUSED,
+            Self::File { .. } | Self::BadFile { .. } | Self::Usage(_) => INVALID,
+            Self::Detach(_) | Self::Resumed { .. } | Self::Findings | Self::Refused(_) => REFUSED,
             // Whoever reads our output has read enough, as `head` does.
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => 0,
             Self::Output(_) => REFUSED,

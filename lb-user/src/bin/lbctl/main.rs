@@ -1,6 +1,7 @@
 //! `lbctl`: asks the daemon and shows its answers. A file per noun holds the arguments and what
 //! becomes of them; this one only routes.
 
+mod backend;
 mod detach;
 mod doctor;
 mod drain;
@@ -110,6 +111,9 @@ enum Command {
     /// Prints the running configuration
     #[command(after_help = export::EXAMPLES)]
     Export,
+    /// Real servers set up and looked at
+    #[command(subcommand)]
+    Backend(backend::Backend),
     /// Stops forwarding: detaches XDP, removes pins, announced addresses and what checks made
     #[command(after_help = detach::EXAMPLES)]
     Detach,
@@ -169,6 +173,7 @@ fn execute(command: Command, mut session: Session<'_>) -> u8 {
         Command::Plan(command) => command.run(&mut session),
         Command::Apply(command) => command.run(&mut session),
         Command::Export => export::run(&mut session),
+        Command::Backend(command) => command.run(&mut session),
         Command::Detach => detach::run(&mut session),
     };
     warn_of_other_version(&mut session);
