@@ -74,7 +74,7 @@ pub fn read(text: &str) -> Result<Vec<Report>, Unreadable> {
         let open = reports.last_mut().filter(|report| report.result.is_none());
         match (said, open) {
             (Said::Machine(report), _) => {
-                reports.retain(|former| former.machine != report.machine);
+                reports.retain(|former| !former.is_same_machine(&report));
                 reports.push(report);
             }
             (_, None) => headless |= reports.is_empty(),
@@ -93,6 +93,10 @@ pub fn read(text: &str) -> Result<Vec<Report>, Unreadable> {
 }
 
 impl Report {
+    fn is_same_machine(&self, other: &Self) -> bool {
+        (&self.machine, &self.addresses) == (&other.machine, &other.addresses)
+    }
+
     /// How many lines have this level.
     #[must_use]
     pub fn count(&self, level: Level) -> usize {
@@ -232,11 +236,12 @@ result    wrong     1 wrong, 1 warning, 1 ok
 
     #[test]
     fn several_machines_are_told_apart_and_one_that_is_in_twice_counts_by_the_last() {
-        let second = OUTPUT.replace("real1", "real2");
-        let later = "machine real1 10.0.0.11\nresult ok 0 wrong, 0 warning, 0 ok\n";
+        let second = OUTPUT.replace("10.0.0.11", "10.0.0.12");
+        let later = "machine real1 10.0.0.11 2001:db8:a::11\nresult ok 0 wrong, 0 warning, 0 ok\n";
         let reports = read(&format!("{OUTPUT}{second}{later}")).unwrap();
-        let machines: Vec<_> = reports.iter().map(|report| report.machine.as_str()).collect();
-        assert_eq!(machines, ["real2", "real1"]);
+        let addresses: Vec<_> =
+            reports.iter().map(|report| report.addresses[0].to_string()).collect();
+        assert_eq!(addresses, ["10.0.0.12", "10.0.0.11"]);
         assert!(reports[1].lines.is_empty() && reports[1].is_whole());
     }
 

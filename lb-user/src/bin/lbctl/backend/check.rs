@@ -107,7 +107,8 @@ fn why(ending: Ending, ran: &Ran) -> String {
 /// What the balancer finds, where one was asked for the VIPs.
 fn examine(setup: &Setup, session: &mut Session<'_>) -> Result<Option<Doctor>, Failure> {
     let vip = match &setup.vips[..] {
-        [vip] => vip.name.clone(),
+        // VIPs of one address are one here.
+        [vip] => vip.name.clone().filter(|names| !names.contains(',')),
         _ => None,
     };
     let of_daemon = setup.vips.iter().any(|vip| vip.name.is_some());

@@ -199,3 +199,73 @@ fn text(pushed: &Pushed) -> String {
     let (all, failed) = (pushed.hosts.len(), pushed.failed);
     format!("{table}\n\n{} of {all} done\n", all - failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ran(ending: Ending, said: &str, complaints: &str) -> Ran {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect();
+        Ran { ending, said: lines(said), complaints: lines(complaints) }
+    }
+
+    const CHECKED: &str = "\
+machine one 10.0.0.11
+wrong service nothing listens on tcp port 80 of 192.0.2.10
+fix nginx: listen 192.0.2.10:80;
+wrong route there is no default route of IPv4
+result wrong 2 wrong, 0 warning, 0 ok
+lb-backend: check found something wrong, see above
+what this run did is undone
+";
+
+    #[test]
+    fn the_detail_is_the_line_that_tells_most() {
+        let fine =
+            "machine one 10.0.0.11\nresult ok 0 wrong, 0 warning, 0 ok\napply: done, 9 changes";
+        for (ran, result_word, detail_text) in [
+            (
+                ran(Ending::Exited(0), fine, ""),
+                "done",
+                "apply: done, 9 changes; check: 0 wrong, 0 warning, 0 ok",
+            ),
+            (
+                ran(Ending::Exited(1), CHECKED, ""),
+                "failed",
+                "service: nothing listens on tcp port 80 of 192.0.2.10 (and 1 more)",
+            ),
+            (
+                ran(
+                    Ending::Exited(1),
+                    "lb-backend: warning: x\nlb-backend: adding: no\nundone",
+                    "",
+                ),
+                "failed",
+                "adding: no",
+            ),
+            (
+                ran(Ending::Exited(1), "sudo: a password is required", ""),
+                "failed",
+                "sudo: a password is required",
+            ),
+            (
+                ran(Ending::Exited(127), "", "sh: mktemp: not found"),
+                "failed",
+                "sh: mktemp: not found",
+            ),
+            (
+                ran(Ending::Exited(2), "lb-backend: you are not root: x", ""),
+                "refused",
+                "you are not root: x",
+            ),
+            (
+                ran(Ending::Unreachable, "", "Welcome!\nssh: connect: No route to host\n"),
+                "unreachable",
+                "ssh: connect: No route to host",
+            ),
+            (Ran::silent(Ending::NotBegun), "not_begun", "-"),
+        ] {
+            assert_eq!((result(ran.ending), &*detail(&ran)), (result_word, detail_text));
+        }
+    }
+}

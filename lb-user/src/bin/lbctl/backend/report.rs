@@ -169,22 +169,25 @@ impl Pool<'_> {
 
     /// Whether a finding is about the VIPs, or about the balancer itself.
     fn knows(&self, finding: &Finding) -> bool {
-        finding.vip.is_none() || self.0.iter().any(|vip| vip.name == finding.vip)
+        finding.vip.as_ref().is_none_or(|name| self.0.iter().any(|vip| is_called(vip, name)))
     }
 
     /// The balancer's rows stand first, those of strangers last.
     fn place(&self, row: &Row) -> usize {
-        match row.real {
-            Some(real) => self.reals().position(|(_, known)| known == real).unwrap_or(usize::MAX),
+        let of_real = |real| self.reals().position(|(_, known)| known == real);
+        match row.real.map(of_real) {
+            Some(Some(position)) => position + 1,
             None if row.seen_from == BALANCER => 0,
-            None => usize::MAX,
+            _ => usize::MAX,
         }
     }
 
     /// The reals of which the balancer has found nothing.
     fn unfound(&self, doctor: &Doctor) -> impl Iterator<Item = Row> {
         let clean = |vip: &Vip, real: IpAddr| {
-            !doctor.findings.iter().any(|one| one.vip == vip.name && one.real == Some(real))
+            !doctor.findings.iter().any(|one| {
+                one.real == Some(real) && one.vip.as_ref().is_some_and(|name| is_called(vip, name))
+            })
         };
         let reals = self.reals().filter(move |(vip, real)| clean(vip, *real));
         reals.map(|(vip, real)| Row {
@@ -288,6 +291,11 @@ impl Pool<'_> {
 
 fn name(vip: &Vip) -> String {
     vip.name.clone().unwrap_or_else(|| vip.address.to_string())
+}
+
+/// Whether the balancer calls it so: VIPs of one address are one for a real.
+fn is_called(vip: &Vip, name: &str) -> bool {
+    vip.name.iter().flat_map(|names| names.split(',')).any(|known| known == name)
 }
 
 /// Whether an address stands in the text, with a port or without.

@@ -64,22 +64,7 @@ pub fn refuse_to_forget(targets: &[Target], session: &mut Session<'_>) -> Result
         return Ok(());
     };
     let machines = Machines::ask(&first.setup, session)?;
-    for Target { host, setup } in targets {
-        let Some(address) = host.address() else {
-            continue;
-        };
-        let forgotten = machines
-            .vips_of(address)
-            .find(|vip| setup.vips.iter().all(|named| named.name.as_deref() != Some(&*vip.name)));
-        if let Some(vip) = forgotten {
-            return Err(Failure::Refused(format!(
-                "{host} is also a real of vip \"{}\", which the script would take away there: name \
-                 that VIP, too, or take --all",
-                vip.name
-            )));
-        }
-    }
-    Ok(())
+    machines.forgotten(targets).map_or(Ok(()), |message| Err(Failure::Refused(message)))
 }
 
 fn no_reals(setup: &Setup) -> Failure {
@@ -102,6 +87,19 @@ impl Machines {
     fn ask(setup: &Setup, session: &mut Session<'_>) -> Result<Self, Failure> {
         let of_daemon = setup.vips.iter().any(|vip| vip.name.is_some());
         Ok(Self(if of_daemon { session.client.vips()? } else { Vec::new() }))
+    }
+
+    /// What a script would take away that is not meant to go.
+    fn forgotten(&self, targets: &[Target]) -> Option<String> {
+        targets.iter().find_map(|Target { host, setup }| {
+            let named = |vip: &VipStatus| setup.vips.iter().any(|one| one.address == vip.address);
+            let forgotten = self.vips_of(host.address()?).find(|vip| !named(vip))?;
+            Some(format!(
+                "{host} is also a real of vip \"{}\", which the script would take away there: name \
+                 that VIP, too, or take --all",
+                forgotten.name
+            ))
+        })
     }
 
     /// The machine's network card: with an address of each family it is one machine all the same.
@@ -136,4 +134,109 @@ fn of_pools(setup: &Setup, machines: &Machines) -> Vec<Target> {
         Target { host: address.into(), setup: Setup { vips, ..setup.clone() } }
     };
     addresses.into_iter().map(target).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn vip(name: &str, address: &str, reals: &[&str]) -> Vip {
+        Vip {
+            name: Some(name.into()),
+            address: address.parse().unwrap(),
+            ports: vec!["tcp/80".parse().unwrap()],
+            reals: reals.iter().map(|real| real.parse().unwrap()).collect(),
+        }
+    }
+
+    fn setup(vips: &[Vip]) -> Setup {
+        Setup { vips: vips.to_vec(), interfaces: Vec::new(), balancers: Vec::new() }
+    }
+
+    /// What the daemon knows of the same VIPs, with the MAC addresses of those that resolve.
+    fn machines(vips: &[Vip], macs: &[(&str, &str)]) -> Machines {
+        let real = |real: &IpAddr| {
+            let mac = macs.iter().find(|(address, _)| *address == real.to_string());
+            json!({
+                "address": real, "mac": mac.map(|(_, mac)| mac), "interface": null,
+                "state": "active", "health": "up", "reason": "", "since": "2026-01-01T00:00:00Z",
+                "weight": 1, "share": 0.5, "packets": 0, "bytes": 0, "flows": 0,
+            })
+        };
+        let vips = vips.iter().map(|vip| {
+            let status = json!({
+                "name": vip.name, "address": vip.address, "ports": ["tcp/80"], "state": "up",
+                "reason": "", "announce": "arp", "hash": "flow", "announced": true, "ring": 4093,
+                "tracked_slots": 0, "packets": 0, "bytes": 0, "flows": 0, "sorry": null,
+                "reals": vip.reals.iter().map(real).collect::<Vec<_>>(),
+            });
+            serde_json::from_value(status).unwrap()
+        });
+        Machines(vips.collect())
+    }
+
+    /// Each target with the addresses of its VIPs.
+    fn told(targets: &[Target]) -> Vec<String> {
+        let vips = |target: &Target| {
+            let vips = target.setup.vips.iter().map(|vip| vip.address.to_string());
+            vips.collect::<Vec<_>>().join(" ")
+        };
+        targets.iter().map(|target| format!("{}: {}", target.host, vips(target))).collect()
+    }
+
+    #[test]
+    fn each_real_gets_the_vips_whose_pool_it_is_in() {
+        let vips = [
+            vip("web", "192.0.2.10", &["10.0.0.11", "10.0.0.12"]),
+            vip("dns", "192.0.2.53", &["10.0.0.12", "10.0.0.13"]),
+        ];
+        let targets = of_pools(&setup(&vips), &machines(&vips, &[]));
+        let expected =
+            ["10.0.0.11: 192.0.2.10", "10.0.0.12: 192.0.2.10 192.0.2.53", "10.0.0.13: 192.0.2.53"];
+        assert_eq!(told(&targets), expected);
+    }
+
+    #[test]
+    fn a_machine_with_an_address_of_each_family_is_one_and_gets_all_of_its_vips() {
+        let vips = [
+            vip("web", "192.0.2.10", &["10.0.0.11", "10.0.0.12"]),
+            vip("web6", "2001:db8:2::10", &["2001:db8:a::11", "2001:db8:a::12"]),
+        ];
+        let macs = [
+            ("10.0.0.11", "02:00:00:00:00:0b"),
+            ("2001:db8:a::11", "02:00:00:00:00:0b"),
+            ("2001:db8:a::12", "02:00:00:00:00:0c"),
+        ];
+        let targets = of_pools(&setup(&vips), &machines(&vips, &macs));
+        let expected = [
+            "10.0.0.11: 192.0.2.10 2001:db8:2::10",
+            // Nobody knows yet whose address this is.
+            "10.0.0.12: 192.0.2.10",
+            "2001:db8:a::12: 2001:db8:2::10",
+        ];
+        assert_eq!(told(&targets), expected);
+    }
+
+    #[test]
+    fn a_machine_is_not_to_forget_a_vip_that_was_not_named() {
+        let vips = [
+            vip("web", "192.0.2.10", &["10.0.0.11"]),
+            vip("tls", "192.0.2.10", &["10.0.0.11"]),
+            vip("dns", "192.0.2.53", &["2001:db8:a::11"]),
+        ];
+        let macs = [("10.0.0.11", "02:00:00:00:00:0b"), ("2001:db8:a::11", "02:00:00:00:00:0b")];
+        let machines = machines(&vips, &macs);
+        let target =
+            |host: &str, vips: &[Vip]| Target { host: host.parse().unwrap(), setup: setup(vips) };
+        let message = machines.forgotten(&[target("root@10.0.0.11:22", &vips[..1])]).unwrap();
+        assert!(message.contains("root@10.0.0.11:22 is also a real of vip \"dns\""), "{message}");
+        // Of the same address as one that was named nothing is taken away; and a name tells nothing.
+        for (host, vips) in
+            [("10.0.0.11", &vips[1..]), ("real1", &vips[..1]), ("10.0.0.19", &vips[..1])]
+        {
+            assert_eq!(machines.forgotten(&[target(host, vips)]), None, "{host}");
+        }
+    }
 }
