@@ -87,8 +87,8 @@ fn no_more_hosts_are_asked_at_once_than_were_allowed_and_those_at_once() {
     // Each host waits, for ever if need be, until another one is there.
     let meet = |directory: &Path| {
         format!(
-            "cd {}; me=at.$$; : >$me; ls at.* | wc -l; \
-             until test $(ls at.* met.* 2>/dev/null | wc -l) -ge 2; do sleep 0.01; done; mv $me met.$$",
+            "cd {}; mkdir -p at met; : >at/$$; ls at | wc -l; \
+             until test $(ls at met | grep -c '^[0-9]') -ge 2; do sleep 0.01; done; mv at/$$ met",
             directory.display()
         )
     };
