@@ -4,6 +4,7 @@
 pub mod files;
 pub mod report;
 pub mod script;
+pub mod system;
 
 use std::net::IpAddr;
 
@@ -61,5 +62,22 @@ words! {
         Windows = "windows",
         /// A script for FreeBSD.
         Freebsd = "freebsd",
+    }
+}
+
+/// What cannot be printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unprintable {
+    /// Nothing makes this of a setup.
+    #[error("--format {0}: cannot be printed yet; take --format script")]
+    Format(Format),
+}
+
+/// What is printed for a format. `way` is how the script makes it survive a reboot when nothing else
+/// is said, where the system is known.
+pub fn render(setup: &Setup, format: Format, way: Option<&str>) -> Result<String, Unprintable> {
+    match format {
+        Format::Script => Ok(script::text(setup, way)),
+        format => Err(Unprintable::Format(format)),
     }
 }

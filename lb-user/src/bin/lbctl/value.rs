@@ -84,6 +84,18 @@ fn or_none<T: Display>(
     if text == NONE { Ok(NONE.to_owned()) } else { parse(text).map(|value| value.to_string()) }
 }
 
+/// The name of a network card, of letters that mean nothing to a shell.
+pub fn interface(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let reserved = [".", "..", "lo", "all", "default"].contains(&text) || text.starts_with('-');
+    if !(1..=15).contains(&text.len()) || !text.bytes().all(allowed) || reserved {
+        return Err(format!(
+            "\"{text}\" is not the name of a network card; write one that `ip link` shows, such as eth0"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// A weight within the limits.
 pub fn weight(text: &str) -> Result<u16, String> {
     text.parse().ok().filter(|weight| *weight <= limits::WEIGHT_MAX).ok_or_else(|| {
@@ -191,6 +203,22 @@ mod tests {
         for text in ["web", "a.b_c-D9", "...", &"a".repeat(63)] {
             assert_eq!(name(text).as_deref(), Ok(text));
         }
+    }
+
+    #[test]
+    fn a_network_card_has_a_name_that_means_nothing_to_a_shell() {
+        for text in ["eth0", "eth0.20", "enp3s0f1np1", "bond-0", "br_lan"] {
+            assert_eq!(interface(text).as_deref(), Ok(text));
+        }
+        for text in
+            ["", ".", "..", "lo", "all", "eth 0", "eth0;reboot", "$(x)", "a/b", "-x", "*", "eth0\n"]
+        {
+            assert!(
+                interface(text).unwrap_err().contains("is not the name of a network"),
+                "{text}"
+            );
+        }
+        assert!(interface(&"e".repeat(16)).is_err());
     }
 
     #[test]

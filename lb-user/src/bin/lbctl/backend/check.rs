@@ -9,13 +9,13 @@ use std::{
 use clap::Args;
 use lb_user::{
     api::doctor::{Doctor, DoctorQuery},
-    backend::{Setup, report},
+    backend::{Setup, report, script},
 };
 
 use super::{
     fleet,
     report::{Account, Sight},
-    select::{self, Select},
+    select::Select,
     ssh::{Ending, Job, Ran, Ssh},
     target::Targets,
 };
@@ -74,7 +74,7 @@ impl Check {
         let jobs: Vec<_> = targets
             .into_iter()
             .map(|target| Job {
-                script: select::script(&target.setup),
+                script: script::text(&target.setup, None),
                 arguments: vec!["check".to_owned()],
                 host: target.host,
             })

@@ -5,12 +5,13 @@ use comfy_table::CellAlignment::Left;
 use lb_user::backend::{
     Setup,
     report::{self, Level, Report},
+    script,
 };
 use serde::Serialize;
 
 use super::{
     fleet,
-    select::{self, Select},
+    select::Select,
     ssh::{Ending, Job, Ran, Ssh},
     target::{self, Targets},
 };
@@ -90,7 +91,7 @@ impl Push {
             .iter()
             .map(|target| Job {
                 host: target.host.clone(),
-                script: select::script(&target.setup),
+                script: script::text(&target.setup, None),
                 arguments: self.arguments(),
             })
             .collect();
