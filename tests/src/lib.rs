@@ -48,6 +48,7 @@ pub mod checked;
 pub mod client;
 pub mod counters;
 pub mod daemon;
+pub mod debian;
 pub mod faulty;
 pub mod flood;
 pub mod golden;

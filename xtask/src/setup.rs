@@ -8,6 +8,7 @@ mod apt;
 mod compiler;
 mod linker;
 mod plan;
+mod unpacked;
 
 pub use plan::Scope;
 use plan::{Machine, Step};
@@ -31,14 +32,23 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// nothing is missing, it only looks.
 pub fn ensure(scope: Scope) -> Result<String> {
     let mut done = None;
-    while let Some(step) = plan::next(&look()?, scope) {
+    let mut machine = look()?;
+    while let Some(step) = plan::next(&machine, scope) {
         // What a step installs must be there when one looks again.
         ensure!(done.as_ref() != Some(&step), "{}", step.in_vain());
         match &step {
             Step::Packages(packages) => apt::install(packages)?,
             Step::Linker { llvm } => linker::install(*llvm)?,
+            Step::Unpacked => unpacked::fetch()?,
         }
         done = Some(step);
+        machine = look()?;
+    }
+    if machine.lacks_unpacked(scope) {
+        eprintln!(
+            "there is no apt-get: the tests that check what lbctl prints for real servers by \
+             Debian's programs cannot run here, and will fail"
+        );
     }
     Ok(compiler::host()?.host)
 }
@@ -49,5 +59,7 @@ fn look() -> Result<Machine> {
         compiler: compiler::find().context("looking for a compiler for BPF")?,
         own_linker: linker::own()?,
         linker_on_path: linker::on_path(),
+        apt: crate::command::find("apt-get").is_some(),
+        unpacked: unpacked::there(),
     })
 }

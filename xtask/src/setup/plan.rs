@@ -66,6 +66,13 @@ const PACKAGES: &[Package] = &[
     package("curl", Sign::Program("curl"), Scope::Test, "is the clients"),
     package("iputils-ping", Sign::Program("ping"), Scope::Test, "is the clients, too"),
     package("tcpdump", Sign::Program("tcpdump"), Scope::Test, "shows packets on the wire"),
+    // Another python on PATH does not see the modules of Debian's packages.
+    package(
+        "python3",
+        Sign::Program("/usr/bin/python3"),
+        Scope::Test,
+        "runs programs that check what lbctl prints",
+    ),
     package("g++", Sign::Program("c++"), Scope::Fuzz, "compiles libFuzzer"),
     package(
         "qemu-system-x86",
@@ -102,6 +109,10 @@ pub struct Machine {
     pub own_linker: Option<u32>,
     /// Whether another bpf-linker is on PATH.
     pub linker_on_path: bool,
+    /// Whether there is apt, which alone can fetch the packages that are only unpacked.
+    pub apt: bool,
+    /// Whether these packages are there.
+    pub unpacked: bool,
 }
 
 /// Something to install.
@@ -114,6 +125,8 @@ pub enum Step {
         /// The major version.
         llvm: u32,
     },
+    /// Debian packages that are unpacked and not installed.
+    Unpacked,
 }
 
 impl Step {
@@ -131,6 +144,7 @@ impl Step {
             Self::Linker { llvm } => {
                 format!("bpf-linker with LLVM {llvm} was built, but does not run")
             }
+            Self::Unpacked => "packages were unpacked in .tools/debian, but are not there".into(),
         }
     }
 }
@@ -145,10 +159,18 @@ pub fn next(machine: &Machine, scope: Scope) -> Option<Step> {
         return Some(Step::Packages(missing));
     }
     let compiler = machine.compiler.as_ref()?;
-    (!machine.links(compiler)).then_some(Step::Linker { llvm: compiler.llvm() })
+    if !machine.links(compiler) {
+        return Some(Step::Linker { llvm: compiler.llvm() });
+    }
+    (machine.apt && machine.lacks_unpacked(scope)).then_some(Step::Unpacked)
 }
 
 impl Machine {
+    /// Whether packages that are only unpacked are needed for this and not there.
+    pub fn lacks_unpacked(&self, scope: Scope) -> bool {
+        scope.includes(Scope::Test) && !self.unpacked
+    }
+
     fn shows(&self, sign: Sign) -> bool {
         match (sign, &self.compiler) {
             (Sign::Program(name), _) => self.programs.contains(name),
@@ -184,13 +206,15 @@ mod tests {
             compiler,
             own_linker: Some(22),
             linker_on_path: false,
+            apt: true,
+            unpacked: true,
         }
     }
 
     fn packages(machine: &Machine, scope: Scope) -> Vec<&'static str> {
         match next(machine, scope) {
             Some(Step::Packages(packages)) => packages.iter().map(|package| package.name).collect(),
-            Some(Step::Linker { .. }) | None => vec![],
+            Some(Step::Linker { .. } | Step::Unpacked) | None => vec![],
         }
     }
 
@@ -228,6 +252,20 @@ mod tests {
         machine.programs.remove("qemu-system-x86_64");
         assert_eq!(next(&machine, Scope::Test), None);
         assert_eq!(packages(&machine, Scope::Kernels), ["qemu-system-x86"]);
+    }
+
+    #[test]
+    fn the_tests_need_unpacked_packages_and_a_build_does_not() {
+        let machine = Machine { unpacked: false, ..complete(Some(WEB)) };
+        assert_eq!(next(&machine, Scope::Build), None);
+        assert_eq!(next(&machine, Scope::Test), Some(Step::Unpacked));
+    }
+
+    #[test]
+    fn without_apt_nothing_is_unpacked_and_it_is_known_to_be_missing() {
+        let machine = Machine { apt: false, unpacked: false, ..complete(Some(WEB)) };
+        assert_eq!(next(&machine, Scope::Test), None);
+        assert!(machine.lacks_unpacked(Scope::Test));
     }
 
     #[test]
