@@ -138,7 +138,9 @@ fn a_dry_run_says_what_would_be_changed_and_changes_nothing() -> Result<()> {
     let before = site.snapshots()?;
     let output = site.backend("push web --all-reals --user root --dry-run")?.success()?;
     assert!(output.stdout.contains("changes, none of them made"), "{output:?}");
-    assert!(output.stderr.contains("10.0.0.11| "), "{output:?}");
+    let planned =
+        "10.0.0.11| would run `sh lb-backend.sh apply --check --dry-run` for 192.0.2.10\n";
+    assert!(output.stderr.starts_with(planned), "{output:?}");
     assert_eq!(site.snapshots()?, before);
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::{
     fleet,
     select::Select,
     ssh::{Ending, Job, Ran, Ssh},
-    target::{self, Targets},
+    target::{self, Target, Targets},
 };
 use crate::{Session, failure::Failure, output::grid};
 
@@ -95,6 +95,10 @@ impl Push {
                 arguments: self.arguments(),
             })
             .collect();
+        if self.dry_run {
+            let pairs = targets.iter().zip(&jobs);
+            pairs.for_each(|(target, job)| session.notes.line(&self.planned(target, job)));
+        }
         let ran = fleet::run(&self.ssh, &jobs, &mut session.notes)?;
         let hosts = targets.iter().zip(&jobs).zip(&ran);
         let hosts = hosts.map(|((target, job), ran)| self.pushed(&target.setup, job, ran));
@@ -102,6 +106,12 @@ impl Push {
         let failed = hosts.iter().filter(|host| host.code != Some(0)).count();
         session.output.show(&Pushed { hosts, failed }, text)?;
         if failed == 0 { Ok(()) } else { Err(Failure::Findings) }
+    }
+
+    /// What would be run where, and for what.
+    fn planned(&self, target: &Target, job: &Job) -> String {
+        let vips = addresses(&target.setup).join(", ");
+        format!("{}| would run `{}` for {vips}", job.host, self.ssh.shown(job))
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -117,7 +127,7 @@ impl Push {
     fn pushed(&self, setup: &Setup, job: &Job, ran: &Ran) -> PushedTo {
         PushedTo {
             host: job.host.to_string(),
-            vips: setup.vips.iter().map(|vip| vip.address.to_string()).collect(),
+            vips: addresses(setup),
             command: self.ssh.shown(job),
             result: result(ran.ending),
             code: match ran.ending {
@@ -128,6 +138,10 @@ impl Push {
             output: ran.said.iter().chain(&ran.complaints).cloned().collect(),
         }
     }
+}
+
+fn addresses(setup: &Setup) -> Vec<String> {
+    setup.vips.iter().map(|vip| vip.address.to_string()).collect()
 }
 
 fn result(ending: Ending) -> &'static str {
@@ -150,7 +164,7 @@ fn detail(ran: &Ran) -> String {
     let detail = match ran.ending {
         Ending::Exited(0) => last(&ran.said).map(|line| with_sum(&line, ran)),
         Ending::Exited(_) => found_wrong(ran).or_else(|| error(&ran.said)).or_else(said),
-        Ending::Unreachable => last(&ran.complaints),
+        Ending::Unreachable => last(&ran.complaints).map(|line| with_advice(&line)),
         Ending::Lost => last(&ran.complaints).map(|line| {
             format!("{line}: what had begun comes to its end there; push again to see")
         }),
@@ -161,6 +175,21 @@ fn detail(ran: &Ran) -> String {
         Ending::NotBegun => None,
     };
     detail.unwrap_or_else(|| "-".to_owned())
+}
+
+/// What `ssh` says, and what to do where it does not say that.
+fn with_advice(line: &str) -> String {
+    const ADVICE: [(&str, &str); 2] = [
+        (
+            "Host key verification failed",
+            "log in there once, or --ssh-option StrictHostKeyChecking=accept-new",
+        ),
+        ("Permission denied", "see --user, and --ssh-option IdentityFile=FILE"),
+    ];
+    match ADVICE.iter().find(|(sign, _)| line.contains(sign)) {
+        Some((_, advice)) => format!("{}: {advice}", line.trim_end_matches('.')),
+        None => line.to_owned(),
+    }
 }
 
 fn account(ran: &Ran) -> Option<Report> {
@@ -188,7 +217,7 @@ fn found_wrong(ran: &Ran) -> Option<String> {
 /// The script's own word of an error.
 fn error(said: &[String]) -> Option<String> {
     let errors = said.iter().filter_map(|line| line.strip_prefix("lb-backend: "));
-    errors.filter(|line| !line.starts_with("warning: ")).last().map(str::to_owned)
+    errors.rev().find(|line| !line.starts_with("warning: ")).map(str::to_owned)
 }
 
 fn text(pushed: &Pushed) -> String {
@@ -263,6 +292,12 @@ what this run did is undone
                 ran(Ending::Unreachable, "", "Welcome!\nssh: connect: No route to host\n"),
                 "unreachable",
                 "ssh: connect: No route to host",
+            ),
+            (
+                ran(Ending::Unreachable, "", "root@a: Permission denied (publickey)."),
+                "unreachable",
+                "root@a: Permission denied (publickey): see --user, and --ssh-option \
+                 IdentityFile=FILE",
             ),
             (Ran::silent(Ending::NotBegun), "not_begun", "-"),
         ] {
