@@ -68,6 +68,12 @@ impl Netns {
         Self { name: name.into(), spaces: Arc::new(Spaces { net, mount }), lifetime }
     }
 
+    /// The same network, with the mounts of this mount namespace.
+    pub(crate) fn with_mounts(&self, mount: OwnedFd) -> Result<Self> {
+        let net = self.spaces.net.try_clone()?;
+        Ok(Self::held(&self.name, net, Some(mount), self.lifetime.clone()))
+    }
+
     /// What messages call it.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -17,6 +17,7 @@ use crate::{
     name_server::NameServer,
     netns::Netns,
     nginx::{Listen, Nginx},
+    sshd::{SshKeys, Sshd},
     udp_echo::UdpEcho,
     wait,
 };
@@ -133,6 +134,11 @@ impl Real {
     /// Starts nginx that listens in these ways.
     pub fn nginx_with(&self, listens: &[Listen]) -> Result<Nginx> {
         Nginx::start(&self.netns, &self.dir, listens)
+    }
+
+    /// Starts `sshd`, for whoever has these keys, on what is a machine of its own from then on.
+    pub fn sshd(&self, keys: &SshKeys) -> Result<Sshd> {
+        Sshd::start(&self.netns, &self.dir, keys)
     }
 
     /// Starts a name server at port 53 of these addresses.

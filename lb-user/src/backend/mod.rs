@@ -2,6 +2,7 @@
 //! files by which one kind of system does it at boot. Pure: nothing here touches a machine.
 
 pub mod files;
+pub mod report;
 pub mod script;
 pub mod system;
 
