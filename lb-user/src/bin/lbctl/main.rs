@@ -8,6 +8,7 @@ mod events;
 mod export;
 mod failure;
 mod flows;
+mod import;
 mod output;
 mod plan;
 mod real;
@@ -110,6 +111,8 @@ enum Command {
     /// Prints the running configuration
     #[command(after_help = export::EXAMPLES)]
     Export,
+    /// Prints the configuration of another balancer in our words
+    Import(import::Import),
     /// Stops forwarding: detaches XDP, removes pins, announced addresses and what checks made
     #[command(after_help = detach::EXAMPLES)]
     Detach,
@@ -169,6 +172,7 @@ fn execute(command: Command, mut session: Session<'_>) -> u8 {
         Command::Plan(command) => command.run(&mut session),
         Command::Apply(command) => command.run(&mut session),
         Command::Export => export::run(&mut session),
+        Command::Import(command) => command.run(&mut session),
         Command::Detach => detach::run(&mut session),
     };
     warn_of_other_version(&mut session);

@@ -377,6 +377,7 @@ fn every_command_has_help_with_an_example() {
         "plan",
         "apply",
         "export",
+        "import",
         "detach",
     ] {
         let ran = lbctl(Path::new("/nonexistent/lbd.sock"), &format!("{words} --help"));
