@@ -13,8 +13,11 @@ use super::{
 use crate::config::{self, Errors};
 
 /// How often something is taken out before the whole is given up. What one run of the check shows goes
-/// at once, so that a few are enough but for limits of tables, which are found VIP by VIP.
+/// at once, so that a few are enough.
 const ROUNDS: usize = 40;
+
+/// The limits of tables are found VIP by VIP: after so many rounds all go that stand behind it.
+const PATIENCE: usize = 4;
 
 /// The longest words of the original that are quoted whole, in characters.
 const WORDS: usize = 100;
@@ -64,7 +67,7 @@ fn accepted(draft: &mut Draft, head: &str) -> Result<Text, Errors> {
             return Ok(text);
         };
         round += 1;
-        if round > ROUNDS || !prune(draft, &text, &errors) {
+        if round > ROUNDS || !prune(draft, &text, &errors, round > PATIENCE) {
             return Err(errors);
         }
     }
@@ -82,10 +85,16 @@ fn omissions(draft: &Draft, file: &Path) -> Vec<Note> {
 }
 
 /// Takes out what is refused; says whether there was anything to take out.
-fn prune(draft: &mut Draft, text: &Text, errors: &Errors) -> bool {
+fn prune(draft: &mut Draft, text: &Text, errors: &Errors, all: bool) -> bool {
     let mut refused: BTreeMap<Owner, String> = BTreeMap::new();
     for problem in errors.problems() {
         refused.entry(text.owner(problem.line)).or_insert_with(|| problem.message.clone());
+    }
+    let alone = refused.iter().next().filter(|_| all && refused.len() == 1);
+    if let Some((&Owner::Vip(first), reason)) = alone {
+        let reason = reason.clone();
+        let behind = first + 1..draft.vips.len();
+        refused.extend(behind.map(|index| (Owner::Vip(index), reason.clone())));
     }
     // From the last to the first, so that indices stay right; a VIP goes after what is in it.
     let mut order: Vec<_> = refused.into_iter().collect();
