@@ -3,7 +3,7 @@
 mod http;
 mod misc;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use super::{
     address,
@@ -102,9 +102,9 @@ fn common<'a>(target: &'a Target<'a>, statement: &'a Statement) -> Result<Checke
 }
 
 impl Checker<'_> {
-    /// The port that is said, unless it is that of the service.
-    fn port_or(&self, other: u16) -> u16 {
-        if self.port == self.target.port || self.port == 0 { other } else { self.port }
+    /// The port that is said, or else that of the real; what is usual where neither is.
+    fn port_or(&self, usual: u16) -> u16 {
+        if self.port == 0 { usual } else { self.port }
     }
 
     /// Says of everything that is left that it is not carried over.
@@ -139,11 +139,15 @@ impl Checker<'_> {
     }
 
     fn paced(&self, kind: CheckKind) -> Check {
-        let defaults = match &kind {
-            CheckKind::Exec(_) => Defaults { retry: 0, patient: true },
-            CheckKind::Dns(_) => Defaults { retry: 3, patient: false },
-            _ => Defaults { retry: 1, patient: false },
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let (retry, before_retry) = match &kind {
+            CheckKind::Exec(_) => (0, seconds(1)),
+            CheckKind::Dns(_) => (3, None),
+            CheckKind::Http(_) => (1, seconds(3)),
+            _ => (1, seconds(1)),
         };
+        let patient = matches!(kind, CheckKind::Exec(_));
+        let defaults = Defaults { retry, before_retry, patient };
         let via = if self.elsewhere(&kind) { CheckVia::Rip } else { CheckVia::Vip };
         Check { via, ..self.pace.check(kind, &defaults) }
     }

@@ -27,6 +27,11 @@ const ALGORITHM: &str = "Clients are spread over the reals by a hash of their ad
 
 const CHECKS: &str = "keepalived checks a real's own address; the checks here ask for the VIP at that real (via = \"vip\"), as clients do, where they ask at one of the VIP's ports, and for the real's own address elsewhere.";
 
+const LEISURELY: &str = "Where there is no delay_loop keepalived checks once a minute, and so do the checks here; a shorter interval finds out sooner.";
+
+const UNCHECKED: &str =
+    "A real without a checker beside others with one counts as up, as it did (force_up = true).";
+
 /// Reads a configuration; lines for one machine alone are taken if they are for this one.
 pub(super) fn read(
     text: &str,
@@ -55,6 +60,8 @@ struct Reader<'t> {
     vrrp: HashMap<IpAddr, Held<'t>>,
     /// What needs nothing here, though it is there.
     needless: BTreeSet<String>,
+    /// Whether a VIP has a check whose interval is keepalived's own.
+    leisurely: bool,
     /// Reals in all pools.
     reals: usize,
 }
@@ -79,6 +86,7 @@ impl<'t> Reader<'t> {
             used: HashSet::new(),
             vrrp: named("vrrp_instance").flat_map(held).collect(),
             needless: BTreeSet::new(),
+            leisurely: false,
             reals: 0,
         }
     }
@@ -115,11 +123,14 @@ impl<'t> Reader<'t> {
         let unused = unused
             .map(|(_, group)| group.note("not carried over: no virtual_server uses this group"));
         self.draft.notes.extend(unused);
-        self.draft.notes.sort_by_key(|note| note.line);
         self.draft.interfaces = self.interfaces();
         let checked = self.draft.vips.iter().any(|vip| !vip.checks.is_empty());
         self.draft.remarks.extend((!self.draft.vips.is_empty()).then(|| ALGORITHM.to_owned()));
         self.draft.remarks.extend(checked.then(|| CHECKS.to_owned()));
+        self.draft.remarks.extend((checked && self.leisurely).then(|| LEISURELY.to_owned()));
+        let unchecked =
+            self.draft.vips.iter().any(|vip| vip.reals.iter().any(|real| real.force_up));
+        self.draft.remarks.extend(unchecked.then(|| UNCHECKED.to_owned()));
         if !self.needless.is_empty() {
             let words: Vec<_> = self.needless.into_iter().collect();
             self.draft

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::tree::Statement;
 use crate::{
-    import::{Note, check, paced},
+    import::{Note, check},
     model::{Check, CheckKind, Initial},
 };
 
-/// The longest interval that there is.
-const LONGEST: Duration = Duration::from_secs(3600);
+/// From one check to the next, where nothing is said.
+const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Failures in a row that can be asked for.
 const ROW: u32 = 100;
@@ -31,7 +31,9 @@ pub(super) struct Pace {
 pub(super) struct Defaults {
     /// More probes until a real is down.
     pub(super) retry: u32,
-    /// Whether it may take the whole interval.
+    /// From a failed probe to the next; the interval where there is none.
+    pub(super) before_retry: Option<Duration>,
+    /// Whether a probe may take the whole interval.
     pub(super) patient: bool,
 }
 
@@ -68,19 +70,24 @@ impl Pace {
 
     /// A check at this pace.
     pub(super) fn check(&self, kind: CheckKind, defaults: &Defaults) -> Check {
-        let plain = check(kind);
-        let interval = self.interval.unwrap_or(plain.interval).min(LONGEST);
-        let given = if defaults.patient { interval } else { CONNECT };
+        let interval = self.interval.unwrap_or(INTERVAL);
+        let timeout = if defaults.patient { interval } else { CONNECT };
+        let before_retry = self.before_retry.or(defaults.before_retry);
         Check {
             interval,
-            fast_interval: self.before_retry.unwrap_or(paced(interval).0).min(interval),
-            timeout: self.timeout.unwrap_or(given).min(interval),
+            fast_interval: before_retry.unwrap_or(interval).min(interval),
+            timeout: self.timeout.unwrap_or(timeout).min(interval),
             // The first success is enough for keepalived.
             rise: 1,
             fall: self.retry.unwrap_or(defaults.retry) + 1,
             initial: if self.alpha { Initial::Down } else { Initial::Up },
-            ..plain
+            ..check(kind)
         }
+    }
+
+    /// Whether nobody has said how often.
+    pub(super) fn is_leisurely(&self) -> bool {
+        self.interval.is_none()
     }
 
     /// What of it does not fit into the interval.

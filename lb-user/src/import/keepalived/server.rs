@@ -207,6 +207,7 @@ impl<'t> Server<'t> {
             );
             return Err(self.statement.wrong(0, message));
         }
+        reader.leisurely |= self.pace.is_leisurely() && !checks.is_empty();
         let pattern = self.pattern(&mut reals, &entries.services, checks);
         let same = entries.services.iter().all(|(address, _)| *address == entries.services[0].0);
         for ((address, _), ports) in entries.services.iter().zip(ports) {

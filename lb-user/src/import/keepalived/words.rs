@@ -90,6 +90,7 @@ pub(super) const TOP: Table = &[
     ),
     ("vrrp_sync_group", "VRRP stays with keepalived: leave this block in its configuration"),
     ("vrrp_", VRRP),
+    ("track_file", "no file is watched"),
     ("track_", VRRP),
     ("garp_group", VRRP),
     ("interface_up_down_delays", VRRP),
