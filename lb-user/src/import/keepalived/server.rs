@@ -104,7 +104,7 @@ impl<'t> Server<'t> {
         let mut server = Self {
             statement,
             method: Method::Nat,
-            protocol: Some(Protocol::Tcp),
+            protocol: Some(Protocol::Udp),
             pace: Pace::default(),
             hash: HashMode::Flow,
             udp: UdpMode::Flow,
@@ -124,7 +124,23 @@ impl<'t> Server<'t> {
                 server.notes.extend(reader.explained(words::SERVER, it));
             }
         }
+        server.unsaid();
         Ok(server)
+    }
+
+    /// What keepalived takes where nothing is said may not be what was meant.
+    fn unsaid(&mut self) {
+        let said = |words: [&str; 2]| {
+            self.statement.inner().iter().any(|it| words.contains(&it.keyword()))
+        };
+        let (protocol, algorithm) = (said(["protocol"; 2]), said(["lb_algo", "lvs_sched"]));
+        if !protocol {
+            self.notes.push(self.statement.note("no protocol is said, which keepalived takes for UDP, and so does this; if TCP is meant write protocol TCP and import it again"));
+        }
+        if !algorithm {
+            self.notes
+                .push(self.statement.note(spread("wlc (which is meant where no lb_algo is said)")));
+        }
     }
 
     /// Takes what is about the service and its servers.
@@ -181,7 +197,7 @@ impl<'t> Server<'t> {
             "rr" | "wrr" => {}
             "sh" | "mh" if self.statement.inner().iter().any(ported) => {}
             "sh" | "mh" => self.hash = HashMode::Source,
-            _ => self.notes.push(it.note(format!("here with a difference: {word} looks at connections or orders reals, a hash does not: flows are spread in proportion to the weights"))),
+            _ => self.notes.push(it.note(spread(word))),
         }
     }
 
@@ -303,6 +319,12 @@ impl<'t> Server<'t> {
         Some(Watermarks { low: Amount::Count(low), high: Amount::Count(high) })
             .filter(|_| low > 1 || high > 1)
     }
+}
+
+fn spread(algorithm: &str) -> String {
+    format!(
+        "here with a difference: {algorithm} looks at connections or orders reals, a hash does not: flows are spread in proportion to the weights"
+    )
 }
 
 /// How many of the heaviest reals weigh so much together; one more than there are where all do not.
