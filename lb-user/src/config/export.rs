@@ -4,7 +4,7 @@ mod checks;
 
 use std::fmt::{self, Write};
 
-use toml_edit::Value;
+use toml_edit::{InlineTable, Value};
 
 use crate::model::{
     Amount, Check, HashSeed, Hooks, Model, Node, ProbePrefixes, Real, Vip, Watermarks,
@@ -17,6 +17,12 @@ pub fn to_toml(model: &Model) -> String {
     let mut text = String::new();
     write_model(&mut text, model).expect("writing to a string cannot fail");
     text
+}
+
+/// A check as an inline table, in the order of the documentation.
+#[must_use]
+pub fn check(check: &Check) -> InlineTable {
+    checks::table(check)
 }
 
 fn write_model(out: &mut String, model: &Model) -> fmt::Result {
@@ -97,10 +103,10 @@ fn write_vip(out: &mut String, vip: &Vip) -> fmt::Result {
 fn write_checks(out: &mut String, checks: &[Check]) -> fmt::Result {
     match checks {
         [] => Ok(()),
-        [check] => writeln!(out, "check = {}", checks::inline(check)),
+        [check] => writeln!(out, "check = {}", checks::table(check)),
         _ => {
             out.write_str("check = [\n")?;
-            checks.iter().try_for_each(|check| writeln!(out, "  {},", checks::inline(check)))?;
+            checks.iter().try_for_each(|check| writeln!(out, "  {},", checks::table(check)))?;
             out.write_str("]\n")
         }
     }

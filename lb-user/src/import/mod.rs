@@ -3,11 +3,25 @@
 //! text → a tree of theirs, with places → a [`Draft`] → TOML. What cannot be carried over stands as a
 //! comment where it would have stood, and is told once more at the end: nothing is dropped in silence.
 
+mod alteon;
 mod draft;
+mod ipvsadm;
+mod keepalived;
+mod merge;
+mod text;
+mod vc5;
+mod weights;
+mod write;
 
-use std::path::PathBuf;
+#[cfg(test)]
+mod tests;
 
-pub use draft::{Draft, DraftReal, DraftVip, Note};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+pub use draft::{Draft, DraftCheck, DraftReal, DraftVip, Note, Origin, check, paced};
 
 words! {
     /// Whose configuration it is.
@@ -23,13 +37,31 @@ words! {
     }
 }
 
+/// What the original does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Where XDP is to be attached, whatever interfaces the original names.
+    pub interfaces: Vec<String>,
+    /// Which machine it is for, where a configuration has lines for several (keepalived's config-id).
+    pub machine: Option<String>,
+}
+
+/// Finds the files that an include names, with their text, in the order in which they are read.
+pub type Files<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<(PathBuf, String)>>;
+
 /// A configuration in our words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
     /// A whole configuration file, which `lbd --check` accepts.
     pub toml: String,
+    /// How many VIPs there are in it.
+    pub vips: usize,
+    /// How many reals there are in their pools.
+    pub reals: usize,
     /// What it lacks of the original, and why, in the order of the original.
     pub omissions: Vec<Note>,
+    /// What is good to know, though nothing is missing.
+    pub remarks: Vec<String>,
 }
 
 /// Why nothing could be made of a configuration.
@@ -44,4 +76,28 @@ pub struct Unreadable {
     pub column: usize,
     /// What is wrong there, and what would be right.
     pub message: String,
+}
+
+/// Makes a configuration of ours out of one of theirs.
+///
+/// # Errors
+///
+/// What is wrong with the original, if it cannot be read.
+pub fn import(
+    kind: Kind,
+    text: &str,
+    file: &Path,
+    options: &Options,
+    files: Files<'_>,
+) -> Result<Imported, Unreadable> {
+    let mut draft = match kind {
+        Kind::Keepalived => keepalived::read(text, file, options.machine.as_deref(), files),
+        Kind::Ipvsadm => ipvsadm::read(text, file),
+        Kind::Alteon => alteon::read(text, file),
+        Kind::Vc5 => vc5::read(text, file),
+    }?;
+    if !options.interfaces.is_empty() {
+        draft.interfaces.clone_from(&options.interfaces);
+    }
+    write::write(draft, file)
 }

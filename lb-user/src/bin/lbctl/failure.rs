@@ -33,6 +33,14 @@ pub enum Failure {
         /// What the system said.
         source: io::Error,
     },
+    /// A configuration that was to be imported cannot be read.
+    #[error("\"{}\" cannot be read ({source}): name the file to import, or - for standard input", .path.display())]
+    Original {
+        /// As given.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A configuration is wrong; each line tells of one place.
     #[error("{}", lines(.file, .places))]
     BadFile {
@@ -51,7 +59,7 @@ pub enum Failure {
         /// The real.
         address: IpAddr,
     },
-    /// An examination has found something, and shown it.
+    /// An examination has found something, or an import has omitted something, and shown it.
     #[error("something is wrong")]
     Findings,
     /// The words of the command do not fit together.
@@ -91,7 +99,7 @@ impl Failure {
                 | client::Error::Garbled { .. }
                 | client::Error::Ended { .. },
             ) => UNREACHABLE,
-            Self::File { .. } | Self::BadFile { .. } | Self::Usage(_) => INVALID,
+            Self::File { .. } | Self::Original { .. } | Self::BadFile { .. } | Self::Usage(_) => INVALID,
             Self::Detach(_) | Self::Resumed { .. } | Self::Findings | Self::Refused(_) => REFUSED,
             // Whoever reads our output has read enough, as `head` does.
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => 0,

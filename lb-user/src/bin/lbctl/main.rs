@@ -9,6 +9,7 @@ mod events;
 mod export;
 mod failure;
 mod flows;
+mod import;
 mod output;
 mod plan;
 mod real;
@@ -114,6 +115,8 @@ enum Command {
     /// Real servers set up and looked at
     #[command(subcommand)]
     Backend(backend::Backend),
+    /// Prints the configuration of another balancer in our words
+    Import(import::Import),
     /// Stops forwarding: detaches XDP, removes pins, announced addresses and what checks made
     #[command(after_help = detach::EXAMPLES)]
     Detach,
@@ -174,6 +177,7 @@ fn execute(command: Command, mut session: Session<'_>) -> u8 {
         Command::Apply(command) => command.run(&mut session),
         Command::Export => export::run(&mut session),
         Command::Backend(command) => command.run(&mut session),
+        Command::Import(command) => command.run(&mut session),
         Command::Detach => detach::run(&mut session),
     };
     warn_of_other_version(&mut session);

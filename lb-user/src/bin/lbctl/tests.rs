@@ -377,6 +377,7 @@ fn every_command_has_help_with_an_example() {
         "plan",
         "apply",
         "export",
+        "import",
         "detach",
     ] {
         let ran = lbctl(Path::new("/nonexistent/lbd.sock"), &format!("{words} --help"));
@@ -907,4 +908,87 @@ fn an_examination_is_a_line_for_each_finding_and_its_exit_code_says_whether_all_
     assert_eq!(ran.code, 1);
     let shown: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(shown["findings"][0]["code"], "vip_missing");
+}
+
+/// A file to import, which the command finds under its path.
+fn original(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+/// Runs an import, for which no daemon is asked.
+fn import_of(kind: &str, file: &Path, options: &str) -> Ran {
+    let words = format!("import {kind} {} {options}", file.display());
+    lbctl(Path::new("/nonexistent/lbd.sock"), &words)
+}
+
+const KEEPALIVED: &str = "virtual_server 192.0.2.10 80 {
+    lb_algo rr
+    lb_kind DR
+    protocol TCP
+    real_server 10.0.0.11 80 {
+    }
+}
+";
+
+#[test]
+fn an_import_without_omissions_prints_a_whole_configuration() {
+    let file = original(KEEPALIVED);
+    let ran = import_of("keepalived", file.path(), "--interface bond0 --interface eth7");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, "lbctl: imported 1 VIP with 1 real\n"));
+    assert!(ran.stdout.contains("\ninterfaces = [\"bond0\", \"eth7\"]\n"), "{}", ran.stdout);
+    assert!(lb_user::config::parse(&ran.stdout).is_ok(), "{}", ran.stdout);
+}
+
+#[test]
+fn an_import_tells_of_omissions_twice_and_its_exit_code_is_one() {
+    let file = original(&KEEPALIVED.replace("lb_algo rr", "lb_algo rr\n    ha_suspend"));
+    let ran = import_of("keepalived", file.path(), "");
+    let note = format!("{}:3: ha_suspend: not carried over: ", file.path().display());
+    assert_eq!(ran.code, 1);
+    assert!(ran.stdout.contains(&format!("\n# {note}")), "{}", ran.stdout);
+    let head =
+        "lbctl: imported 1 VIP with 1 real; 1 thing could not be carried over, or not as it was:\n";
+    assert!(ran.stderr.starts_with(&format!("{head}{note}")), "{}", ran.stderr);
+    let ran = import_of("keepalived", file.path(), "-o json");
+    let answer: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(ran.code, 1);
+    assert_eq!(answer["omissions"][0]["line"], 3);
+    assert_eq!(answer["omissions"][0]["words"], "ha_suspend");
+    assert!(answer["toml"].as_str().unwrap().contains("[[vip]]"));
+    assert!(answer["remarks"].is_array());
+}
+
+#[test]
+fn what_cannot_be_imported_is_told_with_its_line_and_the_exit_code_is_two() {
+    let file = original("\n  }\n");
+    let ran = import_of("keepalived", file.path(), "");
+    let expected = format!("{}:2:3: a }} without a {{ before it", file.path().display());
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert!(ran.stderr.starts_with(&expected), "{}", ran.stderr);
+    let ran = import_of("keepalived", Path::new("/nonexistent/k.conf"), "");
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("\"/nonexistent/k.conf\" cannot be read"), "{}", ran.stderr);
+    let ran = import_of("haproxy", file.path(), "");
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("one of: keepalived, ipvsadm, alteon, vc5"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_import_reads_what_is_included_beside_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("d")).unwrap();
+    std::fs::create_dir(directory.path().join("d/e.conf")).unwrap();
+    for (name, last) in [("b.conf", 2), ("a.conf", 1), ("no.txt", 3)] {
+        let text = KEEPALIVED.replace("2.10", &format!("2.{last}"));
+        std::fs::write(directory.path().join("d").join(name), text).unwrap();
+    }
+    let file = directory.path().join("k.conf");
+    std::fs::write(&file, b"# \xff latin 1\ninclude d/*.conf\ninclude none/*\n").unwrap();
+    let ran = import_of("keepalived", &file, "");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let addresses: Vec<_> =
+        ran.stdout.lines().filter(|line| line.starts_with("address = \"192")).collect();
+    assert_eq!(addresses, ["address = \"192.0.2.1\"", "address = \"192.0.2.2\""]);
 }

@@ -8,7 +8,7 @@ use crate::model::{Check, CheckKind, DnsCheck, ExecCheck, HttpCheck, Tls};
 
 type Fields = Vec<(&'static str, Value)>;
 
-pub(super) fn inline(check: &Check) -> Value {
+pub(super) fn table(check: &Check) -> InlineTable {
     let mut fields: Fields = vec![("type", check.kind.word().into())];
     fields.extend(kind(&check.kind));
     let duration = |duration| humantime::format_duration(duration).to_string().into();
@@ -21,7 +21,7 @@ pub(super) fn inline(check: &Check) -> Value {
         ("fall", number(check.fall)),
         ("initial", word(check.initial)),
     ]);
-    fields.into_iter().collect::<InlineTable>().into()
+    fields.into_iter().collect()
 }
 
 fn kind(kind: &CheckKind) -> Fields {
