@@ -8,6 +8,8 @@ mod draft;
 mod ipvsadm;
 mod keepalived;
 mod merge;
+mod services;
+mod source;
 mod text;
 mod vc5;
 mod weights;
