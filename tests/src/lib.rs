@@ -52,6 +52,7 @@ pub mod faulty;
 pub mod flood;
 pub mod golden;
 pub mod grpc_health;
+pub mod import;
 pub mod invariant;
 pub mod lab;
 pub mod load;

@@ -16,6 +16,9 @@ mod weights;
 mod write;
 
 #[cfg(test)]
+mod samples;
+
+#[cfg(test)]
 mod tests;
 
 use std::{

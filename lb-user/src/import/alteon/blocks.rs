@@ -36,6 +36,13 @@ impl<'t> Command<'t> {
         self.arguments.first().copied().unwrap_or_default()
     }
 
+    /// Whether it only switches something off, or is so here anyway: the balancer's MAC address is always
+    /// the source of what it forwards.
+    pub(super) fn says_nothing(&self) -> bool {
+        let off = ["dis", "d", "disable", "disabled", "off", "none", "0", "no"];
+        self.name == "submac" || self.arguments.len() == 1 && off.contains(&self.argument())
+    }
+
     fn read(text: &'t str, line: usize) -> Option<Self> {
         let mut words = words(text).into_iter();
         let name = words.next()?;
@@ -81,7 +88,8 @@ fn is_frame(text: &str) -> bool {
 
 /// A `/` alone, back at the top, is none.
 fn block<'t>(text: &'t str, path: &'t str, line: usize) -> Option<Block<'t>> {
-    let path: Vec<_> = parts(path).into_iter().filter_map(|part| Command::read(part, line)).collect();
+    let path: Vec<_> =
+        parts(path).into_iter().filter_map(|part| Command::read(part, line)).collect();
     let (root, path) = path.split_first()?;
     let path = if matches!(root.name, "c" | "cfg") { path } else { std::slice::from_ref(root) };
     Some(Block { line, text, path: path.to_vec(), commands: Vec::new() })

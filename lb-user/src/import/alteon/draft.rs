@@ -61,16 +61,17 @@ fn vip(
     })?;
     let ports = ports(service).map_err(refused)?;
     if !service.is_on("nonat") {
-        return Err(refused(NAT.to_owned()));
+        return Err(refused(with_group(NAT, service, objects)));
     }
     if let Some(rport) = other_port(service, &ports) {
-        return Err(vec![source.note(rport.line, rport.text, RPORT)]);
+        let reason = with_group(RPORT, service, objects);
+        return Err(vec![source.note(rport.line, rport.text, reason)]);
     }
     let mut vip = DraftVip::new(origin, address, ports);
     vip.notes.extend(service.notes.clone());
     virtual_server(&mut vip, virt, source);
     options(&mut vip, service, source);
-    let id = service.value("group").unwrap_or("1");
+    let id = group(service);
     match objects.group(id) {
         Some(group) => {
             pool::fill(&mut vip, group, objects, source);
@@ -78,7 +79,23 @@ fn vip(
         }
         None => vip.notes.push(vip.origin.note(format!("group {id} is not in the dump: no reals"))),
     }
+    vip.notes.sort_by_key(|note| note.line);
     Ok(vip)
+}
+
+/// The number of a service's group.
+fn group<'t>(service: &Object<'t>) -> &'t str {
+    service.value("group").unwrap_or("1")
+}
+
+/// What cannot be a VIP still has reals, which are told.
+fn with_group(reason: &str, service: &Object<'_>, objects: &Objects<'_>) -> String {
+    let id = group(service);
+    let members = objects.group(id).map(|group| pool::members(group).collect::<Vec<_>>());
+    let address =
+        |id: &&str| objects.real(id).and_then(|real| real.value("rip")).map(str::to_owned);
+    let reals: Vec<_> = members.iter().flatten().filter_map(address).collect();
+    format!("{reason}; its group {id} has the reals {}", reals.join(", "))
 }
 
 fn ports(service: &Object<'_>) -> Result<Vec<Ports>, String> {
@@ -86,7 +103,7 @@ fn ports(service: &Object<'_>) -> Result<Vec<Ports>, String> {
     if matches!(service.id, "ip" | "1") {
         return Ok(vec![Ports::Any]);
     }
-    let found = services::port(service.id).or_else(|| match service.id {
+    let found = services::port(service.id).or(match service.id {
         "dns" => Some(53),
         "wts" => Some(3389),
         _ => None,
@@ -133,7 +150,9 @@ fn options(vip: &mut DraftVip, service: &Object<'_>, source: Source<'_>) {
         let note = |reason| source.note(command.line, command.text, reason);
         match (command.name, command.argument()) {
             ("group" | "rport" | "nonat" | "protocol" | "hname" | "direct", _) => {}
-            ("name", _) if vip.vip.name.is_empty() => command.argument().clone_into(&mut vip.vip.name),
+            ("name", _) if vip.vip.name.is_empty() => {
+                command.argument().clone_into(&mut vip.vip.name)
+            }
             ("name", name) => vip.remarks.push(format!("{}: {name}", service.text)),
             ("udp", value) => {
                 if value == "stateless" {
@@ -162,11 +181,9 @@ fn timeout(vip: &mut Vip, minutes: &str) {
     if udp { vip.udp_idle_timeout = time } else { vip.idle_timeout = time }
 }
 
-/// What a command of which nothing is known says; one that switches something off says nothing.
+/// What a command of which nothing is known says.
 pub(super) fn without_counterpart(command: &Command<'_>, source: Source<'_>) -> Option<Note> {
-    let off = ["dis", "d", "disable", "disabled", "off", "none", "0", "no"];
-    let nothing = command.arguments.len() == 1 && off.contains(&command.argument());
-    (!nothing).then(|| source.note(command.line, command.text, NO_COUNTERPART))
+    (!command.says_nothing()).then(|| source.note(command.line, command.text, NO_COUNTERPART))
 }
 
 /// Groups of no service, and reals of no group; and virtual servers without services.
@@ -181,9 +198,9 @@ fn unused(objects: &Objects<'_>, source: Source<'_>) -> Vec<Note> {
         }
     }
     for group in &objects.groups {
-        let of = |service: &Object<'_>| service.value("group").unwrap_or("1") == group.id;
+        let used = objects.services.iter().any(|(_, service)| self::group(service) == group.id);
         let backup = |other: &Object<'_>| pool::backup(other).is_some_and(|(_, id)| id == group.id);
-        if !objects.services.iter().any(|(_, service)| of(service)) && !objects.groups.iter().any(backup) {
+        if !used && !objects.groups.iter().any(backup) {
             note(group, "left out: no service uses this group");
         }
     }

@@ -40,6 +40,9 @@ const SPOKEN: &[(&str, bool)] = &[
 /// What is to be asked, with all that the objects around it say.
 struct Asked<'o, 't> {
     kind: String,
+    /// That of a health check of its own.
+    own_port: Option<u16>,
+    /// That, or the service's.
     port: Option<u16>,
     content: Option<&'t str>,
     host: Option<String>,
@@ -64,6 +67,7 @@ pub(super) fn checks(
     let own = object.and_then(|check| check.value("dport")).and_then(|port| port.parse().ok());
     let asked = Asked {
         kind,
+        own_port: own,
         port: own.or_else(|| port(&vip.vip.ports)),
         content: group.value("content").filter(|content| !matches!(*content, "" | "none")),
         host: host(virt, service),
@@ -117,7 +121,9 @@ fn become_ours(asked: &Asked<'_, '_>) -> Became {
         ("arp", _) => {
             (None, Some("left out: whether a real answers ARP is always looked at".to_owned()))
         }
-        ("udp", _) => instead(CheckKind::Icmp, "a udp check needs to know what to send and is not without it"),
+        ("udp", _) => {
+            instead(CheckKind::Icmp, "a udp check needs to know what to send and is not without it")
+        }
         (name, Some((_, true))) if tcp.is_some() => {
             let reason = format!("only that the port is open: there is no check of type {name}");
             (tcp, Some(reason))
@@ -143,7 +149,8 @@ fn http(asked: &Asked<'_, '_>) -> Became {
     let given = |name: &str| own(name).filter(|text| !matches!(*text, "" | "inherit" | "none"));
     let (content_host, path) = content(given("path").or(asked.content).unwrap_or_default());
     let host = given("host").map(str::to_owned).or(content_host).or_else(|| asked.host.clone());
-    let head = asked.kind == "httphead" || given("method").is_some_and(|name| name.eq_ignore_ascii_case("head"));
+    let head = asked.kind == "httphead"
+        || given("method").is_some_and(|name| name.eq_ignore_ascii_case("head"));
     let tls = asked.kind == "https" || own("ssl") == Some("ena") || own("https") == Some("ena");
     let method = given("method").filter(|name| name.eq_ignore_ascii_case("post"));
     let lost = method.map(|_| "a GET instead: nothing is posted".to_owned());
@@ -163,7 +170,8 @@ fn http(asked: &Asked<'_, '_>) -> Became {
 
 /// The host, where one is given as in `//shop.example/path`, and the path.
 fn content(text: &str) -> (Option<String>, String) {
-    let behind = text.strip_prefix("http://").or(text.strip_prefix("https://")).or(text.strip_prefix("//"));
+    let behind =
+        text.strip_prefix("http://").or(text.strip_prefix("https://")).or(text.strip_prefix("//"));
     match behind {
         Some(rest) => {
             let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -175,8 +183,10 @@ fn content(text: &str) -> (Option<String>, String) {
 
 /// As in `200,301`; what an Alteon takes where nothing is said is 200.
 fn status(text: Option<&str>) -> Vec<std::ops::RangeInclusive<u16>> {
-    let codes = text.unwrap_or_default().split(',').filter_map(|code| code.trim().parse::<u16>().ok());
-    let codes: Vec<_> = codes.filter(|code| (100..=599).contains(code)).map(|code| code..=code).collect();
+    let codes =
+        text.unwrap_or_default().split(',').filter_map(|code| code.trim().parse::<u16>().ok());
+    let codes: Vec<_> =
+        codes.filter(|code| (100..=599).contains(code)).map(|code| code..=code).collect();
     if codes.is_empty() { vec![200..=200] } else { codes }
 }
 
@@ -185,8 +195,11 @@ fn dns(asked: &Asked<'_, '_>) -> Became {
     let domain = asked.object.and_then(|check| check.value("domain")).or(asked.content);
     let name = domain.unwrap_or(".").to_owned();
     let record = if domain.is_some() { "A" } else { "NS" }.to_owned();
-    let port = asked.port.unwrap_or(53);
-    let lost = domain.is_none().then(|| "without a name to ask for: the root's servers are asked for".to_owned());
+    let lost = domain
+        .is_none()
+        .then(|| "without a name to ask for: the root's servers are asked for".to_owned());
+    // The usual port, whatever the service's is.
+    let port = asked.own_port.unwrap_or(53);
     (Some(CheckKind::Dns(DnsCheck { port, transport, name, record, answer: None })), lost)
 }
 
@@ -207,12 +220,15 @@ fn pace(
         let mut given = reals.iter().map(|real| number(real, name).unwrap_or(default));
         let first = given.next().unwrap_or(default);
         if given.any(|other| other != first) {
-            let reason = format!("{name} differs between the reals; a VIP's checks have one pace: that of the first, {first}");
+            let reason = format!(
+                "{name} differs between the reals; a VIP's checks have one pace: that of the first, {first}"
+            );
             vip.notes.push(vip.origin.note(reason));
         }
         object.and_then(|check| number(check, name)).unwrap_or(first)
     };
-    let [interval, fall, rise] = [("inter", 2), ("retry", 4), ("restr", 8)].map(|(name, default)| agreed(name, default));
+    let [interval, fall, rise] =
+        [("inter", 2), ("retry", 4), ("restr", 8)].map(|(name, default)| agreed(name, default));
     check.interval = Duration::from_secs(interval.min(3600).into());
     (check.fast_interval, check.timeout) = paced(check.interval);
     let timeout = object.and_then(|check| number(check, "timeout"));
@@ -223,12 +239,10 @@ fn pace(
 }
 
 /// What is said of a health check of its own and not read above.
-fn unknown<'o, 't>(
-    check: &'o Object<'t>,
-) -> impl Iterator<Item = &'o super::blocks::Command<'t>> {
+fn unknown<'o, 't>(check: &'o Object<'t>) -> impl Iterator<Item = &'o super::blocks::Command<'t>> {
     const READ: &[&str] = &[
-        "dport", "inter", "retry", "restr", "timeout", "path", "host", "method", "response", "ssl", "https",
-        "domain", "name", "descr", "ipver", "always", "ena",
+        "dport", "inter", "retry", "restr", "timeout", "path", "host", "method", "response", "ssl",
+        "https", "domain", "name", "descr", "ipver", "always", "ena",
     ];
     check.commands.iter().filter(|command| !READ.contains(&command.name))
 }

@@ -42,8 +42,8 @@ const REAL_MENUS: &[&str] = &["adv", "ids", "layer7", "buddyhc", "advhc", "addru
 const GROUP_MENUS: &[&str] = &["adv", "appshape"];
 const VIRT_MENUS: &[&str] = &["adv", "appshape", "sec"];
 const SERVICE_MENUS: &[&str] = &[
-    "http", "ssl", "cntrules", "appshape", "tcpopt", "connmgt", "pip", "sip", "rtsp", "dnssec", "dns",
-    "sec", "adv", "ldap", "eaaf", "fix", "smtp", "wap",
+    "http", "ssl", "cntrules", "appshape", "tcpopt", "connmgt", "pip", "sip", "rtsp", "dnssec",
+    "dns", "sec", "adv", "ldap", "eaaf", "fix", "smtp", "wap",
 ];
 /// Of health checks these are read as if they were their own.
 const CHECK_MENUS: &[&str] = &["dhcp", "ldap", "snmp", "radius", "script", "logexp", "vclb"];
@@ -72,7 +72,8 @@ impl<'t> Object<'t> {
 
     /// Whether a switch is on.
     pub(super) fn is_on(&self, name: &str) -> bool {
-        self.value(name).is_some_and(|value| matches!(value, "ena" | "e" | "enable" | "enabled" | "on"))
+        self.value(name)
+            .is_some_and(|value| matches!(value, "ena" | "e" | "enable" | "enabled" | "on"))
     }
 
     /// Whether the object itself is in service, which none is before it is enabled.
@@ -84,9 +85,19 @@ impl<'t> Object<'t> {
     }
 
     /// Takes what stands in a block of which the path goes on with `rest`.
-    fn take(&mut self, rest: &[Command<'t>], block: &Block<'t>, menus: &[&str], source: Source<'_>) {
+    fn take(
+        &mut self,
+        rest: &[Command<'t>],
+        block: &Block<'t>,
+        menus: &[&str],
+        source: Source<'_>,
+    ) {
         match rest.first() {
             Some(menu) if menus.contains(&menu.name) => {
+                let telling = |command: &Command<'_>| !command.says_nothing();
+                if !block.commands.iter().any(telling) && rest.len() == 1 {
+                    return;
+                }
                 let reason = "left out: this menu has no counterpart";
                 self.notes.push(source.note(block.line, &block.to_string(), reason));
             }
@@ -130,12 +141,15 @@ impl<'t> Objects<'t> {
             ["slb", "advhc", "health", ..] => {
                 // `health NAME HTTP/http`: the menu of its own kind.
                 let rest = path.get(3..).unwrap_or_default();
-                let own = rest.first().is_some_and(|menu| !CHECK_MENUS.contains(&menu.name) && menu.arguments.is_empty());
+                let own = rest.first().is_some_and(|menu| {
+                    !CHECK_MENUS.contains(&menu.name) && menu.arguments.is_empty()
+                });
                 let check = of(&mut self.checks, &path[2], block);
                 check.take(if own { &rest[1..] } else { rest }, block, CHECK_MENUS, source);
             }
             _ => {
-                let (_, lines) = self.others.entry(others::section(&names)).or_insert((block.line, 0));
+                let (_, lines) =
+                    self.others.entry(others::section(&names)).or_insert((block.line, 0));
                 *lines += 1 + block.commands.len();
             }
         }

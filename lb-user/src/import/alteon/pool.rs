@@ -15,9 +15,11 @@ const COUNTS_CONNECTIONS: &str = "connections and answers are not measured: new 
 /// The numbers of the reals of a group, in its order.
 pub(super) fn members<'o, 't>(group: &'o Object<'t>) -> impl Iterator<Item = &'t str> + 'o {
     let removed = |id: &str| {
-        let last = group.commands.iter().rev().find(|command| {
-            matches!(command.name, "add" | "rem") && command.argument() == id
-        });
+        let last = group
+            .commands
+            .iter()
+            .rev()
+            .find(|command| matches!(command.name, "add" | "rem") && command.argument() == id);
         last.is_some_and(|command| command.name == "rem")
     };
     let added = group.commands.iter().filter(|command| command.name == "add");
@@ -28,7 +30,10 @@ pub(super) fn members<'o, 't>(group: &'o Object<'t>) -> impl Iterator<Item = &'t
 pub(super) fn backup<'t>(group: &Object<'t>) -> Option<(bool, &'t str)> {
     let id = group.value("backup").filter(|id| !matches!(*id, "" | "none" | "0"))?;
     let digits = |id: &str| id.bytes().all(|byte| byte.is_ascii_digit());
-    match (id.strip_prefix('g').filter(|id| digits(id)), id.strip_prefix('r').filter(|id| digits(id))) {
+    match (
+        id.strip_prefix('g').filter(|id| digits(id)),
+        id.strip_prefix('r').filter(|id| digits(id)),
+    ) {
         (Some(group), _) => Some((true, group)),
         (_, Some(real)) => Some((false, real)),
         _ => Some((false, id)),
@@ -36,7 +41,12 @@ pub(super) fn backup<'t>(group: &Object<'t>) -> Option<(bool, &'t str)> {
 }
 
 /// Puts the reals of a group, and what is said of them together, into a VIP.
-pub(super) fn fill(vip: &mut DraftVip, group: &Object<'_>, objects: &Objects<'_>, source: Source<'_>) {
+pub(super) fn fill(
+    vip: &mut DraftVip,
+    group: &Object<'_>,
+    objects: &Objects<'_>,
+    source: Source<'_>,
+) {
     vip.notes.extend(group.notes.clone());
     for id in members(group) {
         match objects.real(id) {
@@ -86,15 +96,27 @@ fn notes(server: &Object<'_>, source: Source<'_>) -> Vec<super::super::Note> {
         let mut note = |reason| notes.push(source.note(command.line, command.text, reason));
         match (command.name, command.argument()) {
             // The pace of the checks is read with them.
-            ("ena" | "dis" | "en" | "di" | "ipver" | "rip" | "weight" | "name" | "inter" | "retry" | "restr", _) => {}
+            (
+                "ena" | "dis" | "en" | "di" | "ipver" | "rip" | "weight" | "name" | "inter"
+                | "retry" | "restr",
+                _,
+            ) => {}
             ("submac", _) | ("type", "local") | ("maxcon", "0") => {}
             ("backup", id) if !matches!(id, "" | "none" | "0") => note(
                 "left out: a spare for one real alone; the others take its flows, and the VIP's sorry those of all",
             ),
-            ("maxcon", _) => note("left out: connections are not counted, so a real has no limit of them"),
-            ("tmout", _) => note("left out: how long silent flows are honoured is said of the VIP: idle_timeout"),
-            ("addport", _) => note("left out: a port of the real's own; direct server return cannot translate ports"),
-            ("remote", "ena") => note("left out: reals of other sites; reals are reached by their MAC addresses"),
+            ("maxcon", _) => {
+                note("left out: connections are not counted, so a real has no limit of them")
+            }
+            ("tmout", _) => note(
+                "left out: how long silent flows are honoured is said of the VIP: idle_timeout",
+            ),
+            ("addport", _) => note(
+                "left out: a port of the real's own; direct server return cannot translate ports",
+            ),
+            ("remote", "ena") => {
+                note("left out: reals of other sites; reals are reached by their MAC addresses")
+            }
             _ => notes.extend(without_counterpart(command, source)),
         }
     }
@@ -113,11 +135,17 @@ fn options(vip: &mut DraftVip, group: &Object<'_>, source: Source<'_>) {
                 let seconds = seconds.parse().ok().filter(|seconds| *seconds > 0);
                 vip.vip.slow_start = seconds.map(Duration::from_secs);
             }
-            ("secbkp", id) if !matches!(id, "" | "none" | "0") => note("left out: a VIP has one sorry"),
+            ("secbkp", id) if !matches!(id, "" | "none" | "0") => {
+                note("left out: a VIP has one sorry")
+            }
             ("realthr", "0") | ("type", "local") => {}
-            ("realthr", _) => note("left out: it only tells the operator that few reals are up; lbctl status does"),
+            ("realthr", _) => note(
+                "left out: it only tells the operator that few reals are up; lbctl status does",
+            ),
             ("minthrsh" | "maxthrsh", _) => {
-                note("left out: see min_up and min_up_high, with which a VIP of too few reals goes down");
+                note(
+                    "left out: see min_up and min_up_high, with which a VIP of too few reals goes down",
+                );
             }
             _ => vip.notes.extend(without_counterpart(command, source)),
         }
@@ -130,7 +158,10 @@ fn metric(vip: &mut DraftVip, group: &Object<'_>, source: Source<'_>) {
         "roundrobin" => {}
         "hash" | "minmisses" | "phash" => vip.vip.hash = HashMode::Source,
         name => {
-            let words = metric.map_or_else(|| format!("{}: metric {name}, the default", group.text), |metric| metric.text.to_owned());
+            let words = metric.map_or_else(
+                || format!("{}: metric {name}, the default", group.text),
+                |metric| metric.text.to_owned(),
+            );
             let line = metric.map_or(group.line, |metric| metric.line);
             vip.notes.push(source.note(line, &words, COUNTS_CONNECTIONS));
         }
@@ -138,7 +169,9 @@ fn metric(vip: &mut DraftVip, group: &Object<'_>, source: Source<'_>) {
 }
 
 fn sorry(vip: &mut DraftVip, group: &Object<'_>, objects: &Objects<'_>, source: Source<'_>) {
-    let (Some((is_group, id)), Some(command)) = (backup(group), group.last("backup")) else { return };
+    let (Some((is_group, id)), Some(command)) = (backup(group), group.last("backup")) else {
+        return;
+    };
     let spare = objects.group(id).filter(|_| is_group || objects.real(id).is_none());
     let ids: Vec<_> = match spare {
         Some(spare) => members(spare).collect(),

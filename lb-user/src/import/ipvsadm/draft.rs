@@ -12,7 +12,8 @@ use crate::model::{HashMode, Ports, Protocol, UdpMode};
 const BY_MARK: &str = "left out: a service by firewall mark; which addresses and ports it has is in the \
     rules of the firewall that set the mark: write a VIP for each of these addresses";
 
-const SCTP: &str = "left out: SCTP; TCP and UDP are balanced, and every protocol together by ports = [\"any\"]";
+const SCTP: &str =
+    "left out: SCTP; TCP and UDP are balanced, and every protocol together by ports = [\"any\"]";
 
 const NAT: &str = "left out: masquerading (NAT) brings the answers back through the balancer, under direct \
     server return the real sends them itself: set it up for that (lbctl backend script), then write it as a real";
@@ -49,19 +50,24 @@ pub(super) fn draft(table: &Table<'_>, source: Source<'_>) -> Draft {
     if let Some((rule, [_, fin, _])) = &table.timeouts
         && *fin > 0
     {
-        let reason = "the timeout after a FIN is left out; the others are idle_timeout and udp_idle_timeout";
+        let reason =
+            "the timeout after a FIN is left out; the others are idle_timeout and udp_idle_timeout";
         draft.notes.push(source.note(rule.line, rule.text, reason));
     }
     draft
 }
 
 fn timed(mut vip: DraftVip, table: &Table<'_>) -> DraftVip {
-    let time = |seconds: u32| {
-        (seconds > 0).then(|| Duration::from_secs(seconds.min(WEEK).into()))
+    let time = |seconds: u32| (seconds > 0).then(|| Duration::from_secs(seconds.min(WEEK).into()));
+    let of = |protocol| {
+        let all = Ports::All(protocol);
+        vip.vip.ports.iter().any(|ports| all.covers(*ports))
     };
-    if let Some((_, [tcp, _, udp])) = table.timeouts {
-        vip.vip.idle_timeout = time(tcp).unwrap_or(vip.vip.idle_timeout);
-        vip.vip.udp_idle_timeout = time(udp).unwrap_or(vip.vip.udp_idle_timeout);
+    let (tcp, udp) = (of(Protocol::Tcp), of(Protocol::Udp));
+    if let Some((_, [flows, _, datagrams])) = table.timeouts {
+        vip.vip.idle_timeout = time(flows).filter(|_| tcp).unwrap_or(vip.vip.idle_timeout);
+        let plain = vip.vip.udp_idle_timeout;
+        vip.vip.udp_idle_timeout = time(datagrams).filter(|_| udp).unwrap_or(plain);
     }
     vip
 }
@@ -78,11 +84,12 @@ fn vip(service: &Service<'_>, source: Source<'_>) -> Result<DraftVip, Vec<Note>>
     };
     let ports = if port == 0 { Ports::All(protocol) } else { Ports::One(protocol, port) };
     let mut vip = DraftVip::new(origin, address, vec![ports]);
-    options(&mut vip, rule, source);
     reals(&mut vip, service, port, source);
     if vip.reals.is_empty() && !service.servers.is_empty() {
         return Err([vec![vip.origin.note(EMPTY)], vip.notes].concat());
     }
+    options(&mut vip, rule, source);
+    vip.notes.sort_by_key(|note| note.line);
     Ok(vip)
 }
 
@@ -132,7 +139,9 @@ fn spread_otherwise(name: &str) -> Option<&'static str> {
         "lc" | "wlc" | "lblc" | "lblcr" | "sed" | "nq" | "twos" => Some(COUNTS_CONNECTIONS),
         "fo" | "ovf" => Some(BY_WEIGHT_ALONE),
         "dh" => Some("the VIP's address chooses no real: new flows are spread by their hash"),
-        _ => Some("an unknown scheduler: new flows are spread by their hash, in proportion to the weights"),
+        _ => Some(
+            "an unknown scheduler: new flows are spread by their hash, in proportion to the weights",
+        ),
     }
 }
 
@@ -140,7 +149,8 @@ fn without_counterpart(rule: &Rule<'_>, source: Source<'_>) -> Vec<Note> {
     let mut notes = Vec::new();
     let whole = |mask: &str| matches!(mask, "255.255.255.255" | "128");
     if let Some(mask) = rule.value("netmask").filter(|mask| !whole(mask.text)) {
-        let reason = "left out: clients are told apart by their whole address, not by their network";
+        let reason =
+            "left out: clients are told apart by their whole address, not by their network";
         notes.push(source.note(rule.line, &format!("-M {}", mask.text), reason));
     }
     if let Some(engine) = rule.value("pe") {

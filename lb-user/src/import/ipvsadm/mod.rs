@@ -23,6 +23,10 @@ const NUMBERS: &str = "print the rules with `ipvsadm-save -n`";
 /// The first line that is no rule, or a rule that cannot be applied.
 pub(super) fn read(text: &str, file: &Path) -> Result<Draft, Unreadable> {
     let source = Source(file);
+    if text.starts_with("IP Virtual Server version") {
+        let reason = format!("this is what `ipvsadm -L` prints for people; {NUMBERS}");
+        return Err(source.unreadable((1, 1), reason));
+    }
     let (mut table, mut foreign) = (Table::default(), Vec::new());
     for line in lines(text) {
         match command(&line) {
@@ -88,11 +92,7 @@ fn nothing(foreign: Option<&Line<'_>>, source: Source<'_>) -> Unreadable {
         return source.unreadable((1, 1), format!("no virtual service in it; {NUMBERS}"));
     };
     let place = line.words.first().map_or((1, 1), |word| word.place);
-    let reason = if line.text.starts_with("IP Virtual Server version") {
-        "this is what `ipvsadm -L` prints for people".to_owned()
-    } else {
-        "not a rule of ipvsadm, such as -A -t 192.0.2.10:80 -s wrr".to_owned()
-    };
+    let reason = "not a rule of ipvsadm, such as -A -t 192.0.2.10:80 -s wrr";
     source.unreadable(place, format!("{reason}; {NUMBERS}"))
 }
 

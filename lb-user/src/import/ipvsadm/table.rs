@@ -26,7 +26,7 @@ pub(super) struct Service<'t> {
 
 pub(super) struct Server<'t> {
     pub(super) address: IpAddr,
-    /// 0 where the rule has none.
+    /// The service's where the rule has none.
     pub(super) port: u16,
     pub(super) weight: u32,
     pub(super) rule: Rule<'t>,
@@ -143,8 +143,11 @@ fn key(rule: &Rule<'_>, source: Source<'_>) -> Result<Key, Unreadable> {
             mark => Ok(Key::Mark(mark)),
         };
     }
-    let kinds: [(&str, fn(IpAddr, u16) -> Key); 3] =
-        [("tcp-service", Key::Tcp), ("udp-service", Key::Udp), ("sctp-service", Key::Sctp)];
+    let kinds = [
+        ("tcp-service", Key::Tcp as fn(IpAddr, u16) -> Key),
+        ("udp-service", Key::Udp),
+        ("sctp-service", Key::Sctp),
+    ];
     let found = kinds.iter().find_map(|(name, kind)| Some((rule.value(name)?, kind)));
     let Some((word, kind)) = found else {
         let reason = "no service named; write -t, -u or -f";
@@ -155,15 +158,20 @@ fn key(rule: &Rule<'_>, source: Source<'_>) -> Result<Key, Unreadable> {
 }
 
 fn server(rule: &Rule<'_>, source: Source<'_>) -> Result<(IpAddr, u16), Unreadable> {
-    match rule.value("real-server") {
-        Some(word) => endpoint(word, source),
-        None => Err(source.unreadable((rule.line, 1), "no real server named; write -r")),
-    }
+    let Some(word) = rule.value("real-server") else {
+        return Err(source.unreadable((rule.line, 1), "no real server named; write -r"));
+    };
+    let (address, port) = endpoint(word, source)?;
+    let own = match key(rule, source)? {
+        Key::Tcp(_, own) | Key::Udp(_, own) | Key::Sctp(_, own) => own,
+        Key::Mark(_) => 0,
+    };
+    Ok((address, if port == 0 { own } else { port }))
 }
 
 fn number(word: Word<'_>, source: Source<'_>) -> Result<u32, Unreadable> {
     let hex = word.text.strip_prefix("0x").map(|digits| u32::from_str_radix(digits, 16));
-    let number = hex.map_or_else(|| word.text.parse(), |hex| hex);
+    let number = hex.unwrap_or_else(|| word.text.parse());
     let wrong = |_| source.unreadable(word.place, format!("{:?} is not a number", word.text));
     number.map_err(wrong)
 }

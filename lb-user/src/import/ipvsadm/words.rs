@@ -215,7 +215,8 @@ impl<'t> Reader<'_, 't, '_> {
         let value = match takes {
             Takes::Command => {
                 if !rule.command.is_empty() {
-                    let reason = format!("a second command beside --{}; one line has one", rule.command);
+                    let reason =
+                        format!("a second command beside --{}; one line has one", rule.command);
                     return Err(self.source.unreadable(word.place, reason));
                 }
                 rule.command = name;
@@ -298,7 +299,10 @@ mod tests {
             ("-A -t", "f:7:4: --tcp-service has no value behind it"),
             ("-A --frobnicate 3", "f:7:4: \"--frobnicate\" is no option of ipvsadm"),
             ("-A -a", "f:7:4: a second command beside --add-service; one line has one"),
-            ("é -t 1", "f:7:1: no command such as -A or -a; write rules as `ipvsadm-save -n` prints them"),
+            (
+                "é -t 1",
+                "f:7:1: no command such as -A or -a; write rules as `ipvsadm-save -n` prints them",
+            ),
         ] {
             assert_eq!(read(text).map(|rule| shown(&rule)), Err(expected.to_owned()), "{text}");
         }

@@ -57,7 +57,9 @@ impl Checks {
             }
             "ping" | "icmp" => CheckKind::Icmp,
             _ => {
-                let reason = format!("left out: a check of type {kind:?}; write another, maybe one of type exec");
+                let reason = format!(
+                    "left out: a check of type {kind:?}; write another, maybe one of type exec"
+                );
                 return self.notes.push(origin.note(reason));
             }
         };
@@ -65,7 +67,8 @@ impl Checks {
     }
 
     fn http(&mut self, kind: &str, port: u16, given: &Node, context: Context<'_, '_>) -> HttpCheck {
-        let setting = |key| given.get(key).or_else(|| context.settings.iter().find_map(|node| node.get(key)));
+        let setting =
+            |key| given.get(key).or_else(|| context.settings.iter().find_map(|node| node.get(key)));
         let text = |key| setting(key).and_then(Node::text).map(str::to_owned);
         let status = setting("expect").or(setting("expt")).map(|node| {
             status(node).unwrap_or_else(|| {

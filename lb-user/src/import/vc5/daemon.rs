@@ -9,11 +9,25 @@ use super::{
 use crate::model::Protocol;
 
 const SERVICE: &[&str] = &[
-    "name", "description", "need", "reals", "rips", "sticky", "reset", "scheduler", "priority", "persist",
-    "disabled", "fallback", "local", "leastconns", "tunnel-type",
+    "name",
+    "description",
+    "need",
+    "reals",
+    "rips",
+    "sticky",
+    "reset",
+    "scheduler",
+    "priority",
+    "persist",
+    "disabled",
+    "fallback",
+    "local",
+    "leastconns",
+    "tunnel-type",
 ];
 
-const REAL: &[&str] = &["checks", "disabled", "weight", "http", "https", "tcp", "syn", "dns", "dnstcp"];
+const REAL: &[&str] =
+    &["checks", "disabled", "weight", "http", "https", "tcp", "syn", "dns", "dnstcp"];
 
 /// `services` with keys such as `192.0.2.10:80:tcp`.
 pub(super) fn services(
@@ -22,7 +36,12 @@ pub(super) fn services(
     draft: &mut Draft,
 ) -> Result<(), Unreadable> {
     for (key, service) in map.entries() {
-        let wrong = || reader.wrong(key, "a service is named by address, port and protocol, as in 192.0.2.10:80:tcp");
+        let wrong = || {
+            reader.wrong(
+                key,
+                "a service is named by address, port and protocol, as in 192.0.2.10:80:tcp",
+            )
+        };
         let mut parts = key.text().ok_or_else(wrong)?.rsplitn(3, ':');
         let (protocol, port, address) = (parts.next(), parts.next(), parts.next());
         let protocol = protocol.and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
@@ -38,8 +57,10 @@ pub(super) fn vips(reader: &Reader<'_>, map: &Node, draft: &mut Draft) -> Result
     for (address, services) in map.entries() {
         let text = address.text().ok_or_else(|| reader.wrong(address, "not an address"))?;
         for (key, service) in services.entries() {
-            let wrong = || reader.wrong(key, "a service is named by protocol and port, as in tcp:80");
-            let (protocol, port) = key.text().and_then(|text| text.split_once(':')).ok_or_else(wrong)?;
+            let wrong =
+                || reader.wrong(key, "a service is named by protocol and port, as in tcp:80");
+            let (protocol, port) =
+                key.text().and_then(|text| text.split_once(':')).ok_or_else(wrong)?;
             let protocol = protocol.parse().map_err(|_| wrong())?;
             let port = number(port).ok_or_else(wrong)?;
             add(reader, (key, text), (protocol, port), service, draft);
@@ -82,7 +103,19 @@ fn add(
     let address = address.trim_matches(['[', ']']).to_owned();
     let settings = vec![service];
     let Checks { checks, notes } = checks;
-    let service = Service { at, address, protocol, port, bind, disabled, settings, servers, checks, notes };
+    let service = Service {
+        at,
+        address,
+        protocol,
+        port,
+        port_at: at,
+        bind,
+        disabled,
+        settings,
+        servers,
+        checks,
+        notes,
+    };
     match service.vip(reader) {
         Ok(vip) => draft.vips.push(vip),
         Err(note) => draft.notes.push(note),
@@ -103,7 +136,10 @@ fn split(text: &str) -> (&str, Option<u16>) {
         return (address, port.strip_prefix(':').and_then(number));
     }
     match text.rsplit_once(':') {
-        Some((address, port)) if !address.contains(':') || number(port).is_some() && address.parse::<std::net::Ipv6Addr>().is_ok() => {
+        Some((address, port))
+            if !address.contains(':')
+                || number(port).is_some() && address.parse::<std::net::Ipv6Addr>().is_ok() =>
+        {
             (address, number(port))
         }
         _ => (text, None),
@@ -123,8 +159,7 @@ fn read(checks: &mut Checks, real: &Node, context: Context<'_, '_>) {
 }
 
 fn alike(a: &Checks, b: &Checks) -> bool {
-    let kinds = |checks: &Checks| {
-        checks.checks.iter().map(|check| check.check.clone()).collect::<Vec<_>>()
-    };
+    let kinds =
+        |checks: &Checks| checks.checks.iter().map(|check| check.check.clone()).collect::<Vec<_>>();
     kinds(a) == kinds(b)
 }

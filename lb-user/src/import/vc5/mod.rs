@@ -25,7 +25,9 @@ pub(super) fn read(text: &str, file: &Path) -> Result<Draft, Unreadable> {
     let reader = Reader { source, lines: text.lines().collect(), root: &tree };
     let mut draft = Draft::default();
     match (tree.get("services"), tree.get("vips")) {
-        (Some(services), _) if services.is_map() => daemon::services(&reader, services, &mut draft)?,
+        (Some(services), _) if services.is_map() => {
+            daemon::services(&reader, services, &mut draft)?
+        }
         (Some(services), _) => people::services(&reader, services, &mut draft)?,
         (None, Some(vips)) => daemon::vips(&reader, vips, &mut draft)?,
         (None, None) => return Err(nothing(&tree, source)),

@@ -9,14 +9,49 @@ use super::{
 use crate::model::Protocol;
 
 const SERVICE: &[&str] = &[
-    "name", "description", "desc", "virtual", "address", "addr", "servers", "real", "policy", "port",
-    "checks", "host", "path", "method", "expect", "need", "sticky", "reset", "scheduler", "priority",
-    "persist", "tunnel-type", "fallback", "leastconns",
+    "name",
+    "description",
+    "desc",
+    "virtual",
+    "address",
+    "addr",
+    "servers",
+    "real",
+    "policy",
+    "port",
+    "checks",
+    "host",
+    "path",
+    "method",
+    "expect",
+    "need",
+    "sticky",
+    "reset",
+    "scheduler",
+    "priority",
+    "persist",
+    "tunnel-type",
+    "fallback",
+    "leastconns",
 ];
 
 const POLICY: &[&str] = &[
-    "name", "description", "host", "path", "method", "expect", "need", "sticky", "reset", "scheduler",
-    "priority", "persist", "bind", "checks", "leastconns", "tunnel-type",
+    "name",
+    "description",
+    "host",
+    "path",
+    "method",
+    "expect",
+    "need",
+    "sticky",
+    "reset",
+    "scheduler",
+    "priority",
+    "persist",
+    "bind",
+    "checks",
+    "leastconns",
+    "tunnel-type",
 ];
 
 /// A port of a policy.
@@ -83,6 +118,7 @@ fn one<'a>(
         address: text.to_owned(),
         protocol: port.protocol,
         port: port.port,
+        port_at: port.at,
         bind: port.bind,
         disabled: false,
         servers: servers(reader, service)?,
@@ -177,8 +213,15 @@ fn plain<'a>(reader: &Reader<'a>, service: &'a Node) -> Result<Vec<Port<'a>>, Un
 
 /// `http`, `8080/http`, `53/udp`, `domain`, …, with a star for no checks; the value is what is said of
 /// it, or the port of the reals.
-fn entry<'a>(reader: &Reader<'a>, key: &'a Node, value: &'a Node) -> Result<Vec<Port<'a>>, Unreadable> {
-    let wrong = || reader.wrong(key, "not a port of a policy, such as http, 8443/https, domain, 53/udp or 9000");
+fn entry<'a>(
+    reader: &Reader<'a>,
+    key: &'a Node,
+    value: &'a Node,
+) -> Result<Vec<Port<'a>>, Unreadable> {
+    let wrong = || {
+        reader
+            .wrong(key, "not a port of a policy, such as http, 8443/https, domain, 53/udp or 9000")
+    };
     let text = key.text().ok_or_else(wrong)?;
     let (text, checked) = match text.strip_suffix('*') {
         Some(text) => (text, false),

@@ -2,18 +2,29 @@
 
 use super::{super::Draft, service::Reader, tree::Node};
 
-const ANNOUNCED: &str = "vc5 announces VIPs by BGP only: announce = \"none\" leaves that to a BGP speaker beside lbd.";
+const ANNOUNCED: &str =
+    "vc5 announces VIPs by BGP only: announce = \"none\" leaves that to a BGP speaker beside lbd.";
 
 /// What a key at the top says that is not carried over.
 fn reason(key: &str) -> Option<&'static str> {
     Some(match key {
-        "bgp" | "rhi" | "prefixes" => "left out: run a BGP speaker beside lbd that announces the VIPs",
-        "vlans" | "vlans6" => "left out: name the interfaces of these networks in [node] interfaces",
-        "multicast" => "left out: balancers tell each other nothing; those with the same pools and the same hash_seed choose the same reals",
+        "bgp" | "rhi" | "prefixes" => {
+            "left out: run a BGP speaker beside lbd that announces the VIPs"
+        }
+        "vlans" | "vlans6" => {
+            "left out: name the interfaces of these networks in [node] interfaces"
+        }
+        "multicast" => {
+            "left out: balancers tell each other nothing; those with the same pools and the same hash_seed choose the same reals"
+        }
         "webserver" | "webroot" => "left out: status and metrics are at listen in [node]",
         "logging" => "left out: logs go to stderr, events to what [hooks] names",
-        "learn" | "defcon" | "host_id" | "address" | "listen" | "untagged" => "left out: it has no counterpart",
-        "native" => "left out: xdp = \"native\" in [node] insists on it, by default it is used where the driver can",
+        "learn" | "defcon" | "host_id" | "address" | "listen" | "untagged" => {
+            "left out: it has no counterpart"
+        }
+        "native" => {
+            "left out: xdp = \"native\" in [node] insists on it, by default it is used where the driver can"
+        }
         _ => return None,
     })
 }

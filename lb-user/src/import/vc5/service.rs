@@ -11,12 +11,16 @@ use crate::model::{Amount, Announce, HashMode, Ports, Protocol, RealState, Water
 const TUNNEL: &str = "left out: reals behind tunnels; reals are reached by their MAC addresses, so bring them \
     into a network of the balancer";
 
-const MAPPED: &str = "left out: the reals listen on another port, and direct server return cannot translate ports";
+const MAPPED: &str =
+    "left out: the reals listen on another port, and direct server return cannot translate ports";
 
 const NO_PERSISTENCE: &str = "hash = \"source\" instead: a client keeps its real while the pool stays the same, \
     however long it is silent";
 
 const COUNTS_CONNECTIONS: &str = "connections are not counted: new flows are spread by their hash";
+
+/// The longest line that is quoted whole, in bytes.
+const LINE: usize = 100;
 
 /// What is read, and how to tell of it.
 pub(super) struct Reader<'a> {
@@ -28,8 +32,10 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// Where something stands, with its whole line.
     pub(super) fn origin(&self, node: &Node) -> Origin {
-        let words = self.lines.get(node.line - 1).copied().unwrap_or_default();
-        self.source.origin(node.line, words)
+        let line = self.lines.get(node.line - 1).copied().unwrap_or_default();
+        // In JSON everything may stand in one line.
+        let words = if line.len() <= LINE { line } else { node.text().unwrap_or("a long line") };
+        self.source.origin(node.line, words.trim_end_matches([' ', ':', '{', '[', ',']))
     }
 
     pub(super) fn wrong(&self, node: &Node, reason: impl Into<String>) -> Unreadable {
@@ -45,6 +51,8 @@ pub(super) struct Service<'a> {
     pub(super) address: String,
     pub(super) protocol: Protocol,
     pub(super) port: u16,
+    /// Where the port stands.
+    pub(super) port_at: &'a Node,
     /// On which the reals listen.
     pub(super) bind: u16,
     pub(super) disabled: bool,
@@ -78,11 +86,12 @@ impl<'a> Service<'a> {
         let Ok(address) = address else {
             return Err(origin.note(format!("left out: {:?} is not an address", self.address)));
         };
-        if let Some(tunnel) = self.setting("tunnel-type").filter(|kind| kind.text() != Some("none")) {
+        if let Some(tunnel) = self.setting("tunnel-type").filter(|kind| kind.text() != Some("none"))
+        {
             return Err(reader.origin(tunnel).note(TUNNEL));
         }
         if self.bind != self.port {
-            return Err(origin.note(MAPPED));
+            return Err(reader.origin(self.port_at).note(MAPPED));
         }
         let mut vip = DraftVip::new(origin, address, vec![Ports::One(self.protocol, self.port)]);
         vip.vip.announce = Announce::None;
@@ -94,6 +103,7 @@ impl<'a> Service<'a> {
         self.reals(&mut vip, reader);
         vip.checks = self.checks;
         vip.notes.extend(self.notes);
+        vip.notes.sort_by_key(|note| note.line);
         Ok(vip)
     }
 
@@ -127,10 +137,13 @@ impl<'a> Service<'a> {
         vip.notes.extend(counts.map(|node| reader.origin(node).note(COUNTS_CONNECTIONS)));
         for key in ["reset", "fallback"] {
             let on = self.setting(key).filter(|node| node.is_true());
-            vip.notes.extend(on.map(|node| reader.origin(node).note("left out: it has no counterpart")));
+            vip.notes
+                .extend(on.map(|node| reader.origin(node).note("left out: it has no counterpart")));
         }
         let priority = self.setting("priority");
-        vip.notes.extend(priority.map(|node| reader.origin(node).note("left out: no VIP goes before another")));
+        vip.notes.extend(
+            priority.map(|node| reader.origin(node).note("left out: no VIP goes before another")),
+        );
     }
 
     fn reals(&self, vip: &mut DraftVip, reader: &Reader<'_>) {

@@ -91,7 +91,11 @@ impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = serde_saphyr::Spanned::<Value>::deserialize(deserializer)?;
         let place = spanned.referenced;
-        Ok(Self { line: number(place.line()), column: number(place.column()), value: spanned.value })
+        Ok(Self {
+            line: number(place.line()),
+            column: number(place.column()),
+            value: spanned.value,
+        })
     }
 }
 
