@@ -199,3 +199,20 @@ fn an_interface_that_cannot_be_gives_way_to_one_to_adapt() {
     assert!(imported.toml.contains("\ninterfaces = [\"eth0\"]\n"), "{}", imported.toml);
     assert!(imported.remarks[0].starts_with("The interfaces a/b cannot be used: "));
 }
+
+#[test]
+fn what_is_more_than_the_tables_hold_is_left_out_from_the_end() {
+    let uneven = |index: u8| {
+        let mut vip = vip(
+            usize::from(index),
+            &format!("192.0.2.{index}"),
+            "tcp/80",
+            &["10.0.0.1", "10.0.0.2"],
+        );
+        vip.reals[0].weight = 256;
+        vip
+    };
+    let imported = written((1..=200).map(uneven).collect());
+    assert_eq!((imported.vips, imported.omissions.len()), (16, 184));
+    assert!(imported.omissions[0].reason.contains("ring slots; this VIP does not fit"));
+}

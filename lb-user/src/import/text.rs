@@ -2,6 +2,7 @@
 
 use std::{fmt::Display, time::Duration};
 
+use lb_common::limits;
 use toml_edit::{InlineTable, Value};
 
 use super::{Draft, DraftReal, DraftVip, Note, draft};
@@ -174,7 +175,7 @@ fn real(text: &mut Text, owner: Owner, it: &DraftReal) {
     text.line(owner, "[[vip.real]]");
     text.key(owner, "address", quoted(it.address));
     if it.weight != 1 {
-        text.key(owner, "weight", it.weight);
+        text.key(owner, "weight", it.weight.min(limits::WEIGHT_MAX.into()));
     }
     if it.state != RealState::Active {
         text.key(owner, "state", quoted(it.state));

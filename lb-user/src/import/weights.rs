@@ -4,12 +4,13 @@ use lb_common::limits;
 
 use super::DraftReal;
 
-/// Makes the weights of a pool fit; where their relation cannot be kept exactly a note says so.
-pub(super) fn fit(reals: &mut [DraftReal]) {
+/// Makes the weights of a pool fit; where their relation cannot be kept exactly a note says so. Tells whether
+/// there was anything to do.
+pub(super) fn fit(reals: &mut [DraftReal]) -> bool {
     let most = u32::from(limits::WEIGHT_MAX);
     let largest = reals.iter().map(|real| real.weight).max().unwrap_or(0);
     if largest <= most {
-        return;
+        return false;
     }
     let divisor = reals.iter().map(|real| real.weight).fold(0, common_divisor);
     for real in reals {
@@ -21,12 +22,13 @@ pub(super) fn fit(reals: &mut [DraftReal]) {
         real.weight = scaled(weight, largest, most);
         if u64::from(real.weight) * u64::from(largest) != u64::from(weight) * u64::from(most) {
             let reason = format!(
-                "weight {weight} is {} here: weights go up to {most}, so those of this pool are scaled",
+                "here with a difference: weights go up to {most}, so {weight} of {largest} has become {} of {most}",
                 real.weight
             );
             real.notes.push(real.origin.note(reason));
         }
     }
+    true
 }
 
 /// To the nearest, but a real with a weight keeps one.

@@ -13,8 +13,11 @@ use super::{
 use crate::config::{self, Errors};
 
 /// How often something is taken out before the whole is given up. What one run of the check shows goes
-/// at once, so that a few are enough but for limits of tables, which are found VIP by VIP.
+/// at once, so that a few are enough.
 const ROUNDS: usize = 40;
+
+/// The limits of tables are found VIP by VIP: after so many rounds all go that stand behind it.
+const PATIENCE: usize = 4;
 
 /// The longest words of the original that are quoted whole, in characters.
 const WORDS: usize = 100;
@@ -40,9 +43,13 @@ impl fmt::Display for Note {
 pub(super) fn write(mut draft: Draft, file: &Path) -> Result<Imported, Unreadable> {
     merge::merge(&mut draft);
     merge::name(&mut draft.vips);
-    draft.vips.iter_mut().for_each(|vip| weights::fit(&mut vip.reals));
-    let head = format!("From {}, by lbctl import.", file.display());
-    let text = accepted(&mut draft, &head).map_err(|refused| {
+    let text = accepted(&mut draft, file).and_then(|text| {
+        // Of those reals that are left.
+        let fitted =
+            draft.vips.iter_mut().fold(false, |any, vip| weights::fit(&mut vip.reals) | any);
+        if fitted { accepted(&mut draft, file) } else { Ok(text) }
+    });
+    let text = text.map_err(|refused| {
         let message =
             format!("what it says cannot be carried over as a whole: {}", refused.messages());
         Unreadable { file: file.to_owned(), line: 1, column: 1, message }
@@ -56,36 +63,47 @@ pub(super) fn write(mut draft: Draft, file: &Path) -> Result<Imported, Unreadabl
     })
 }
 
-fn accepted(draft: &mut Draft, head: &str) -> Result<Text, Errors> {
+fn accepted(draft: &mut Draft, file: &Path) -> Result<Text, Errors> {
+    let head = format!("From {}, by lbctl import.", file.display());
     let mut round = 0;
     loop {
-        let text = text::text(draft, head);
+        in_order(&mut draft.notes, file);
+        draft.vips.iter_mut().for_each(|vip| in_order(&mut vip.notes, file));
+        let text = text::text(draft, &head);
         let Err(errors) = config::parse(&text.toml) else {
             return Ok(text);
         };
         round += 1;
-        if round > ROUNDS || !prune(draft, &text, &errors) {
+        if round > ROUNDS || !prune(draft, &text, &errors, round > PATIENCE) {
             return Err(errors);
         }
     }
 }
 
-/// In the order of the original: that of the file itself, then those that it includes.
 fn omissions(draft: &Draft, file: &Path) -> Vec<Note> {
     let of = |vip: &DraftVip| merge::all_notes(vip.clone());
     let mut notes: Vec<Note> = draft.vips.iter().flat_map(of).chain(draft.notes.clone()).collect();
-    notes.sort_by(|a, b| {
-        let place = |note: &Note| (note.file != file, note.file.clone(), note.line);
-        place(a).cmp(&place(b))
-    });
+    in_order(&mut notes, file);
     notes
 }
 
+/// In the order of the original: those of the file itself, then those of the files that it includes.
+fn in_order(notes: &mut [Note], file: &Path) {
+    let place = |note: &Note| (note.file != file, note.file.clone(), note.line);
+    notes.sort_by_cached_key(place);
+}
+
 /// Takes out what is refused; says whether there was anything to take out.
-fn prune(draft: &mut Draft, text: &Text, errors: &Errors) -> bool {
+fn prune(draft: &mut Draft, text: &Text, errors: &Errors, all: bool) -> bool {
     let mut refused: BTreeMap<Owner, String> = BTreeMap::new();
     for problem in errors.problems() {
         refused.entry(text.owner(problem.line)).or_insert_with(|| problem.message.clone());
+    }
+    let alone = refused.iter().next().filter(|_| all && refused.len() == 1);
+    if let Some((&Owner::Vip(first), reason)) = alone {
+        let reason = reason.clone();
+        let behind = first + 1..draft.vips.len();
+        refused.extend(behind.map(|index| (Owner::Vip(index), reason.clone())));
     }
     // From the last to the first, so that indices stay right; a VIP goes after what is in it.
     let mut order: Vec<_> = refused.into_iter().collect();
