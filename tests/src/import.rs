@@ -1,6 +1,9 @@
 //! What must hold of every import, whatever is imported.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use lb_user::{
     config,
@@ -38,7 +41,12 @@ pub fn samples() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lb-user/src/import");
     let of = |(kind, index): (&Kind, u8)| {
         let files = std::fs::read_dir(folder.join(format!("{kind}/samples"))).into_iter();
-        let texts = files.flatten().flatten().filter_map(|file| std::fs::read(file.path()).ok());
+        let original = |path: &PathBuf| {
+            let end = path.extension().unwrap_or_default();
+            !["toml", "omissions", "refused"].iter().any(|made| end == *made)
+        };
+        let files = files.flatten().flatten().map(|file| file.path()).filter(original);
+        let texts = files.filter_map(|file| std::fs::read(file).ok());
         texts.map(move |text| [vec![index], text].concat()).collect::<Vec<_>>()
     };
     KINDS.iter().zip(0..).flat_map(of).collect()

@@ -1,5 +1,5 @@
 //! Files as other balancers have them, in `KIND/samples`, and what becomes of each: `NAME.toml`, or the
-//! reason for which it is refused in `NAME.refused`. `UPDATE_SNAPSHOTS=1` writes these anew.
+//! reason for which it is refused in `NAME.refused`. `UPDATE_SAMPLES=1` writes these anew.
 
 use std::{
     env, fs, io,
@@ -55,7 +55,7 @@ fn every_sample_becomes_what_is_noted_beside_it() {
         for file in files {
             let (found, end) = outcome(kind, &file);
             let noted = file.with_extension(end);
-            if env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            if env::var_os("UPDATE_SAMPLES").is_some() {
                 fs::write(&noted, found).unwrap();
             } else if fs::read_to_string(&noted).unwrap_or_default() != found {
                 different.push(format!("{}:\n{found}", noted.display()));

@@ -47,7 +47,7 @@ pub(super) fn services(
         let protocol = protocol.and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
         let port = port.and_then(number).ok_or_else(wrong)?;
         let address = address.ok_or_else(wrong)?;
-        add(reader, (key, address), (protocol, port), service, draft);
+        add(reader, (key, address), (protocol, port), service, draft)?;
     }
     Ok(())
 }
@@ -63,7 +63,7 @@ pub(super) fn vips(reader: &Reader<'_>, map: &Node, draft: &mut Draft) -> Result
                 key.text().and_then(|text| text.split_once(':')).ok_or_else(wrong)?;
             let protocol = protocol.parse().map_err(|_| wrong())?;
             let port = number(port).ok_or_else(wrong)?;
-            add(reader, (key, text), (protocol, port), service, draft);
+            add(reader, (key, text), (protocol, port), service, draft)?;
         }
     }
     Ok(())
@@ -79,50 +79,54 @@ fn add(
     (protocol, port): (Protocol, u16),
     service: &Node,
     draft: &mut Draft,
-) {
+) -> Result<(), Unreadable> {
     draft.notes.extend(unknown(service, SERVICE, reader));
-    let (mut servers, mut bind) = (Vec::new(), port);
-    let mut checks = Checks::default();
-    let context = Context { reader, protocol, port, settings: &[] };
     let reals = service.get("reals").or_else(|| service.get("rips")).map_or(&[][..], Node::entries);
-    for (index, (key, real)) in reals.iter().enumerate() {
-        draft.notes.extend(unknown(real, REAL, reader));
-        let (address, own) = split(key.text().unwrap_or_default());
-        bind = own.unwrap_or(bind);
-        servers.push(server(key, address, real));
-        let mut own = Checks::default();
-        read(&mut own, real, context);
-        if index == 0 {
-            checks = own;
-        } else if !alike(&checks, &own) {
-            let reason = "checks of a VIP are the same for all reals: those of the first";
-            checks.notes.push(reader.origin(key).note(reason));
-        }
-    }
-    let disabled = service.get("disabled").is_some_and(Node::is_true);
-    let address = address.trim_matches(['[', ']']).to_owned();
-    let settings = vec![service];
-    let Checks { checks, notes } = checks;
+    draft.notes.extend(reals.iter().flat_map(|(_, real)| unknown(real, REAL, reader)));
+    let context = Context { reader, protocol, port, settings: &[] };
+    let Checks { checks, notes } = checks(reals, context);
+    let bind = reals.iter().filter_map(|(key, _)| split(key.text()?).1).next_back();
     let service = Service {
         at,
-        address,
+        address: address.trim_matches(['[', ']']).to_owned(),
         protocol,
         port,
         port_at: at,
-        bind,
-        disabled,
-        settings,
-        servers,
+        bind: bind.unwrap_or(port),
+        disabled: service.get("disabled").is_some_and(Node::is_true),
+        settings: vec![service],
+        servers: reals.iter().map(|(key, real)| server(key, real)).collect(),
         checks,
         notes,
     };
+    reader.room(&service)?;
     match service.vip(reader) {
         Ok(vip) => draft.vips.push(vip),
         Err(note) => draft.notes.push(note),
     }
+    Ok(())
 }
 
-fn server<'a>(at: &'a Node, address: &str, real: &Node) -> Server<'a> {
+/// The checks of the first real, and which have others.
+fn checks(reals: &[(Node, Node)], context: Context<'_, '_>) -> Checks {
+    let of = |real: &Node| {
+        let mut checks = Checks::default();
+        read(&mut checks, real, context);
+        checks
+    };
+    let mut reals = reals.iter();
+    let mut checks = reals.next().map_or_else(Checks::default, |(_, real)| of(real));
+    for (key, real) in reals {
+        if !alike(&checks, &of(real)) {
+            let reason = "checks of a VIP are the same for all reals: those of the first";
+            checks.notes.push(context.reader.origin(key).note(reason));
+        }
+    }
+    checks
+}
+
+fn server<'a>(at: &'a Node, real: &Node) -> Server<'a> {
+    let (address, _) = split(at.text().unwrap_or_default());
     let disabled = real.get("disabled").is_some_and(Node::is_true);
     let weight = real.get("weight").and_then(Node::text).and_then(|text| text.parse().ok());
     // One that is disabled is written with weight 0.

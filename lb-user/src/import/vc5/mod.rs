@@ -22,7 +22,7 @@ use super::{Draft, Unreadable, source::Source};
 pub(super) fn read(text: &str, file: &Path) -> Result<Draft, Unreadable> {
     let source = Source(file);
     let tree = tree::read(text, source)?;
-    let reader = Reader { source, lines: text.lines().collect(), root: &tree };
+    let reader = Reader::new(text, &tree, source);
     let mut draft = Draft::default();
     match (tree.get("services"), tree.get("vips")) {
         (Some(services), _) if services.is_map() => {

@@ -82,7 +82,9 @@ pub(super) fn services(
         let ports = ports(reader, service, draft)?;
         for address in addresses.items() {
             for port in &ports {
-                match one(reader, service, address, port)?.vip(reader) {
+                let one = one(reader, service, address, port)?;
+                reader.room(&one)?;
+                match one.vip(reader) {
                     Ok(vip) => draft.vips.push(vip),
                     Err(note) => draft.notes.push(note),
                 }

@@ -1,6 +1,8 @@
 //! A service of either form, and the VIP that it becomes.
 
-use std::net::IpAddr;
+use std::{cell::Cell, net::IpAddr};
+
+use lb_common::limits;
 
 use super::{
     super::{DraftCheck, DraftReal, DraftVip, Note, Origin, Unreadable, source::Source},
@@ -27,9 +29,30 @@ pub(super) struct Reader<'a> {
     pub(super) source: Source<'a>,
     pub(super) lines: Vec<&'a str>,
     pub(super) root: &'a Node,
+    /// How many reals may still be read, over all services.
+    left: Cell<usize>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(text: &'a str, root: &'a Node, source: Source<'a>) -> Self {
+        Self {
+            source,
+            lines: text.lines().collect(),
+            root,
+            left: Cell::new(limits::REALS as usize),
+        }
+    }
+
+    /// Some lines can say that there is every address with every server: more than any balancer has is not
+    /// read at all.
+    pub(super) fn room(&self, service: &Service<'_>) -> Result<(), Unreadable> {
+        let left = self.left.get().checked_sub(service.servers.len() + 1);
+        self.left.set(left.ok_or_else(|| {
+            self.wrong(service.at, format!("more than {} servers over all services", limits::REALS))
+        })?);
+        Ok(())
+    }
+
     /// Where something stands, with its whole line.
     pub(super) fn origin(&self, node: &Node) -> Origin {
         let line = self.lines.get(node.line - 1).copied().unwrap_or_default();

@@ -40,6 +40,22 @@ fn what_is_not_as_vc5_has_it_is_refused_at_its_place() {
 }
 
 #[test]
+fn every_address_with_every_server_is_more_than_is_read() {
+    let list = |prefix: &str| {
+        (0..400)
+            .map(|index| format!("10.{prefix}.{}.{}, ", index / 200, index % 200))
+            .collect::<String>()
+    };
+    let text = format!(
+        "services:\n  - virtual: [{}]\n    servers: [{}]\n    policy: {{80: }}\n",
+        list("1"),
+        list("2")
+    );
+    let refused = read(&text, Path::new("vc5")).map(|_| ()).unwrap_err();
+    assert!(refused.message.starts_with("more than 65536 servers"), "{refused}");
+}
+
+#[test]
 fn an_anchor_cannot_blow_up_what_is_read() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..30 {

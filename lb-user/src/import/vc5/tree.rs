@@ -32,6 +32,8 @@ const DEPTH: usize = 64;
 pub(super) fn read(text: &str, source: Source<'_>) -> Result<Node, Unreadable> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_depth: DEPTH },
+        // A key `y` is no truth value; what is one is decided where one is wanted.
+        strict_booleans: true,
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
@@ -186,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_is_not_yaml_is_told_with_its_place() {
-        for text in ["a: [1", "a: 1\na: 2\n", "a: b: c\n", "\t- a", &"[".repeat(100)] {
+        for text in ["a: [1", "a: 1\na: 2\n", "a: b: c\n", "a: \"b", &"[".repeat(100)] {
             let error = tree(text).unwrap_err();
             assert!(error.contains(": not YAML: ") && !error.contains('\n'), "{error}");
         }
