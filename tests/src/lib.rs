@@ -54,6 +54,7 @@ pub mod faulty;
 pub mod flood;
 pub mod golden;
 pub mod grpc_health;
+pub mod import;
 pub mod invariant;
 pub mod lab;
 pub mod load;

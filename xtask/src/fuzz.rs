@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: the datapath's code under libFuzzer and AddressSanitizer.
+//! `cargo xtask fuzz`: the datapath's code, or imports, under libFuzzer and AddressSanitizer.
 
 use std::{
     ffi::OsString,
@@ -15,15 +15,60 @@ use crate::{
 };
 
 const VERSION: &str = "0.13.2";
-/// No frame of the tests is longer, and what is behind the headers is not read.
-const MAX_LENGTH: u32 = 2048;
 
-/// Look for frames on which the datapath breaks, with libFuzzer and AddressSanitizer.
+/// Look for frames on which the datapath breaks, or for configurations on which their import does, with
+/// libFuzzer and AddressSanitizer.
 #[derive(clap::Args)]
 pub struct Options {
+    /// What is fed with what libFuzzer comes up with.
+    #[arg(long, value_enum, default_value_t)]
+    target: Target,
     /// For how long.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
+}
+
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum Target {
+    /// Frames, to the datapath.
+    #[default]
+    Process,
+    /// Configurations of other balancers, to their import.
+    Import,
+}
+
+impl Target {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Import => "import",
+        }
+    }
+
+    /// Where the corpus grows, below `target/fuzz`.
+    fn corpus(self) -> &'static str {
+        match self {
+            Self::Process => "corpus",
+            Self::Import => "corpus-import",
+        }
+    }
+
+    /// Where what is found is kept, below `fuzz`.
+    fn cases(self) -> &'static str {
+        match self {
+            Self::Process => "regressions",
+            Self::Import => "regressions-import",
+        }
+    }
+
+    /// No frame of the tests is longer, and what is behind the headers is not read. Configurations may be
+    /// long, but what is wrong with one shows in a short one.
+    fn max_length(self) -> u32 {
+        match self {
+            Self::Process => 2048,
+            Self::Import => 4096,
+        }
+    }
 }
 
 /// Installs what is missing, writes the first corpus, and fuzzes; what is found is kept.
@@ -32,10 +77,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let fuzzer = installed()?;
     let workspace = command::workspace();
     let (dir, target) = (workspace.join("fuzz"), workspace.join("target/fuzz"));
-    let (corpus, cases) = (target.join("corpus"), dir.join("regressions"));
+    let corpus = target.join(options.target.corpus());
+    let cases = dir.join(options.target.cases());
     command::run(
         command::cargo()
             .args(["run", "--quiet", "--package=tests", "--bin=corpus", "--"])
+            .arg(options.target.name())
             .arg(&corpus),
     )?;
     let before = files(&cases)?;
@@ -46,11 +93,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         .arg(&dir)
         .arg("--target-dir")
         .arg(target.join("build"))
-        .arg("process")
+        .arg(options.target.name())
         .arg(&corpus)
         .arg("--")
         .arg(format!("-max_total_time={}", options.seconds))
-        .arg(format!("-max_len={MAX_LENGTH}"))
+        .arg(format!("-max_len={}", options.target.max_length()))
         .arg("-print_final_stats=1")
         .arg(format!("-artifact_prefix={}/", cases.display()))
         // Sanitizers are unstable flags, which a stable compiler takes with this.

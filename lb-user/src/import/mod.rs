@@ -8,10 +8,15 @@ mod draft;
 mod ipvsadm;
 mod keepalived;
 mod merge;
+mod services;
+mod source;
 mod text;
 mod vc5;
 mod weights;
 mod write;
+
+#[cfg(test)]
+mod samples;
 
 #[cfg(test)]
 mod tests;
