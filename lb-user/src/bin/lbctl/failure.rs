@@ -99,7 +99,9 @@ impl Failure {
                 | client::Error::Garbled { .. }
                 | client::Error::Ended { .. },
             ) => UNREACHABLE,
-            Self::File { .. } | Self::Original { .. } | Self::BadFile { .. } | Self::Usage(_) => INVALID,
+            Self::File { .. } | Self::Original { .. } | Self::BadFile { .. } | Self::Usage(_) => {
+                INVALID
+            }
             Self::Detach(_) | Self::Resumed { .. } | Self::Findings | Self::Refused(_) => REFUSED,
             // Whoever reads our output has read enough, as `head` does.
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => 0,

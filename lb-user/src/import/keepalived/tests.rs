@@ -77,8 +77,11 @@ fn two_hundred_virtual_servers_are_two_hundred_vips() {
         String::from("vrrp_instance V { interface eth3\n virtual_ipaddress {\n 192.0.2.7\n }\n}\n");
     for index in 0..200 {
         let at = format!("198.51.{}.{}", 100 + index / 100, 1 + index % 100);
-        writeln!(text, "virtual_server {at} 80 {{\n delay_loop 5\n lb_algo wrr\n lb_kind DR\n protocol TCP")
-            .unwrap();
+        writeln!(
+            text,
+            "virtual_server {at} 80 {{\n delay_loop 5\n lb_algo wrr\n lb_kind DR\n protocol TCP"
+        )
+        .unwrap();
         for real in 1..=20 {
             writeln!(
                 text,
