@@ -78,7 +78,7 @@ pub struct Stage {
     load: Load,
     /// The balancer and the machines.
     pub rack: Rack,
-    _servers: Servers,
+    servers: Servers,
     options: StageOptions,
     /// The reals of both VIPs and their weights.
     pool: BTreeMap<u8, u16>,
@@ -104,7 +104,7 @@ impl Stage {
         serving(&rack, &pool.keys().copied().collect())?;
         let load = Load::start(rack.lab.client().netns(), &vips, options.load)?;
         let (down, dead, flooded) = <_>::default();
-        Ok(Self { load, rack, _servers: servers, options, pool, down, dead, flooded })
+        Ok(Self { load, rack, servers, options, pool, down, dead, flooded })
     }
 
     /// The load.
@@ -216,9 +216,11 @@ impl Stage {
         self.settle()
     }
 
-    /// Makes a real unreachable: its cable leads to no switch, which is not seen at either end. Waits until the balancer has noticed, and every flow has.
+    /// Makes a real unreachable: its cable leads to no switch, which is not seen at either end, and it
+    /// forgets its connections. Waits until the balancer has noticed, and every flow has.
     pub fn cut_off(&mut self, real: u8) -> Result<()> {
         self.plug(real, "nomaster")?;
+        self.servers.forget(&name(real));
         self.down.insert(real);
         self.dead.insert(name(real));
         // The kernel would ask only after half a minute without traffic from there.

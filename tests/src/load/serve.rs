@@ -2,6 +2,7 @@
 //! thread.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     os::fd::AsFd as _,
     sync::Arc,
@@ -12,11 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::sys::socket::{Backlog, listen};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net, runtime,
-    sync::oneshot,
-    time::timeout,
+    sync::{oneshot, watch},
 };
 
 use super::{QUERY_PORT, TCP_PORT};
@@ -33,12 +34,15 @@ const MESSAGE: usize = 512;
 #[derive(Debug)]
 pub struct Servers {
     stop: Option<oneshot::Sender<()>>,
+    /// By the names of the reals: changes whenever one forgets its connections.
+    forget: BTreeMap<Arc<str>, watch::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// The sockets of one real at one VIP.
 struct Place {
     name: Arc<str>,
+    forgotten: watch::Receiver<()>,
     tcp: TcpListener,
     udp: UdpSocket,
 }
@@ -46,7 +50,7 @@ struct Place {
 impl Place {
     /// Binds inside the real's namespace, to which the sockets belong from then on, as do those of
     /// the connections they accept.
-    fn new(real: &Real, vip: IpAddr) -> Result<Self> {
+    fn new(real: &Real, vip: IpAddr, forgotten: watch::Receiver<()>) -> Result<Self> {
         real.netns().run(|| {
             let at = |port| SocketAddr::new(vip, port);
             let tcp = TcpListener::bind(at(TCP_PORT)).context("cannot bind the TCP echo")?;
@@ -54,7 +58,7 @@ impl Place {
             let udp = UdpSocket::bind(at(QUERY_PORT)).context("cannot bind the UDP echo")?;
             tcp.set_nonblocking(true)?;
             udp.set_nonblocking(true)?;
-            Ok(Self { name: real.name().into(), tcp, udp })
+            Ok(Self { name: real.name().into(), forgotten, tcp, udp })
         })
     }
 }
@@ -62,9 +66,15 @@ impl Place {
 impl Servers {
     /// Starts the echoes on all reals, which have these VIPs on `lo` already.
     pub fn start(lab: &Lab, vips: &[IpAddr]) -> Result<Self> {
-        let places = lab.reals().iter().flat_map(|real| vips.iter().map(move |vip| (real, *vip)));
-        let places: Vec<_> =
-            places.map(|(real, vip)| Place::new(real, vip)).collect::<Result<_>>()?;
+        let mut forget = BTreeMap::new();
+        let mut places = Vec::new();
+        for real in lab.reals() {
+            let (sender, forgotten) = watch::channel(());
+            forget.insert(real.name().into(), sender);
+            for vip in vips {
+                places.push(Place::new(real, *vip, forgotten.clone())?);
+            }
+        }
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
@@ -76,7 +86,15 @@ impl Servers {
                 let _ = stopped.await;
             });
         });
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self { stop: Some(stop), forget, thread: Some(thread) })
+    }
+
+    /// A real forgets all its connections, as if it had been restarted. What a connection has left that
+    /// was moved away would otherwise answer, instead of a reset, to a later one with the same ports.
+    pub fn forget(&self, real: &str) {
+        if let Some(forget) = self.forget.get(real) {
+            forget.send_replace(());
+        }
     }
 }
 
@@ -97,7 +115,9 @@ fn spawn(place: Place) {
         loop {
             // What fails is one connection, which was gone before it was accepted.
             if let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(echo(stream, Arc::clone(&name)));
+                let mut forgotten = place.forgotten.clone();
+                forgotten.mark_unchanged();
+                tokio::spawn(serve(stream, Arc::clone(&name), forgotten));
             }
         }
     });
@@ -107,19 +127,22 @@ fn spawn(place: Place) {
     });
 }
 
-/// How long a server puts up with a silent client: longer than any client of a load is silent that is still
-/// there. What a connection that was moved away has left would otherwise answer, instead of a reset, to a later
-/// one with the same ports.
-const SILENCE: Duration = Duration::from_secs(20);
-
 /// Serves one connection, until whichever end; why it ended is for the client to judge.
-async fn echo(mut stream: net::TcpStream, name: Arc<str>) {
+async fn serve(mut stream: net::TcpStream, name: Arc<str>, mut forgotten: watch::Receiver<()>) {
+    tokio::select! {
+        () = echo(&mut stream, &name) => {}
+        // Without a trace: the kernel would go on trying to close it.
+        _ = forgotten.changed() => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
+    }
+}
+
+async fn echo(stream: &mut net::TcpStream, name: &str) {
     let _ = stream.set_nodelay(true);
     if stream.write_all(format!("{name}\n").as_bytes()).await.is_err() {
         return;
     }
     let mut message = [0; MESSAGE];
-    while let Ok(Ok(length @ 1..)) = timeout(SILENCE, stream.read(&mut message)).await {
+    while let Ok(length @ 1..) = stream.read(&mut message).await {
         if stream.write_all(&message[..length]).await.is_err() {
             return;
         }
