@@ -360,6 +360,25 @@ fn a_machine_without_what_it_takes_is_refused_and_nothing_is_changed() -> Result
 }
 
 #[test]
+fn on_a_full_disk_nothing_is_half_done() -> Result<()> {
+    let bench = Bench::new()?;
+    for room in [4, 8, 12, 16] {
+        bench.bare.sh(&format!("mount -t tmpfs -o size={room}k none /var/lib"))?;
+        let before = bench.bare.snapshot()?;
+        let output = bench.run("apply")?;
+        if output.code == 0 {
+            bench.run("undo")?.success()?;
+        } else {
+            assert_eq!(output.code, 1, "{output:?}");
+            assert!(output.stderr.contains("full"), "{output:?}");
+        }
+        bench.bare.becomes(&before)?;
+        bench.bare.sh("umount /var/lib")?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_balancer_is_refused_unless_it_is_to_serve_itself() -> Result<()> {
     let bench = Bench::new()?;
     bench.bare.sh("mkdir /sys/fs/bpf/lb")?;
