@@ -273,7 +273,7 @@ fn a_packet_filter_that_drops_is_found_unless_it_lets_the_vip_through() -> Resul
         (chain("", "tcp dport 25 drop; ct state invalid drop; ip saddr 203.0.113.0/24 drop"), &[]),
     ] {
         nft(&bench, &rules)?;
-        let found = bench.check_with(|command| debian::environment(command))?;
+        let found = bench.check_with(debian::environment)?;
         assert_eq!(found.len(), expected.len(), "{rules}: {found:#?}");
         for (line, part) in found.iter().zip(expected) {
             assert!(line.contains(part), "{rules}: {found:#?}");
