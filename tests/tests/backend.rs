@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use tests::{Bare, Lab, LabOptions, Nginx, Output, Rack, Shell, address, bin, debian};
+use tests::{Bare, Lab, LabOptions, Nginx, Output, Rack, Shell, address, bin, debian, wait};
 
 /// What `lbctl` prints for these VIPs, without any daemon.
 fn script(words: &str) -> Result<String> {
@@ -146,8 +146,9 @@ fn a_second_apply_changes_nothing_and_a_dry_run_nothing_at_all() -> Result<()> {
     Ok(())
 }
 
-/// What was there before is not as a new machine has it, and something of each kind is to be kept.
-fn lived_in(bare: &Bare) -> Result<String> {
+/// What was there before is not as a new machine has it, and something of each kind is to be kept. BusyBox
+/// cannot say `nodad`, so it is not what adds addresses with it.
+fn lived_in(Bench { bare, .. }: &Bench, nodad: &str) -> Result<String> {
     bare.netns().sysctl(&[
         ("ipv4/conf/all/rp_filter", "2"),
         ("ipv4/conf/eth0/rp_filter", "1"),
@@ -155,8 +156,13 @@ fn lived_in(bare: &Bare) -> Result<String> {
         ("ipv4/conf/all/arp_announce", "1"),
     ])?;
     bare.netns().ip("address add 192.0.2.99/32 dev lo")?;
-    bare.netns().ip("address add 2001:db8:2::10/128 dev lo")?;
-    bare.sh("mkdir -p /etc/sysctl.d && echo '# mine' >/etc/sysctl.d/zz-lb-backend.conf && chmod 640 /etc/sysctl.d/90-lb-backend.conf")?;
+    bare.netns().ip(&format!("address add 2001:db8:2::10/128 dev lo {nodad}"))?;
+    wait::until("an address that is settled", wait::PATIENCE, || {
+        let tentative = bare.netns().ip("address show dev lo")?.contains("tentative");
+        let way = bare.netns().ip("-6 route get 2001:db8:2::10")?;
+        Ok((!tentative && way.starts_with("local")).then_some(()))
+    })?;
+    bare.sh("mkdir -p /etc/sysctl.d && echo '# mine' >/etc/sysctl.d/zz-lb-backend.conf && chmod 640 /etc/sysctl.d/zz-lb-backend.conf")?;
     bare.snapshot()
 }
 
@@ -181,7 +187,7 @@ fn killed_at_each_write(
 #[test]
 fn killed_at_any_write_it_is_repaired_by_a_second_apply() -> Result<()> {
     let bench = Bench::new()?;
-    let before = lived_in(&bench.bare)?;
+    let before = lived_in(&bench, "")?;
     let ash = |words: &str| bench.bare.run(Shell::Ash, &bench.script, words);
     ash("apply --persist")?.success()?;
     let done = bench.bare.snapshot()?;
@@ -205,7 +211,7 @@ fn killed_at_any_write_it_is_repaired_by_a_second_apply() -> Result<()> {
 #[test]
 fn killed_at_any_write_it_is_undone_also_if_undo_is_killed_at_any() -> Result<()> {
     let bench = Bench::new()?;
-    let before = lived_in(&bench.bare)?;
+    let before = lived_in(&bench, "nodad")?;
     let run = (Shell::Dash, &*bench.script, "apply --persist");
     killed_at_each_write(&bench.bare, run, |_| {
         bench.run("undo")?.success()?;
@@ -225,7 +231,7 @@ fn killed_at_any_write_it_is_undone_also_if_undo_is_killed_at_any() -> Result<()
 #[test]
 fn another_set_of_vips_takes_the_place_of_the_first_also_after_a_kill() -> Result<()> {
     let bench = Bench::new()?;
-    let before = lived_in(&bench.bare)?;
+    let before = lived_in(&bench, "nodad")?;
     let other = bench.bare.put("other.sh", &script(OTHER_VIPS)?)?;
     let on_lo = || bench.bare.netns().ip("-o -4 address show dev lo");
     killed_at_each_write(&bench.bare, (Shell::Dash, &other, "apply"), |_| {
@@ -357,6 +363,25 @@ fn a_machine_without_what_it_takes_is_refused_and_nothing_is_changed() -> Result
         2,
         "net.ipv4.conf.all.rp_filter: this kernel does not have it",
     )
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_half_done() -> Result<()> {
+    let bench = Bench::new()?;
+    for room in [4, 8, 12, 16] {
+        bench.bare.sh(&format!("mount -t tmpfs -o size={room}k none /var/lib"))?;
+        let before = bench.bare.snapshot()?;
+        let output = bench.run("apply")?;
+        if output.code == 0 {
+            bench.run("undo")?.success()?;
+        } else {
+            assert_eq!(output.code, 1, "{output:?}");
+            assert!(output.stderr.contains("full"), "{output:?}");
+        }
+        bench.bare.becomes(&before)?;
+        bench.bare.sh("umount /var/lib")?;
+    }
+    Ok(())
 }
 
 #[test]

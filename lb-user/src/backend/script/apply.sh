@@ -110,7 +110,9 @@ apply() {
 # give_up: a step failed.
 give_up() {
     if [ -n "$LB_DRY" ]; then exit 1; fi
-    if [ -s "$LB_RUN/journal" ] && roll_back; then say "what this run did is undone"; fi
+    lb_any=
+    [ ! -s "$LB_RUN/journal" ] || lb_any=yes
+    if roll_back && [ -n "$lb_any" ]; then say "what this run did is undone"; fi
     close_record
     exit 1
 }

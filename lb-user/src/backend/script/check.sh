@@ -161,11 +161,12 @@ check_routes() {
 
 # check_default OPTION FAMILY: answers go straight to the router.
 check_default() {
-    # An unreachable default stands for none.
+    # An unreachable default counts for none. BusyBox does not show several next hops.
     lb_ways=$(ip "$1" route show 2>/dev/null | awk '
-        /^[^ \t]/ { default_ = $1 == "default" }
-        default_ { for (i = 1; i < NF; i++) if ($i == "via") print $(i + 1) == "inet6" ? $(i + 2) : $(i + 1)
-            if ($1 == "default" && $2 == "dev") print $3 }')
+        /^[^ \t]/ { default_ = $1 == "default"; hidden += default_ && NF < 3 }
+        default_ { for (i = 1; i < NF; i++) if ($i == "via") { print $(i + 1) == "inet6" ? $(i + 2) : $(i + 1); seen = 1 }
+            if ($1 == "default" && $2 == "dev") print $3 }
+        END { if (hidden && !seen) print "?" }')
     if [ -z "$lb_ways" ]; then
         found wrong "there is no default route of $2: answers do not find their way to clients"
         fix "ip $1 route add default via ROUTER"
@@ -176,6 +177,9 @@ check_default() {
         if within "$lb_way" $LB_BALANCERS || within "$lb_way" $LB_VIPS; then
             found wrong "the default route of $2 goes to the balancer, $lb_way: answers are to go past it"
             fix "ip $1 route replace default via ROUTER"
+        elif [ "$lb_way" = '?' ]; then
+            found warning "where the default route of $2 goes is not shown by this \`ip\`"
+            fix "install iproute2"
         else
             found ok "the default route of $2 goes to $lb_way"
         fi

@@ -66,8 +66,10 @@ delete_address() {
 # lifetime ADDRESS: how long it may still be a source, in ip's words.
 lifetime() { lines_of "$1" | awk '$1 == "lo" { for (i = 2; i < NF; i++) if ($i == "preferred_lft") print $(i + 1) }'; }
 
+# set_lifetime ADDRESS/LENGTH TIME: `nodad` stays if it is there.
 set_lifetime() {
-    lb_said=$(ip address change "$1" dev lo valid_lft forever preferred_lft "$2" 2>&1) ||
+    lb_flag=$(lines_of "${1%/*}" | awk '$1 == "lo" && / nodad / { print "nodad" }')
+    lb_said=$(ip address change "$1" dev lo ${lb_flag:+"$lb_flag"} valid_lft forever preferred_lft "$2" 2>&1) ||
         { complain "\`ip\` says: $lb_said"; return 1; }
     wrote
 }

@@ -79,13 +79,14 @@ sweep() {
 # roll_back: everything is again as it was before this run.
 roll_back() {
     trap '' HUP INT TERM
-    step ''
-    [ -f "$LB_RUN/journal" ] || return 0
     lb_whole=yes
-    awk '{ lines[n++] = $0 } END { while (n) print lines[--n] }' "$LB_RUN/journal" >"$LB_RUN/back"
+    # By no file: the disk may be full, which may be why.
+    lb_back=$(awk '{ lines[n++] = $0 } END { while (n) print lines[--n] }' "$LB_RUN/journal" 2>/dev/null)
     while read -r lb_kind lb_key lb_before; do
-        restore "$lb_kind" "$lb_key" "$lb_before" || lb_whole=
-    done <"$LB_RUN/back"
+        [ -z "$lb_kind" ] || restore "$lb_kind" "$lb_key" "$lb_before" || lb_whole=
+    done <<END
+$lb_back
+END
     step ''
     if [ -z "$lb_whole" ]; then
         complain "not all of it could be undone: run \`$LB_ME undo\` when that is put right"
