@@ -52,7 +52,7 @@ impl Bench {
     fn refuses(&self, command: &mut Command, code: i32, words: &str) -> Result<()> {
         let before = self.bare.snapshot()?;
         let output = Output::of(command)?;
-        assert_eq!(output.code, code, "{output:?}");
+        assert_eq!(output.code, code, "{words}: {output:?}");
         assert!(output.stderr.contains(words), "{words}: {output:?}");
         assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
         assert!(output.stderr.starts_with("lb-backend: "), "{output:?}");
