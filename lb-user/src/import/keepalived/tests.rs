@@ -29,11 +29,12 @@ fn included(pattern: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     if !pattern.to_string_lossy().contains('*') {
         return Ok(vec![(pattern.to_owned(), fs::read_to_string(whole)?)]);
     }
-    let found = glob::glob(whole.to_str().unwrap()).unwrap().map(Result::unwrap);
+    let found = glob::glob(&whole.to_string_lossy()).map_err(io::Error::other)?;
     let named = |path: PathBuf| {
-        (path.strip_prefix(samples()).unwrap().to_owned(), fs::read_to_string(&path).unwrap())
+        let name = path.strip_prefix(samples()).unwrap_or(&path).to_owned();
+        fs::read_to_string(&path).map(|text| (name, text))
     };
-    Ok(found.map(named).collect())
+    found.filter_map(Result::ok).filter(|path| path.is_file()).map(named).collect()
 }
 
 fn imported(text: &str) -> Result<Imported, Unreadable> {
@@ -77,8 +78,11 @@ fn two_hundred_virtual_servers_are_two_hundred_vips() {
         String::from("vrrp_instance V { interface eth3\n virtual_ipaddress {\n 192.0.2.7\n }\n}\n");
     for index in 0..200 {
         let at = format!("198.51.{}.{}", 100 + index / 100, 1 + index % 100);
-        writeln!(text, "virtual_server {at} 80 {{\n delay_loop 5\n lb_algo wrr\n lb_kind DR\n protocol TCP")
-            .unwrap();
+        writeln!(
+            text,
+            "virtual_server {at} 80 {{\n delay_loop 5\n lb_algo wrr\n lb_kind DR\n protocol TCP"
+        )
+        .unwrap();
         for real in 1..=20 {
             writeln!(
                 text,
