@@ -88,7 +88,7 @@ fn join(into: &mut DraftVip, other: DraftVip) {
 /// Gives every VIP a valid name of its own.
 pub(super) fn name(vips: &mut [DraftVip]) {
     let mut count: HashMap<String, usize> = HashMap::new();
-    let wanted: Vec<String> = vips.iter().map(|vip| valid(vip)).collect();
+    let wanted: Vec<String> = vips.iter().map(valid).collect();
     for name in &wanted {
         *count.entry(name.clone()).or_default() += 1;
     }

@@ -101,7 +101,11 @@ fn lenient(bytes: &[u8]) -> String {
 
 /// The files that a pattern names, in the order of their names.
 fn included(pattern: &Path) -> io::Result<Vec<(PathBuf, String)>> {
-    let text = pattern.to_string_lossy();
+    // Two stars are one for the shell and for keepalived, and never all that is below.
+    let mut text = pattern.to_string_lossy().into_owned();
+    while text.contains("**") {
+        text = text.replace("**", "*");
+    }
     let read = |path: PathBuf| fs::read(&path).map(|bytes| (path, lenient(&bytes)));
     if !text.contains(['*', '?', '[']) {
         return Ok(vec![read(pattern.to_owned())?]);

@@ -29,11 +29,12 @@ fn included(pattern: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     if !pattern.to_string_lossy().contains('*') {
         return Ok(vec![(pattern.to_owned(), fs::read_to_string(whole)?)]);
     }
-    let found = glob::glob(whole.to_str().unwrap()).unwrap().map(Result::unwrap);
+    let found = glob::glob(&whole.to_string_lossy()).map_err(io::Error::other)?;
     let named = |path: PathBuf| {
-        (path.strip_prefix(samples()).unwrap().to_owned(), fs::read_to_string(&path).unwrap())
+        let name = path.strip_prefix(samples()).unwrap_or(&path).to_owned();
+        fs::read_to_string(&path).map(|text| (name, text))
     };
-    Ok(found.map(named).collect())
+    found.filter_map(Result::ok).filter(|path| path.is_file()).map(named).collect()
 }
 
 fn imported(text: &str) -> Result<Imported, Unreadable> {
