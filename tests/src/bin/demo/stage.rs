@@ -3,12 +3,12 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use tests::{Daemon, Lab, LabOptions, Nginx, Process, Real, address, wait};
+use tests::{Daemon, Lab, LabOptions, Nginx, Output, Process, Real, address, wait};
 
 use crate::{echo, show, step, tally::Tally};
 
@@ -42,16 +42,21 @@ impl Stage {
             address::CLIENT6,
             address::BALANCER
         ));
-        step(&format!("Each real server gets {VIP} and {VIP6} on lo, then nginx and UDP echoes"));
         for real in lab.reals() {
-            real.set_up_dsr(VIP)?;
-            real.set_up_dsr(VIP6)?;
             let (name, mac) = (real.name(), real.mac());
             show(&format!("{name}  {}  {}  {mac}", real.address(), real.address6()));
+        }
+        let script = print_script(&lab)?;
+        step("Each real server runs it, then starts nginx and UDP echoes");
+        for real in lab.reals() {
+            run_script(real, &script, "apply")?;
         }
         let nginx = lab.reals().iter().map(start_nginx).collect::<Result<_>>()?;
         let places = lab.reals().iter().flat_map(|real| [(real, VIP), (real, VIP6)]);
         let echoes = places.map(|(real, vip)| echo::start(real, vip)).collect::<Result<_>>()?;
+        for real in lab.reals() {
+            run_script(real, &script, "check")?;
+        }
         step("lbd starts on the balancer, with a configuration that has no VIP");
         let daemon = lab.daemon(&lab.config(""))?;
         Ok(Self { daemon, nginx, _echoes: echoes, lab, began })
@@ -145,6 +150,34 @@ impl Stage {
     pub fn log_file(&self) -> PathBuf {
         self.lab.dir().join("lbd.log")
     }
+}
+
+/// The script that makes machines real servers, as no daemon runs yet.
+fn print_script(lab: &Lab) -> Result<PathBuf> {
+    let words =
+        format!("backend script --vip {VIP} --vip {VIP6} --port tcp/80 --port udp/{}", echo::PORT);
+    step(
+        "lbctl prints the script that sets real servers up: kernel parameters, then the VIPs on lo",
+    );
+    show(&format!("$ lbctl {words} > lb-backend.sh"));
+    let output = lab.lbctl(&words.split(' ').collect::<Vec<_>>())?.success()?;
+    let script = lab.dir().join("lb-backend.sh");
+    fs::write(&script, output.stdout)?;
+    Ok(script)
+}
+
+/// Runs it, and shows what it says on the first real. These share the file systems of this machine, so
+/// what the script records has a place of its own.
+fn run_script(real: &Real, script: &Path, word: &str) -> Result<()> {
+    let own = |what: &str| script.with_file_name(format!("{}.{what}", real.name()));
+    let mut command = real.netns().command("sh");
+    command.arg(script).arg(word);
+    command.env("LB_BACKEND_DIR", own("backend")).env("LB_BACKEND_PINS", own("pins"));
+    let said = Output::of(&mut command)?.success()?.stdout;
+    if real.name() == "real1" {
+        show(&format!("{}$ sh lb-backend.sh {word}\n{said}", real.name()));
+    }
+    Ok(())
 }
 
 fn start_nginx(real: &Real) -> Result<Nginx> {
