@@ -146,6 +146,26 @@ fn a_second_apply_changes_nothing_and_a_dry_run_nothing_at_all() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn interfaces_that_were_named_once_are_meant_from_then_on() -> Result<()> {
+    let bench = Bench::new()?;
+    let before = bench.bare.snapshot()?;
+    bench
+        .bare
+        .netns()
+        .ip_batch("link add eth7 type veth peer name eth8\nlink set eth7 up\naddress add 10.7.0.1/24 dev eth7")?;
+    let arp_ignore = || bench.bare.sh("cat /proc/sys/net/ipv4/conf/eth7/arp_ignore");
+    bench.run("apply --interface eth0")?.success()?;
+    assert_eq!(bench.run("apply")?.success()?.stdout, "apply: nothing to change\n");
+    assert_eq!(arp_ignore()?, "0\n");
+    bench.run("apply --interface eth0 --interface eth7")?.success()?;
+    bench.run("apply")?.success()?;
+    assert_eq!(arp_ignore()?, "1\n");
+    bench.run("undo")?.success()?;
+    bench.bare.netns().ip("link del eth7")?;
+    bench.bare.becomes(&before)
+}
+
 /// What was there before is not as a new machine has it, and something of each kind is to be kept. BusyBox
 /// cannot say `nodad`, so it is not what adds addresses with it.
 fn lived_in(Bench { bare, .. }: &Bench, nodad: &str) -> Result<String> {

@@ -68,6 +68,6 @@ words! {
 /// What is printed for a format. `way` is how the script makes it survive a reboot when nothing else
 /// is said, where the system is known.
 #[must_use]
-pub fn render(setup: &Setup, format: Format, way: Option<&str>) -> String {
+pub fn render(setup: &Setup, format: Format, way: Option<files::Way>) -> String {
     files::text(setup, format, || script::text(setup, way))
 }

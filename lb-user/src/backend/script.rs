@@ -3,7 +3,10 @@
 
 use std::fmt::Display;
 
-use super::{Setup, Vip, files};
+use super::{
+    Setup, Vip,
+    files::{self, Way},
+};
 use crate::model::{Ports, Protocol};
 
 #[cfg(test)]
@@ -27,12 +30,12 @@ const PARTS: [&str; 10] = [
 /// The script for a setup. `way` is in which it makes it survive a reboot when no other is named;
 /// else it looks.
 #[must_use]
-pub fn text(setup: &Setup, way: Option<&str>) -> String {
+pub fn text(setup: &Setup, way: Option<Way>) -> String {
     header(setup, way) + &files::embedded(setup) + &PARTS.join("\n")
 }
 
 /// A comment for people, and the variables.
-fn header(setup: &Setup, way: Option<&str>) -> String {
+fn header(setup: &Setup, way: Option<Way>) -> String {
     let mut text = format!(
         "#!/bin/sh\n\
          # Makes this machine a real server for a balancer that works by Direct Server Return, of the VIPs\n\
@@ -48,7 +51,7 @@ fn header(setup: &Setup, way: Option<&str>) -> String {
         ("SERVICES", list(setup.vips.iter().flat_map(services), " ")),
         ("INTERFACES", list(&setup.interfaces, " ")),
         ("BALANCERS", list(&setup.balancers, " ")),
-        ("WAY", way.unwrap_or_default().to_owned()),
+        ("WAY", way.map(|way| way.to_string()).unwrap_or_default()),
     ] {
         text += &format!("LB_{name}={}\n", quote(&value));
     }

@@ -1,6 +1,6 @@
 //! Which systems real servers run, and what follows from it.
 
-use super::Format;
+use super::{Format, files::Way};
 
 words! {
     /// What a real server runs.
@@ -59,16 +59,16 @@ impl System {
     /// In which way it keeps its network's configuration, as a rule; where there are several, the
     /// script looks.
     #[must_use]
-    pub fn way(self) -> Option<&'static str> {
+    pub fn way(self) -> Option<Way> {
         match self {
             Self::Linux | Self::Freebsd | Self::Windows => None,
-            Self::Debian | Self::Alpine => Some("ifupdown"),
-            Self::Ubuntu => Some("netplan"),
+            Self::Debian | Self::Alpine => Some(Way::Ifupdown),
+            Self::Ubuntu => Some(Way::Netplan),
             Self::Rhel | Self::Centos | Self::Rocky | Self::Alma | Self::Fedora => {
-                Some("networkmanager")
+                Some(Way::NetworkManager)
             }
-            Self::Suse => Some("systemd"),
-            Self::Arch => Some("networkd"),
+            Self::Suse => Some(Way::Systemd),
+            Self::Arch => Some(Way::Networkd),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What follows from what was observed of a VIP and its real servers.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
     findings::{Code, Finding},
@@ -96,6 +96,15 @@ fn service(vip: &VipFacts, real: &RealFacts, found: RealObservation) -> Option<F
     Some(finding)
 }
 
+/// The command that sets a real server up, or says there why it is not.
+fn push(vip: &VipFacts, real: &RealFacts) -> String {
+    let host = match real.address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    format!("`lbctl backend push {} --ssh root@{host}`", vip.name)
+}
+
 fn missing(vip: &VipFacts, real: &RealFacts) -> Finding {
     let (address, own) = (vip.address, real.address);
     let length = if address.is_ipv4() { 32 } else { 128 };
@@ -111,8 +120,9 @@ fn missing(vip: &VipFacts, real: &RealFacts) -> Finding {
             "the server answers at {own}, and is silent at {address}: the VIP is not on its lo"
         ),
         format!(
-            "on the server: {sysctls}`ip address add {address}/{length} dev lo`; if it is there, look \
-             for a firewall"
+            "{}, or on the server: {sysctls}`ip address add {address}/{length} dev lo`; if it is there, \
+             look for a firewall",
+            push(vip, real)
         ),
     )
 }
@@ -122,14 +132,18 @@ fn answers(vip: &VipFacts, real: &RealFacts, mac: Mac) -> Finding {
     let (question, fix) = match address.is_ipv4() {
         true => (
             "ARP",
-            "on the server: `sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2`, \
-             and the same in /etc/sysctl.d"
-                .to_owned(),
+            format!(
+                "{}, or on the server: `sysctl -w net.ipv4.conf.all.arp_ignore=1 \
+                 net.ipv4.conf.all.arp_announce=2`, and the same in /etc/sysctl.d",
+                push(vip, real)
+            ),
         ),
         false => (
             "neighbour solicitations",
-            format!("on the server: the VIP belongs on lo (`ip address add {address}/128 dev lo`), and on \
-                     no other interface; and no proxy_ndp"),
+            format!(
+                "on the server: the VIP belongs on lo (`ip address add {address}/128 dev lo`), and on \
+                     no other interface; and no proxy_ndp"
+            ),
         ),
     };
     Finding::new(

@@ -78,6 +78,7 @@ write_notes() {
     step "writing the record"
     [ -f "$LB_RECORD" ] || return 0
     note boot "$(since_boot)" || return 1
+    [ -z "$LB_GIVEN" ] || note given "$LB_GIVEN" || return 1
     [ -z "$LB_PERSIST" ] || note persist "$LB_PERSIST" || return 1
     [ -z "$LB_LOCAL_REAL" ] || note local-real yes
 }
@@ -145,7 +146,7 @@ undo_all() {
 # status: what stands in the record, and whether it is so; judges nothing.
 status() {
     need_programs
-    [ -n "$LB_INTERFACES" ] || LB_INTERFACES=$(find_interfaces)
+    [ -n "$LB_INTERFACES" ] || LB_INTERFACES=$(recorded given) || LB_INTERFACES=$(find_interfaces)
     report_machine
     for lb_path in $(entries sysctl); do
         lb_former=$(recorded sysctl "$lb_path")

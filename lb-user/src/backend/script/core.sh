@@ -64,9 +64,11 @@ find_interfaces() {
     done
 }
 
-# choose_interfaces: from here on LB_INTERFACES are those that are meant, and there.
+# choose_interfaces: from here on LB_INTERFACES are those that are meant, and there; LB_GIVEN those that
+# were named now.
 choose_interfaces() {
-    [ -n "$LB_INTERFACES" ] || LB_INTERFACES=$(find_interfaces)
+    LB_GIVEN=${LB_INTERFACES# }
+    [ -n "$LB_INTERFACES" ] || LB_INTERFACES=$(recorded given) || LB_INTERFACES=$(find_interfaces)
     [ -n "$LB_INTERFACES" ] ||
         die 2 "no network card with an address: name it, as in --interface eth0"
     for lb_interface in $LB_INTERFACES; do

@@ -18,7 +18,8 @@ undo    makes all of that what it was before
   --check           when all is done: check, and take everything back if something is wrong
   --persist[=WAY]   also write what does it again at boot, in the way of this system or the one that
                     is named${PERSIST_WAYS:+: $PERSIST_WAYS}
-  --interface NAME  where packets arrive from the balancer; else on each network card with an address
+  --interface NAME  where packets arrive from the balancer; else as was said before, and else each
+                    network card with an address
   --local-real      this machine is a balancer, and serves VIPs itself, too
   --dry-run         only say what would be done
 

@@ -45,7 +45,7 @@ LB_WAY='netplan'
 
 "
     );
-    let script = text(&setup, Some("netplan"));
+    let script = text(&setup, Some(Way::Netplan));
     assert_eq!(
         script.strip_prefix(&expected).map(|rest| rest.starts_with("# ")),
         Some(true),

@@ -1,9 +1,10 @@
 //! `lbctl backend push`.
 
-use clap::{Args, builder::PossibleValuesParser};
+use clap::Args;
 use comfy_table::CellAlignment::Left;
 use lb_user::backend::{
     Setup,
+    files::Way,
     report::{self, Level, Report},
     script,
 };
@@ -34,8 +35,6 @@ Examples:
   lbctl backend push --all --all-reals --dry-run
   lbctl backend push web --ssh root@10.0.0.11 --undo";
 
-const WAYS: [&str; 6] = ["ifupdown", "networkd", "netplan", "networkmanager", "ifcfg", "systemd"];
-
 /// Real servers to be set up.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -46,10 +45,10 @@ pub struct Push {
     targets: Targets,
     #[command(flatten)]
     ssh: Ssh,
-    /// Have it survive a reboot, in the way of that system or the one named
-    #[arg(long, value_name = "WAY", num_args = 0..=1, require_equals = true,
-        value_parser = PossibleValuesParser::new(WAYS))]
-    persist: Option<Option<String>>,
+    /// Have it survive a reboot, in the way of that system or the one named: ifupdown, networkd,
+    /// netplan, networkmanager, ifcfg or systemd
+    #[arg(long, value_name = "WAY", num_args = 0..=1, require_equals = true)]
+    persist: Option<Option<Way>>,
     /// Change nothing, and say what would be changed where
     #[arg(long)]
     dry_run: bool,
