@@ -123,7 +123,11 @@ impl<'t> Reader<'t> {
         let unused = unused
             .map(|(_, group)| group.note("not carried over: no virtual_server uses this group"));
         self.draft.notes.extend(unused);
-        self.draft.interfaces = self.interfaces();
+        let named = self.interfaces();
+        let cards: BTreeSet<_> = named.iter().map(|name| card(name).to_owned()).collect();
+        self.draft.interfaces = cards.into_iter().collect();
+        let vlans: Vec<_> = named.into_iter().filter(|name| card(name) != name).collect();
+        self.draft.remarks.extend((!vlans.is_empty()).then(|| below(&vlans)));
         let checked = self.draft.vips.iter().any(|vip| !vip.checks.is_empty());
         self.draft.remarks.extend((!self.draft.vips.is_empty()).then(|| ALGORITHM.to_owned()));
         self.draft.remarks.extend(checked.then(|| CHECKS.to_owned()));
@@ -153,6 +157,19 @@ impl<'t> Reader<'t> {
         }
         names.into_iter().map(str::to_owned).collect()
     }
+}
+
+/// The card of an interface with the name of a VLAN's, `bond0.10`; else the interface itself.
+fn card(interface: &str) -> &str {
+    match interface.rsplit_once('.') {
+        Some((card, tag)) if !card.is_empty() && tag.parse::<u16>().is_ok() => card,
+        _ => interface,
+    }
+}
+
+fn below(vlans: &[String]) -> String {
+    let vlans = vlans.join(", ");
+    format!("XDP is attached to network cards, not to their VLANs: below {vlans} here.")
 }
 
 /// The addresses of a `vrrp_instance`.
