@@ -133,6 +133,21 @@ fn one_command_sets_all_reals_up_but_the_broken_one_which_is_what_it_was_before(
 }
 
 #[test]
+fn what_is_pushed_can_survive_a_reboot_and_be_undone() -> Result<()> {
+    let site = Site::new(2, false)?;
+    let before = site.snapshots()?;
+    site.backend("push web --all-reals --user root --persist=ifupdown")?.success()?;
+    for machine in site.snapshots()? {
+        for file in ["/etc/network/interfaces.d/lb-backend", "/etc/sysctl.d/zz-lb-backend.conf"] {
+            assert!(machine.contains(&format!("\n{file}\n")), "{file}: {machine}");
+        }
+    }
+    site.backend("push web --all-reals --user root --undo")?.success()?;
+    assert_eq!(site.snapshots()?, before);
+    Ok(())
+}
+
+#[test]
 fn a_dry_run_says_what_would_be_changed_and_changes_nothing() -> Result<()> {
     let site = Site::new(1, false)?;
     let before = site.snapshots()?;

@@ -992,3 +992,26 @@ fn an_import_reads_what_is_included_beside_the_file() {
         ran.stdout.lines().filter(|line| line.starts_with("address = \"192")).collect();
     assert_eq!(addresses, ["address = \"192.0.2.1\"", "address = \"192.0.2.2\""]);
 }
+
+#[test]
+fn every_format_and_every_system_is_printed_without_a_daemon() {
+    use lb_user::backend::{Format, system::System};
+    let print = |words: &str| {
+        let words =
+            format!("backend script --vip 192.0.2.10 --vip 2001:db8:2::10 --port tcp/80 {words}");
+        lbctl(Path::new("/nonexistent/lbd.sock"), &words)
+    };
+    for format in Format::WORDS {
+        let ran = print(&format!("--format {format}"));
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{format}");
+        let addresses = ran.stdout.contains("192.0.2.10") && ran.stdout.contains("2001:db8:2::10");
+        assert!(addresses, "{format}: {}", ran.stdout);
+    }
+    for system in System::WORDS {
+        let ran = print(&format!("--os {system}"));
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{system}");
+    }
+    let ran = print("--os windows --format netplan");
+    let said = "lbctl: --format netplan: not for --os windows; leave one of them out\n";
+    assert_eq!((ran.code, ran.stderr.as_str()), (2, said));
+}

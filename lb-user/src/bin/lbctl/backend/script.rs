@@ -29,9 +29,9 @@ Examples:
 pub struct Script {
     #[command(flatten)]
     select: Select,
-    /// What the real servers run
-    #[arg(long, value_name = "SYSTEM", default_value_t)]
-    os: System,
+    /// What the real servers run; else any Linux, or what the format is for
+    #[arg(long, value_name = "SYSTEM")]
+    os: Option<System>,
     /// What to print, if not what suits the system best
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
@@ -47,14 +47,14 @@ struct Printed {
 impl Script {
     pub fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let Self { select, os, format } = self;
-        let format = format.unwrap_or_else(|| os.format());
-        if !os.takes(format) {
+        let format = format.unwrap_or_else(|| os.unwrap_or_default().format());
+        if let Some(os) = os.filter(|os| !os.takes(format)) {
             return Err(Failure::Usage(format!(
                 "--format {format}: not for --os {os}; leave one of them out"
             )));
         }
         let setup = select.setup(session)?;
-        let text = backend::render(&setup, format, os.way());
+        let text = backend::render(&setup, format, os.and_then(System::way));
         let printed = Printed { format: format.to_string(), text };
         Ok(session.output.show(&printed, |printed| printed.text.clone())?)
     }
