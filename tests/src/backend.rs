@@ -2,24 +2,19 @@
 
 use std::{
     fs::{self, File},
-    os::{fd::OwnedFd, unix::fs::symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, ensure};
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
-
 use crate::{
-    debian,
-    netns::{self, Netns},
+    debian, mounts,
+    netns::Netns,
     process::{Lifetime, Output},
     real::Real,
     wait,
 };
+use anyhow::{Context as _, Result, ensure};
 
 /// What runs the script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +62,7 @@ case $way in
 esac
 "#;
 
-/// A real server with directories `/etc`, `/var/lib`, `/run`, `/usr/local/sbin` and `/sys/fs/bpf` of its own;
+/// A real server with directories of its own: `/etc`, `/var/lib`, `/run`, `/root`, `/usr/local/sbin`, `/sys/fs/bpf`;
 /// what programs without the script see is as ever.
 #[derive(Debug)]
 pub struct Bare {
@@ -88,7 +83,8 @@ impl Bare {
         let dir = real.dir().join("bare");
         fs::create_dir(&dir)?;
         let net = File::open(real.netns().path())?.into();
-        let netns = Netns::held(real.name(), net, Some(mounts(&dir)?), Lifetime::Bound);
+        let netns =
+            Netns::held(real.name(), net, Some(mounts::own(&dir, || Ok(()))?), Lifetime::Bound);
         let bare = Self { netns, busybox: busybox(&dir)?, dir };
         bare.sh(&format!("way={way}\n{SYSTEM}"))?;
         Ok(bare)
@@ -172,35 +168,6 @@ fn difference(before: &str, now: &str) -> String {
         lines.map(|line| format!("{mark} {line}\n")).collect::<String>()
     };
     only('-', before, now) + &only('+', now, before)
-}
-
-/// A mount namespace with directories of its own. They are in memory, and gone with it.
-fn mounts(dir: &Path) -> Result<OwnedFd> {
-    netns::in_thread(|| {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        mount::<str, _, str, str>(None, "/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None)?;
-        let files = dir.join("files");
-        fs::create_dir(&files)?;
-        memory(&files)?;
-        for part in ["upper", "work"] {
-            fs::create_dir(files.join(part))?;
-        }
-        let files = files.display();
-        let options = format!("lowerdir=/etc,upperdir={files}/upper,workdir={files}/work");
-        let overlay = Some("overlay");
-        mount(overlay, "/etc", overlay, MsFlags::empty(), Some(&*options)).context("/etc")?;
-        for place in ["/var/lib", "/run", "/usr/local/sbin", "/sys/fs/bpf"] {
-            memory(Path::new(place))?;
-        }
-        Ok(File::open("/proc/thread-self/ns/mnt")?.into())
-    })
-    .context("cannot make a mount namespace")
-}
-
-fn memory(at: &Path) -> Result<()> {
-    let kind = Some("tmpfs");
-    mount(kind, at, kind, MsFlags::empty(), None::<&str>)
-        .with_context(|| format!("cannot mount on {}", at.display()))
 }
 
 /// A directory with BusyBox under all its names, so that it stands for all programs it knows.

@@ -58,6 +58,7 @@ pub mod import;
 pub mod invariant;
 pub mod lab;
 pub mod load;
+mod mounts;
 pub mod name_server;
 pub mod netns;
 pub mod nginx;

@@ -1,32 +1,24 @@
-//! `sshd` on a real server that is a machine of its own as far as scripts can tell: with an `/etc`,
-//! a `/var/lib` and a `/run` that nobody else sees.
+//! `sshd` on a real server that is a machine of its own as far as scripts can tell: with
+//! directories of its own.
 
 use std::{
     fs::{self, File},
     io::Write as _,
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, bail};
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
-
 use crate::{
-    debian,
-    netns::{self, Netns},
+    debian, mounts,
+    netns::Netns,
     process::{Output, Process},
     wait,
 };
+use anyhow::{Result, bail};
 
 /// Where `sshd` listens.
 const PORT: u16 = 22;
-/// What a machine has for itself, and begins empty.
-const OWN: [&str; 4] = ["/var/lib", "/run", "/root", "/sys/fs/bpf"];
 
 /// A running `sshd`, killed on drop. Root may come with the key of [`SshKeys`].
 #[derive(Debug)]
@@ -40,7 +32,7 @@ impl Sshd {
     pub(crate) fn start(real: &Netns, dir: &Path, keys: &SshKeys) -> Result<Self> {
         let dir = dir.join("sshd");
         fs::create_dir(&dir)?;
-        let netns = real.with_mounts(machine(&dir)?)?;
+        let netns = real.with_mounts(mounts::own(&dir, furnish)?)?;
         let config = dir.join("sshd_config");
         fs::write(&config, keys.config())?;
         // It starts itself anew for each connection, by the path that it was started by.
@@ -74,24 +66,11 @@ fn log(dir: &Path) -> PathBuf {
     dir.join("log")
 }
 
-/// A mount namespace in which much of the machine is another one. The copy of `/etc` stands in
-/// the directory.
-fn machine(dir: &Path) -> Result<OwnedFd> {
-    let etc = dir.join("etc");
-    Output::of(Command::new("cp").args(["-a", "/etc"]).arg(&etc))?.success()?;
-    let mut users = File::options().append(true).open(etc.join("passwd"))?;
+/// What it needs of a machine: a user of its own, a place below `/run`.
+fn furnish() -> Result<()> {
+    let mut users = File::options().append(true).open("/etc/passwd")?;
     users.write_all(b"sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n")?;
-    netns::in_thread(|| {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        mount::<str, _, str, str>(None, "/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None)?;
-        mount::<_, _, str, str>(Some(&etc), "/etc", None, MsFlags::MS_BIND, None)?;
-        for own in OWN.into_iter().filter(|own| Path::new(own).is_dir()) {
-            mount::<_, _, _, str>(Some("tmpfs"), own, Some("tmpfs"), MsFlags::empty(), None)?;
-        }
-        fs::create_dir("/run/sshd")?;
-        Ok(File::open("/proc/thread-self/ns/mnt")?.into())
-    })
-    .context("cannot make a mount namespace (root is needed)")
+    Ok(fs::create_dir("/run/sshd")?)
 }
 
 /// A key of an operator, and one by which all servers of a lab are known.

@@ -70,7 +70,7 @@ fn config(reals: u8) -> String {
 fn snapshot(sshd: &Sshd) -> Result<String> {
     const LOOK: &str = "ip -o addr show; ip route show table all; ip -6 route show table all
         grep -H . /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/arp_*
-        find /etc /var/lib /root | sort";
+        find /etc /var/lib /root /usr/local/sbin | sort";
     let output = Output::of(sshd.netns().command("sh").args(["-c", LOOK]))?.success()?;
     Ok(output.stdout)
 }
@@ -136,14 +136,19 @@ fn one_command_sets_all_reals_up_but_the_broken_one_which_is_what_it_was_before(
 fn what_is_pushed_can_survive_a_reboot_and_be_undone() -> Result<()> {
     let site = Site::new(2, false)?;
     let before = site.snapshots()?;
-    site.backend("push web --all-reals --user root --persist=ifupdown")?.success()?;
-    for machine in site.snapshots()? {
-        for file in ["/etc/network/interfaces.d/lb-backend", "/etc/sysctl.d/zz-lb-backend.conf"] {
-            assert!(machine.contains(&format!("\n{file}\n")), "{file}: {machine}");
+    for (way, files) in [
+        ("ifupdown", ["/etc/network/interfaces.d/lb-backend", "/etc/sysctl.d/zz-lb-backend.conf"]),
+        ("systemd", ["/etc/systemd/system/lb-backend.service", "/usr/local/sbin/lb-backend"]),
+    ] {
+        site.backend(&format!("push web --all-reals --user root --persist={way}"))?.success()?;
+        for machine in site.snapshots()? {
+            for file in files {
+                assert!(machine.contains(&format!("\n{file}\n")), "{way}: {file}: {machine}");
+            }
         }
+        site.backend("push web --all-reals --user root --undo")?.success()?;
+        assert_eq!(site.snapshots()?, before, "{way}");
     }
-    site.backend("push web --all-reals --user root --undo")?.success()?;
-    assert_eq!(site.snapshots()?, before);
     Ok(())
 }
 

@@ -8,18 +8,10 @@ use super::{
 };
 use crate::model::Protocol;
 
-const SERVICE: &[&str] = &[
+/// What may be said of a service and of a port of its policy.
+const BOTH: &[&str] = &[
     "name",
     "description",
-    "desc",
-    "virtual",
-    "address",
-    "addr",
-    "servers",
-    "real",
-    "policy",
-    "port",
-    "checks",
     "host",
     "path",
     "method",
@@ -30,29 +22,17 @@ const SERVICE: &[&str] = &[
     "scheduler",
     "priority",
     "persist",
-    "tunnel-type",
-    "fallback",
+    "checks",
     "leastconns",
+    "tunnel-type",
 ];
 
-const POLICY: &[&str] = &[
-    "name",
-    "description",
-    "host",
-    "path",
-    "method",
-    "expect",
-    "need",
-    "sticky",
-    "reset",
-    "scheduler",
-    "priority",
-    "persist",
-    "bind",
-    "checks",
-    "leastconns",
-    "tunnel-type",
-];
+/// What may be said of a service alone.
+const SERVICE: &[&str] =
+    &["desc", "virtual", "address", "addr", "servers", "real", "policy", "port", "fallback"];
+
+/// What may be said of a port alone.
+const POLICY: &[&str] = &["bind"];
 
 /// A port of a policy.
 struct Port<'a> {
@@ -76,7 +56,7 @@ pub(super) fn services(
             let reason = "a service is a map with name, virtual, servers and policy";
             return Err(reader.wrong(service, reason));
         }
-        draft.notes.extend(unknown(service, SERVICE, reader));
+        draft.notes.extend(unknown(service, &[BOTH, SERVICE].concat(), reader));
         let addresses = given(service, &["virtual", "address", "addr"])
             .ok_or_else(|| reader.wrong(service, "the service has no virtual address"))?;
         let ports = ports(reader, service, draft)?;
@@ -180,7 +160,7 @@ fn ports<'a>(
     };
     let mut ports = Vec::new();
     for (key, value) in policy.entries() {
-        draft.notes.extend(unknown(value, POLICY, reader));
+        draft.notes.extend(unknown(value, &[BOTH, POLICY].concat(), reader));
         ports.extend(entry(reader, key, value)?);
     }
     if ports.is_empty() {
