@@ -15,6 +15,7 @@ pub mod store;
 
 use toml::de::DeTable;
 
+pub use check::parse_address;
 pub use error::{Errors, Problem};
 
 use crate::model::Model;

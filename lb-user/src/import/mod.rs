@@ -101,6 +101,10 @@ pub fn import(
         Kind::Alteon => alteon::read(text, file),
         Kind::Vc5 => vc5::read(text, file),
     }?;
+    if draft.vips.is_empty() && draft.notes.is_empty() {
+        let message = "there is nothing in it: is it the right file?".to_owned();
+        return Err(Unreadable { file: file.to_owned(), line: 1, column: 1, message });
+    }
     if !options.interfaces.is_empty() {
         draft.interfaces.clone_from(&options.interfaces);
     }

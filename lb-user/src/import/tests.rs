@@ -216,3 +216,15 @@ fn what_is_more_than_the_tables_hold_is_left_out_from_the_end() {
     assert_eq!((imported.vips, imported.omissions.len()), (16, 184));
     assert!(imported.omissions[0].reason.contains("ring slots; this VIP does not fit"));
 }
+
+#[test]
+fn an_empty_original_is_not_taken_for_a_whole_one() {
+    for kind in Kind::WORDS {
+        for text in ["", "\n\n", "{}"] {
+            let kind: Kind = kind.parse().unwrap();
+            let files = |_: &Path| Ok(Vec::new());
+            let imported = import(kind, text, Path::new("original"), &Options::default(), &files);
+            assert!(imported.is_err(), "{kind}: {text:?}: {imported:?}");
+        }
+    }
+}

@@ -1011,6 +1011,10 @@ fn every_format_and_every_system_is_printed_without_a_daemon() {
         let ran = print(&format!("--os {system}"));
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{system}");
     }
+    for vip in ["127.0.0.1", "::1", "224.0.0.1", "fe80::1", "0.0.0.0"] {
+        let ran = print(&format!("--vip {vip}"));
+        assert!(ran.code == 2 && ran.stderr.contains(&format!("{vip} is ")), "{}", ran.stderr);
+    }
     let ran = print("--os windows --format netplan");
     let said = "lbctl: --format netplan: not for --os windows; leave one of them out\n";
     assert_eq!((ran.code, ran.stderr.as_str()), (2, said));

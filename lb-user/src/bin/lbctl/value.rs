@@ -58,6 +58,11 @@ pub fn address_or_none(text: &str) -> Result<String, String> {
     or_none(text, address)
 }
 
+/// An address that a machine can have.
+pub fn machine(text: &str) -> Result<IpAddr, String> {
+    address(text).and_then(|_| lb_user::config::parse_address(text))
+}
+
 /// A MAC address, or the word that removes it.
 pub fn mac_or_none(text: &str) -> Result<String, String> {
     or_none(text, Mac::from_str)

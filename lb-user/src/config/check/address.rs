@@ -3,7 +3,11 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Reads an address that a machine can have.
-pub(super) fn parse(text: &str) -> Result<IpAddr, String> {
+///
+/// # Errors
+///
+/// What is wrong with it, and what would be right.
+pub fn parse(text: &str) -> Result<IpAddr, String> {
     let address = text.parse().map_err(|_| not_an_address(text))?;
     if let IpAddr::V6(v6) = address
         && let Some(v4) = v6.to_ipv4_mapped()

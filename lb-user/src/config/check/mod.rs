@@ -11,6 +11,8 @@ mod rules;
 mod vip;
 mod watermarks;
 
+pub use address::parse as parse_address;
+
 use toml::{Spanned, de::DeTable};
 
 use super::raw::{Problems, Table};

@@ -28,7 +28,7 @@ pub struct Select {
     #[arg(long, conflicts_with = "vips")]
     all: bool,
     /// A virtual address (repeatable), without asking any daemon
-    #[arg(long = "vip", value_name = "IP", value_parser = value::address, requires = "ports")]
+    #[arg(long = "vip", value_name = "IP", value_parser = value::machine, requires = "ports")]
     vips: Vec<IpAddr>,
     /// What those serve: tcp/80, udp/53, tcp/*, udp/* or any (repeatable)
     #[arg(long = "port", value_name = "PORT", requires = "vips")]
