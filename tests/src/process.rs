@@ -10,7 +10,7 @@ use std::{
     io::{self, Write as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{
         OnceLock,
         mpsc::{self, Sender},
@@ -18,7 +18,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
     sys::{
         prctl,
@@ -28,6 +28,18 @@ use nix::{
 };
 
 use crate::wait;
+
+/// Writes a program that everybody may run. Another process does, as what this one has open for writing
+/// while a thread of it forks cannot be run at that moment (ETXTBSY).
+pub fn put_program(path: &Path, text: &str) -> Result<()> {
+    let mut install = Command::new("install");
+    install.args(["-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
+    let mut install = install.spawn().context("cannot run install")?;
+    install.stdin.take().context("a pipe")?.write_all(text.as_bytes())?;
+    let status = install.wait()?;
+    ensure!(status.success(), "install {}: {status}", path.display());
+    Ok(())
+}
 
 /// How long a program lives.
 #[derive(Clone, Debug)]

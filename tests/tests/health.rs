@@ -7,6 +7,7 @@ use serde_json::Value;
 use tests::{
     Lab, Manner, Nginx, Rack, Webhook, address,
     checked::{at_vips, check, lab, start, start_with},
+    process::put_program,
     wait,
 };
 
@@ -215,8 +216,7 @@ fn hooks_are_called_with_each_transition() -> Result<()> {
     fs::write(&told, "")?;
     fs::set_permissions(&told, fs::Permissions::from_mode(0o666))?;
     let program = lab.dir().join("notify");
-    fs::write(&program, "#!/bin/sh\nexec cat >>\"$1\"\n")?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    put_program(&program, "#!/bin/sh\nexec cat >>\"$1\"\n")?;
     // The first posts are refused, to be tried again.
     let place: SocketAddr = "127.0.0.1:9000".parse()?;
     let hook = Webhook::start(lab.balancer(), place, 2)?;
@@ -248,8 +248,7 @@ fn hooks_that_hang_or_fail_hold_nothing_up() -> Result<()> {
     let mut pages = pages(&lab)?;
     fs::set_permissions(lab.dir(), fs::Permissions::from_mode(0o755))?;
     let program = lab.dir().join("hangs");
-    fs::write(&program, "#!/bin/sh\nsleep 3600\n")?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    put_program(&program, "#!/bin/sh\nsleep 3600\n")?;
     // Nobody listens there.
     let hooks = format!("[hooks]\nexec = [{program:?}]\nwebhook = \"http://127.0.0.1:9/\"\n\n");
     let mut rack = start_with(lab, &hooks, &check("type = \"tcp\""))?;

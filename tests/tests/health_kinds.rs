@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use tests::{
     Certificates, Identity, Lab, Listen, Manner, Real,
     checked::{self, at_vips, check, everywhere, lab, start, start_with},
+    process::put_program,
     wait,
 };
 
@@ -333,8 +334,7 @@ fn a_grpc_check_with_tls_wants_a_certificate_that_is_valid() -> Result<()> {
 fn program(dir: &Path, name: &str, text: &str) -> Result<String> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
     let path = dir.join(name);
-    fs::write(&path, text)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    put_program(&path, text)?;
     Ok(path.to_str().context("a path")?.to_owned())
 }
 

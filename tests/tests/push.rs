@@ -3,7 +3,6 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
-    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -14,7 +13,10 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::Value;
-use tests::{Lab, LabOptions, Nginx, Output, Rack, Real, SshKeys, Sshd, address, bin, wait};
+use tests::{
+    Lab, LabOptions, Nginx, Output, Rack, Real, SshKeys, Sshd, address, bin, process::put_program,
+    wait,
+};
 
 /// A rack whose reals nobody has set up yet: they have nothing but `sshd`, and a server program.
 struct Site {
@@ -283,8 +285,7 @@ const WAITS: &str = "#!/bin/sh\necho $$ >\"${0%/*}/at.$$\"\nexec sleep 3600\n";
 fn an_interrupt_ends_all_that_run_and_tells_which_had_begun() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let ssh = dir.path().join("ssh");
-    fs::write(&ssh, WAITS)?;
-    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755))?;
+    put_program(&ssh, WAITS)?;
     let path = format!("{}:{}", dir.path().display(), std::env::var("PATH")?);
     let words = "backend push --vip 192.0.2.10 --port tcp/80 --jobs 2 --ssh a --ssh b --ssh c";
     let mut command = Command::new(bin::path("lbctl")?);

@@ -1,6 +1,5 @@
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{self, Stdio},
 };
@@ -33,11 +32,20 @@ struct Words {
 fn fake(words: &str) -> (Ssh, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("ssh");
-    fs::write(&program, FAKE).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    put_program(&program, FAKE);
     let words = ["lbctl"].into_iter().chain(words.split_whitespace());
     let Words { ssh } = Words::try_parse_from(words).unwrap();
     (Ssh { program, ..ssh }, directory)
+}
+
+/// Another process writes it: what this one has open for writing while a thread of it forks cannot be run
+/// at that moment (ETXTBSY).
+fn put_program(path: &Path, text: &str) {
+    let mut install = process::Command::new("install");
+    install.args(["-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
+    let mut install = install.spawn().unwrap();
+    io::Write::write_all(&mut install.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    assert!(install.wait().unwrap().success());
 }
 
 fn job(host: &str, script: &str) -> Job {
