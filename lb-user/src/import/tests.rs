@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::Path, time::Duration};
 use super::{write::write, *};
 use crate::{
     config,
-    model::{CheckKind, ExecCheck, HashMode, HttpCheck, Ports, RealState},
+    model::{CheckKind, ExecCheck, HashMode, HttpCheck, Ports, RealState, Vip},
 };
 
 fn origin(line: usize, words: &str) -> Origin {
@@ -225,6 +225,30 @@ fn an_empty_original_is_not_taken_for_a_whole_one() {
             let files = |_: &Path| Ok(Vec::new());
             let imported = import(kind, text, Path::new("original"), &Options::default(), &files);
             assert!(imported.is_err(), "{kind}: {text:?}: {imported:?}");
+        }
+    }
+}
+
+/// What is not written must be what the configuration takes then, or an import would say something else.
+#[test]
+fn what_a_draft_leaves_unsaid_is_what_the_configuration_takes_for_it() {
+    for (address, real) in [("192.0.2.10", "10.0.0.11"), ("2001:db8:2::10", "2001:db8:a::11")] {
+        for interval in ["", ", interval = \"200ms\"", ", interval = \"1m\""] {
+            let text = format!(
+                "[node]\ninterfaces = [\"eth0\"]\n[[vip]]\nname = \"web\"\naddress = \"{address}\"\n\
+                 ports = [\"tcp/80\"]\ncheck = {{ type = \"tcp\", port = 80{interval} }}\n\
+                 [[vip.real]]\naddress = \"{real}\"\n"
+            );
+            let vip = config::parse(&text).unwrap().vips.remove(0);
+            let found = &vip.checks[0];
+            let (fast_interval, timeout) = paced(found.interval);
+            assert_eq!((found.fast_interval, found.timeout), (fast_interval, timeout));
+            if interval.is_empty() {
+                assert_eq!(*found, check(found.kind.clone()));
+            }
+            let plain = draft::plain(vip.address, vip.ports.clone());
+            let name = vip.name.clone();
+            assert_eq!(Vip { checks: Vec::new(), reals: Vec::new(), ..vip }, Vip { name, ..plain });
         }
     }
 }
