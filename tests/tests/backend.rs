@@ -158,7 +158,11 @@ fn interfaces_that_were_named_once_are_meant_from_then_on() -> Result<()> {
     bench.run("apply --interface eth0")?.success()?;
     assert_eq!(bench.run("apply")?.success()?.stdout, "apply: nothing to change\n");
     assert_eq!(arp_ignore()?, "0\n");
-    bench.run("apply --interface eth0 --interface eth7")?.success()?;
+    bench.run("apply --interface eth0 --interface eth7 --persist=ifupdown")?.success()?;
+    let status = bench.run("status")?.success()?.stdout;
+    for shown in ["for the interfaces that were named: eth0 eth7\n", " persist   by ifupdown\n"] {
+        assert!(status.contains(shown), "{status}");
+    }
     bench.run("apply")?.success()?;
     assert_eq!(arp_ignore()?, "1\n");
     bench.run("undo")?.success()?;

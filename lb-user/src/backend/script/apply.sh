@@ -148,6 +148,7 @@ status() {
     need_programs
     [ -n "$LB_INTERFACES" ] || LB_INTERFACES=$(recorded given) || LB_INTERFACES=$(find_interfaces)
     report_machine
+    ! lb_given=$(recorded given) || report ok sysctl "for the interfaces that were named: $lb_given"
     for lb_path in $(entries sysctl); do
         lb_former=$(recorded sysctl "$lb_path")
         report ok sysctl "$(kernel "$lb_path") is $(value_of "$lb_path"), it was ${lb_former% *}"
@@ -161,6 +162,7 @@ status() {
             report ok address "$lb_vip is on lo, and was before"
         fi
     done
+    ! lb_way=$(recorded persist) || report ok persist "by $lb_way"
     for lb_file in $(entries file); do
         report ok persist "$lb_file is written by this script"
     done
