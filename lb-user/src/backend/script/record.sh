@@ -3,6 +3,8 @@
 #   boot ID                     since when values of the kernel are what they are
 #   local-real yes              this machine is a balancer, too, and that is meant
 #   persist WAY                 in which way it survives a reboot
+#   given NAME...               the interfaces that were named, if any were
+#   interfaces NAME...          those that the files for a reboot were written for
 #   sysctl PATH FORMER OURS     a kernel parameter, below /proc/sys
 #   address ADDRESS/LENGTH yes  was added to lo
 #   lifetime ADDRESS/LENGTH FORMER  was on lo as an address that could be a source

@@ -29,7 +29,7 @@ this machine.
 Exit codes: 0 all of it is there, 1 something is missing or differs, 2 it cannot be read.
 
 Examples:
-  lbctl import keepalived /etc/keepalived/keepalived.conf > /etc/lb.toml
+  lbctl import keepalived /etc/keepalived/keepalived.conf > /etc/lb/lb.toml
   ipvsadm-save -n | lbctl import ipvsadm - --interface eth0
   lbctl import alteon dump.txt -o json | jq '.omissions'";
 
