@@ -1,5 +1,5 @@
 //! Builds the BPF objects and puts them at `$OUT_DIR/lb` and `$OUT_DIR/detour`, where the daemon includes
-//! them.
+//! them, and `$OUT_DIR/bench`, for the benchmark, which learns of the directory by `DEP_LB_EBPF_OBJECTS`.
 //!
 //! The compiler is the first of: `$LB_EBPF_RUSTC`; a rustc that has `core` for BPF; rustup's
 //! nightly with its sources. `cargo xtask setup` provides one, and chooses in the same order
@@ -15,8 +15,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 const BPF: &str = "bpfel-unknown-none";
 
-/// The balancer, and the programs of detours.
-const OBJECTS: [&str; 2] = ["lb", "detour"];
+/// The balancer, the programs of detours, and those of the benchmark.
+const OBJECTS: [&str; 3] = ["lb", "detour", "bench"];
 
 /// What compiles for BPF.
 enum Compiler {
@@ -45,6 +45,7 @@ fn objects() -> Result<()> {
     let target_dir = target_dir(&out)?.join("ebpf");
     build(cargo(&compiler()?)?, root, &target_dir)?;
 
+    println!("cargo::metadata=objects={}", out.display());
     OBJECTS.iter().try_for_each(|name| {
         let object = target_dir.join(BPF).join("release").join(name);
         let copied = fs::copy(&object, out.join(name));

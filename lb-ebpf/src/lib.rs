@@ -33,6 +33,8 @@ pub mod count;
 
 pub mod detour;
 
+pub mod bench;
+
 use lb_common::{Outcome, V4, V6, layout::Rule};
 
 use crate::{

@@ -40,6 +40,7 @@ pub mod address;
 pub mod backend;
 mod background;
 pub mod balancer;
+pub mod bench;
 pub mod bin;
 mod bpf;
 pub mod capture;

@@ -1,4 +1,5 @@
-//! The project's automation: `cargo xtask setup | build | test | lint | asan | fuzz | soak | demo | simulate`.
+//! The project's automation: `cargo xtask setup | build | test | lint | asan | bench | fuzz | soak | demo |
+//! simulate`.
 //!
 //! It imports no product crate, so that it works while they do not compile.
 
@@ -8,6 +9,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod asan;
+mod bench;
 mod build;
 mod command;
 mod demo;
@@ -34,6 +36,7 @@ enum Task {
     Test(test::Options),
     Lint(lint::Options),
     Asan(asan::Options),
+    Bench(bench::Options),
     Fuzz(fuzz::Options),
     Soak(soak::Options),
     Demo(demo::Options),
@@ -54,6 +57,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test(options) => test::run(&options),
         Task::Lint(options) => lint::run(&options),
         Task::Asan(options) => asan::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::Demo(options) => demo::run(&options),

@@ -1,0 +1,117 @@
+//! What the benchmark and its programs (`bin/bench.rs`) agree on. No part of the balancer.
+
+/// What a wrapper changes in a frame from run to run: offsets in the frame, 0 where there is nothing. Set by the
+/// loader; constants for the verifier.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Layout {
+    /// Where the client's address ends: its last 4 bytes (IPv4) or 8 bytes (IPv6) number the flow.
+    pub client: u32,
+    /// Where the VIP's address ends, likewise: it numbers the service.
+    pub vip: u32,
+    /// Where the two ports are.
+    pub ports: u32,
+    /// Where the identification of a fragment is: 2 bytes (IPv4) or 4 (IPv6), which number the flow.
+    pub identification: u32,
+    /// Not 0 where the addresses are of IPv6.
+    pub is_v6: u32,
+    /// Not 0 where the client's port is the second one: in what an ICMP error quotes.
+    pub is_quoted: u32,
+}
+
+/// The course of a wrapper's runs. One value, read and written by one CPU.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Course {
+    /// How many flows there are, 1 or more, one packet of each after the other.
+    pub flows: u32,
+    /// How many services, 1 or more, likewise.
+    pub services: u32,
+    /// Number of the next flow.
+    pub flow: u32,
+    /// Number of the next service.
+    pub service: u32,
+    /// What the last 4 bytes of the first client's address are, as a number.
+    pub first_client: u32,
+    /// The same of the first VIP.
+    pub first_vip: u32,
+    /// The VIP's port, as a number.
+    pub port: u32,
+    /// How many runs are left.
+    pub left: u32,
+    /// The MAC address that frames are for, and the one that they are from, as in
+    /// [`lb_common::layout::mac_bits`].
+    pub macs: [u64; 2],
+    /// When the first run began and when the last one ended, in nanoseconds of the monotonic clock.
+    pub first: u64,
+    /// See `first`.
+    pub last: u64,
+    /// How often the target has returned each of the XDP actions; [`Course::OTHER`] for anything else.
+    pub codes: [u64; 8],
+}
+
+impl Course {
+    /// Where codes are counted that are no XDP action: the target was not called, or is none.
+    pub const OTHER: usize = 7;
+
+    /// The port of the client of a flow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn client_port(flow: u32) -> u16 {
+        1024 + (flow & 0x7fff) as u16
+    }
+}
+
+/// The hash of a service's key in the floors' table: one multiplication, the least there is.
+#[inline(always)]
+#[must_use]
+pub const fn floor_hash(key: u64, seed: u64) -> u64 {
+    (key ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Displacements of the floors' table of services.
+pub const FLOOR_DISPLACEMENTS: u32 = 1 << 13;
+
+/// Entries of it.
+pub const FLOOR_ENTRIES: u32 = 1 << 15;
+
+/// Slots of the floors' one ring: the length of Katran's.
+pub const FLOOR_RING: u32 = 65_536;
+
+/// Places of the floors' reals.
+pub const FLOOR_REALS: u32 = 1 << 17;
+
+/// Flows that the floor with a table of flows remembers.
+pub const FLOOR_FLOWS: u32 = 1 << 21;
+
+/// Which displacement is a key's.
+#[inline(always)]
+#[must_use]
+pub const fn floor_bucket(hash: u64) -> u32 {
+    (hash >> 51) as u32 & (FLOOR_DISPLACEMENTS - 1)
+}
+
+/// Which entry is a key's.
+#[inline(always)]
+#[must_use]
+pub const fn floor_entry(hash: u64, displacement: u32) -> u32 {
+    ((hash >> 32) as u32 ^ displacement) & (FLOOR_ENTRIES - 1)
+}
+
+/// A service of the floors: a key and what a packet for it needs.
+#[repr(C, align(32))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FloorService {
+    /// Of IPv4: address, port and protocol. Of IPv6: a mixture of all.
+    pub key: u64,
+    /// The first slot of its ring, and the first place of its reals.
+    pub ring: u32,
+    /// How many slots it has.
+    pub ring_len: u32,
+    /// Where its counters are.
+    pub number: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Zero.
+    pub more: u64,
+}

@@ -1,0 +1,383 @@
+//! Programs of the benchmark, which no balancer loads: floors, below which a balancer cannot be, and the wrapper in
+//! which a program is measured.
+//!
+//! The test run of the kernel (`BPF_PROG_TEST_RUN` with `repeat`) gives a program the same frame again and again,
+//! as it has left it. So the wrapper stands around it: it makes of the frame the next packet, with the
+//! Ethernet addresses that the target has changed, calls the target, and counts what that returns.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", expect(missing_docs, reason = "macros make items"))]
+
+#[cfg(target_arch = "bpf")]
+mod programs {
+    use aya_ebpf::{
+        bindings::{BPF_F_MMAPABLE, xdp_action},
+        helpers::bpf_ktime_get_ns,
+        macros::{map, xdp},
+        maps::{Array, LruHashMap, PerCpuArray, ProgramArray},
+        programs::XdpContext,
+    };
+    use lb_common::{Outcome, layout::mac_bits};
+    use lb_ebpf::{
+        bench::{
+            Course, FLOOR_DISPLACEMENTS, FLOOR_ENTRIES, FLOOR_FLOWS, FLOOR_REALS, FLOOR_RING,
+            FloorService, Layout, floor_bucket, floor_entry, floor_hash,
+        },
+        packet::{Ethernet, Packet, PortPair, set_mac, word16, word32, words64},
+    };
+    use network_types::{
+        eth::EtherType,
+        ip::{IpProto, Ipv4Hdr, Ipv6Hdr},
+    };
+
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+    /// What the wrapper calls.
+    #[map]
+    static TARGETS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+    #[map]
+    static COURSE: Array<Course> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+    #[unsafe(no_mangle)]
+    static LAYOUT: Layout =
+        Layout { client: 0, vip: 0, ports: 0, identification: 0, is_v6: 0, is_quoted: 0 };
+    /// What the wrapper believes to have been returned where there is no target.
+    #[unsafe(no_mangle)]
+    static NO_TARGET: u32 = Course::OTHER as u32;
+
+    /// The tables of the floors.
+    #[map]
+    static DISPLACEMENTS: Array<u32> = Array::with_max_entries(FLOOR_DISPLACEMENTS, 0);
+    #[map]
+    static SERVICES: Array<FloorService> = Array::with_max_entries(FLOOR_ENTRIES, 0);
+    #[map]
+    static RING: Array<u32> = Array::with_max_entries(FLOOR_RING, 0);
+    #[map]
+    static REALS: Array<u64> = Array::with_max_entries(FLOOR_REALS, 0);
+    #[map]
+    static SERVICE_COUNTERS: PerCpuArray<[u64; 2]> =
+        PerCpuArray::with_max_entries(FLOOR_ENTRIES, 0);
+    #[map]
+    static REAL_COUNTERS: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(FLOOR_REALS, 0);
+    #[map]
+    static FLOWS: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(FLOOR_FLOWS, 0);
+    #[map]
+    static FLOWS_V6: LruHashMap<[u64; 5], u32> = LruHashMap::with_max_entries(FLOOR_FLOWS, 0);
+
+    const SEED: u64 = 0x0123_4567_89ab_cdef;
+    const OWN: u64 = mac_bits([2, 0, 0, 0, 0, 2]);
+
+    #[inline(always)]
+    fn packet(ctx: &XdpContext) -> Packet<'_> {
+        // SAFETY: the context's own bounds; the frame is the program's alone while it runs.
+        unsafe { Packet::new(ctx.data() as *mut u8, ctx.data_end() as *mut u8) }
+    }
+
+    /// Makes the next packet, gives it to the target, and counts what that returns.
+    #[xdp(frags)]
+    pub fn wrapper(ctx: XdpContext) -> u32 {
+        let Some(course) = COURSE.get_ptr_mut(0) else {
+            return xdp_action::XDP_ABORTED;
+        };
+        // SAFETY: a value of the array, which nobody else touches while the program runs.
+        let course = unsafe { &mut *course };
+        if course.first == 0 {
+            // SAFETY: a helper without preconditions.
+            course.first = unsafe { bpf_ktime_get_ns() };
+        }
+        if next(&mut packet(&ctx), course).is_err() {
+            return xdp_action::XDP_ABORTED;
+        }
+        let code = target(&ctx) as usize;
+        course.codes[if code < Course::OTHER { code } else { Course::OTHER }] += 1;
+        course.left -= 1;
+        if course.left == 0 {
+            // SAFETY: a helper without preconditions.
+            course.last = unsafe { bpf_ktime_get_ns() };
+        }
+        code as u32
+    }
+
+    /// A function of its own: the target returns to where this was called.
+    #[inline(never)]
+    fn target(ctx: &XdpContext) -> u32 {
+        // SAFETY: nothing is to be dropped here.
+        unsafe { TARGETS.tail_call(ctx, 0) };
+        // SAFETY: a reference is valid to read. Volatile, as the compiler would believe that this is what
+        // the function always returns.
+        unsafe { core::ptr::read_volatile(&raw const NO_TARGET) }
+    }
+
+    /// Bytes of a frame that are written in one store, at an offset.
+    #[repr(C)]
+    struct Field<const N: usize>([u8; N]);
+    // SAFETY: a byte array.
+    unsafe impl<const N: usize> lb_ebpf::packet::Header for Field<N> {}
+
+    /// In the widths in which targets load: a load that is served by two stores has to wait for both.
+    #[inline(always)]
+    fn next(packet: &mut Packet, course: &mut Course) -> Result<(), Outcome> {
+        // SAFETY: a reference is valid to read. Volatile, as the loader sets it.
+        let layout = unsafe { core::ptr::read_volatile(&raw const LAYOUT) };
+        let (flow, service) = (course.flow, course.service);
+        let after = |number: u32, of: u32| if number + 1 >= of { 0 } else { number + 1 };
+        course.flow = after(flow, course.flows);
+        course.service = after(service, course.services);
+        let ethernet: &mut Ethernet = packet.header_mut(0)?;
+        set_mac(&mut ethernet.destination, course.macs[0]);
+        set_mac(&mut ethernet.source, course.macs[1]);
+        address(packet, layout.client, layout.is_v6, course.first_client.wrapping_add(flow))?;
+        address(packet, layout.vip, layout.is_v6, course.first_vip.wrapping_add(service))?;
+        if layout.ports != 0 {
+            let client = u32::from(Course::client_port(flow).to_be());
+            let vip = u32::from((course.port as u16).to_be());
+            let both = if layout.is_quoted != 0 { vip | client << 16 } else { client | vip << 16 };
+            store(packet, layout.ports as usize, both)?;
+        }
+        if layout.identification != 0 && layout.is_v6 != 0 {
+            store(packet, layout.identification as usize, flow.to_be())?;
+        } else if layout.identification != 0 {
+            store(packet, layout.identification as usize, (flow as u16).to_be())?;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn address(packet: &mut Packet, end: u32, is_v6: u32, number: u32) -> Result<(), Outcome> {
+        if end == 0 {
+            Ok(())
+        } else if is_v6 != 0 {
+            store(packet, end as usize - 8, u64::from(number).to_be())
+        } else {
+            store(packet, end as usize - 4, number.to_be())
+        }
+    }
+
+    #[inline(always)]
+    fn store<T: Copy>(packet: &mut Packet, at: usize, value: T) -> Result<(), Outcome> {
+        match size_of::<T>() {
+            2 => field::<T, 2>(packet.header_mut(at)?, value),
+            4 => field::<T, 4>(packet.header_mut(at)?, value),
+            _ => field::<T, 8>(packet.header_mut(at)?, value),
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn field<T: Copy, const N: usize>(field: &mut Field<N>, value: T) {
+        // SAFETY: as large as `T`, an integer; the kernel takes such stores at any address of a packet.
+        unsafe { field.0.as_mut_ptr().cast::<T>().write(value) };
+    }
+
+    /// Nothing at all: with it, a wrapper costs what it costs.
+    #[xdp(frags)]
+    pub fn nothing(_: XdpContext) -> u32 {
+        xdp_action::XDP_TX
+    }
+
+    /// The least that forwards: it looks whether there is an Ethernet header, and writes both addresses.
+    #[xdp(frags)]
+    pub fn f0(ctx: XdpContext) -> u32 {
+        let mut packet = packet(&ctx);
+        match packet.header_mut::<Ethernet>(0) {
+            Ok(ethernet) => {
+                set_mac(&mut ethernet.destination, mac_bits([2, 0, 0, 0, 0, 11]));
+                set_mac(&mut ethernet.source, OWN);
+                xdp_action::XDP_TX
+            }
+            Err(_) => xdp_action::XDP_DROP,
+        }
+    }
+
+    /// The least that balances: a service, a hash of the flow, a ring, a real, and counters of service and real.
+    #[xdp(frags)]
+    pub fn f1(ctx: XdpContext) -> u32 {
+        balance(&mut packet(&ctx), read4, Flow::chosen)
+    }
+
+    /// The same for IPv6.
+    #[xdp(frags)]
+    pub fn f1_v6(ctx: XdpContext) -> u32 {
+        balance(&mut packet(&ctx), read6, Flow::chosen)
+    }
+
+    /// The same with a table of flows that is asked first, as most balancers have one.
+    #[xdp(frags)]
+    pub fn f2(ctx: XdpContext) -> u32 {
+        balance(&mut packet(&ctx), read4, |flow| {
+            remembered(&FLOWS, &[flow.source[0], flow.rest()], flow)
+        })
+    }
+
+    /// The same for IPv6.
+    #[xdp(frags)]
+    pub fn f2_v6(ctx: XdpContext) -> u32 {
+        balance(&mut packet(&ctx), read6, |flow| {
+            let ([a, b], [c, d]) = (flow.source, flow.destination);
+            remembered(&FLOWS_V6, &[a, b, c, d, flow.rest()], flow)
+        })
+    }
+
+    /// The flow of a packet to a service. Of IPv4 both addresses are in the first word of the source.
+    struct Flow<'a> {
+        service: &'a FloorService,
+        source: [u64; 2],
+        destination: [u64; 2],
+        ports: u32,
+        protocol: u8,
+    }
+
+    impl Flow<'_> {
+        /// The place of the real that the ring has for it.
+        #[inline(always)]
+        fn chosen(&self) -> u32 {
+            let Self { source, destination, ports, protocol, service } = self;
+            let mixed = (source[0] ^ SEED).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+                ^ source[1]
+                ^ destination[0].rotate_left(32)
+                ^ destination[1].rotate_left(16);
+            let mixed = mixed.wrapping_mul(0x94d0_49bb_1331_11eb) ^ u64::from(*ports) << 8;
+            let mixed =
+                (mixed ^ mixed >> 32 ^ u64::from(*protocol)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let slot = ((mixed >> 32) * u64::from(service.ring_len)) >> 32;
+            get(&RING, slot as u32).map_or(0, |real| service.ring + *real)
+        }
+
+        /// What else is of the flow, beside the addresses.
+        #[inline(always)]
+        fn rest(&self) -> u64 {
+            u64::from(self.ports) << 8 | u64::from(self.protocol)
+        }
+    }
+
+    #[inline(always)]
+    fn remembered<K>(flows: &LruHashMap<K, u32>, key: &K, flow: &Flow) -> u32 {
+        if let Some(place) = flows.get_ptr(key) {
+            // SAFETY: a value of the map, which stays readable while the program runs.
+            return unsafe { *place };
+        }
+        let place = flow.chosen();
+        // Whether there is room does not matter to this packet.
+        let _ = flows.insert(key, place, 0);
+        place
+    }
+
+    #[inline(always)]
+    fn get<T>(array: &'static Array<T>, index: u32) -> Option<&'static T> {
+        // SAFETY: a value of the array, which nobody writes while the program runs.
+        array.get_ptr(index).map(|value| unsafe { &*value })
+    }
+
+    #[inline(always)]
+    fn balance(
+        packet: &mut Packet,
+        read: impl FnOnce(&Packet) -> Result<Option<Flow<'static>>, Outcome>,
+        choose: impl FnOnce(&Flow) -> u32,
+    ) -> u32 {
+        let Ok(found) = read(packet) else {
+            return xdp_action::XDP_DROP;
+        };
+        let Some(flow) = found else {
+            return xdp_action::XDP_PASS;
+        };
+        let place = choose(&flow);
+        let (Some(real), length) = (get(&REALS, place), packet.len()) else {
+            return xdp_action::XDP_DROP;
+        };
+        count(&SERVICE_COUNTERS, flow.service.number, length);
+        count(&REAL_COUNTERS, place, length);
+        let Ok(ethernet) = packet.header_mut::<Ethernet>(0) else {
+            return xdp_action::XDP_DROP;
+        };
+        set_mac(&mut ethernet.destination, *real);
+        set_mac(&mut ethernet.source, OWN);
+        xdp_action::XDP_TX
+    }
+
+    #[inline(always)]
+    fn count(counters: &'static PerCpuArray<[u64; 2]>, index: u32, length: u64) {
+        if let Some(counters) = counters.get_ptr_mut(index) {
+            // SAFETY: this CPU's value; nothing else on this CPU counts while the program runs.
+            let [packets, bytes] = unsafe { &mut *counters };
+            *packets += 1;
+            *bytes += length;
+        }
+    }
+
+    const IP: usize = size_of::<Ethernet>();
+
+    #[inline(always)]
+    fn read4(packet: &Packet) -> Result<Option<Flow<'static>>, Outcome> {
+        let ethernet: &Ethernet = packet.header(0)?;
+        if word16(&ethernet.ether_type) != EtherType::Ipv4 as u16 {
+            return Ok(None);
+        }
+        let ip: &Ipv4Hdr = packet.header(IP)?;
+        if ip.vihl != 0x45 || u16::from_be_bytes(ip.frags) & 0x3fff != 0 {
+            return Ok(None);
+        }
+        let Some((ports, port)) = ports(packet, IP + Ipv4Hdr::LEN, ip.proto)? else {
+            return Ok(None);
+        };
+        let (source, destination) = (word32(&ip.src_addr), word32(&ip.dst_addr));
+        let key = u64::from(destination) << 32 | u64::from(port) << 8 | u64::from(ip.proto);
+        let source = [u64::from(source) << 32 | u64::from(destination), 0];
+        Ok(find(key).map(|service| Flow {
+            service,
+            source,
+            destination: [0; 2],
+            ports,
+            protocol: ip.proto,
+        }))
+    }
+
+    #[inline(always)]
+    fn read6(packet: &Packet) -> Result<Option<Flow<'static>>, Outcome> {
+        let ethernet: &Ethernet = packet.header(0)?;
+        if word16(&ethernet.ether_type) != EtherType::Ipv6 as u16 {
+            return Ok(None);
+        }
+        let ip: &Ipv6Hdr = packet.header(IP)?;
+        let Some((ports, port)) = ports(packet, IP + Ipv6Hdr::LEN, ip.next_hdr)? else {
+            return Ok(None);
+        };
+        let (source, destination) = (words64(&ip.src_addr), words64(&ip.dst_addr));
+        let key = destination[0].rotate_left(32)
+            ^ destination[1]
+            ^ (u64::from(port) << 8 | u64::from(ip.next_hdr));
+        Ok(find(key).map(|service| Flow {
+            service,
+            source,
+            destination,
+            ports,
+            protocol: ip.next_hdr,
+        }))
+    }
+
+    /// Both ports, and the second one, in wire order.
+    #[inline(always)]
+    fn ports(packet: &Packet, at: usize, protocol: u8) -> Result<Option<(u32, u16)>, Outcome> {
+        if protocol != IpProto::Tcp as u8 && protocol != IpProto::Udp as u8 {
+            return Ok(None);
+        }
+        let pair: &PortPair = packet.header(at)?;
+        let (source, destination) = (word16(&pair.source), word16(&pair.destination));
+        Ok(Some((u32::from(source) | u32::from(destination) << 16, destination)))
+    }
+
+    #[inline(always)]
+    fn find(key: u64) -> Option<&'static FloorService> {
+        let hash = floor_hash(key, SEED);
+        let displacement = get(&DISPLACEMENTS, floor_bucket(hash))?;
+        get(&SERVICES, floor_entry(hash, *displacement)).filter(|service| service.key == key)
+    }
+
+    #[panic_handler]
+    fn panic(_: &core::panic::PanicInfo) -> ! {
+        loop {}
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,10 @@
+//! To be written.
+
+use anyhow::{Result, bail};
+
+use super::{Options, figure::Section};
+
+/// Measures.
+pub fn run(_: Options) -> Result<Section> {
+    bail!("latency: to be written")
+}

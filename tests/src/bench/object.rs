@@ -1,0 +1,43 @@
+//! The programs of the benchmark: floors, and the wrapper in which programs are measured
+//! (`lb-ebpf/src/bin/bench.rs`).
+
+use anyhow::{Context as _, Result};
+use aya::{Ebpf, EbpfLoader, programs::Xdp};
+use lb_ebpf::bench::Layout;
+
+/// The object, which lb-user's build script has built.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("LB_OBJECTS"), "/bench"));
+
+/// Loads the object, none of its programs, for frames of this layout.
+pub fn object(layout: Layout) -> Result<Ebpf> {
+    let Layout { client, vip, ports, identification, is_v6, is_quoted } = layout;
+    let words = [client, vip, ports, identification, is_v6, is_quoted];
+    EbpfLoader::new()
+        .override_global("LAYOUT", &words, true)
+        .load(OBJECT)
+        .context("loading the benchmark's programs")
+}
+
+/// The object's program with this name, loaded into the kernel if it is not yet.
+pub fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    let program = object.program_mut(name).with_context(|| format!("no program {name}"))?;
+    let program: &mut Xdp = program.try_into()?;
+    if program.fd().is_err() {
+        program.load().with_context(|| format!("loading the benchmark's {name}"))?;
+    }
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_takes_all_programs_of_the_benchmark() -> Result<()> {
+        let mut object = object(Layout::default())?;
+        for name in ["nothing", "f0", "f1", "f1_v6", "f2", "f2_v6", "wrapper"] {
+            program(&mut object, name)?;
+        }
+        Ok(())
+    }
+}
