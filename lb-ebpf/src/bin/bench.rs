@@ -220,15 +220,15 @@ mod programs {
     }
 
     /// The flow of a packet to a service. Of IPv4 both addresses are in the first word of the source.
-    struct Flow<'a> {
-        service: &'a FloorService,
+    struct Flow {
+        service: &'static FloorService,
         source: [u64; 2],
         destination: [u64; 2],
         ports: u32,
         protocol: u8,
     }
 
-    impl Flow<'_> {
+    impl Flow {
         /// The place of the real that the ring has for it.
         #[inline(always)]
         fn chosen(&self) -> u32 {
@@ -272,7 +272,7 @@ mod programs {
     #[inline(always)]
     fn balance(
         packet: &mut Packet,
-        read: impl FnOnce(&Packet) -> Result<Option<Flow<'static>>, Outcome>,
+        read: impl FnOnce(&Packet) -> Result<Option<Flow>, Outcome>,
         choose: impl FnOnce(&Flow) -> u32,
     ) -> u32 {
         let Ok(found) = read(packet) else {
@@ -308,7 +308,7 @@ mod programs {
     const IP: usize = size_of::<Ethernet>();
 
     #[inline(always)]
-    fn read4(packet: &Packet) -> Result<Option<Flow<'static>>, Outcome> {
+    fn read4(packet: &Packet) -> Result<Option<Flow>, Outcome> {
         let ethernet: &Ethernet = packet.header(0)?;
         if word16(&ethernet.ether_type) != EtherType::Ipv4 as u16 {
             return Ok(None);
@@ -333,7 +333,7 @@ mod programs {
     }
 
     #[inline(always)]
-    fn read6(packet: &Packet) -> Result<Option<Flow<'static>>, Outcome> {
+    fn read6(packet: &Packet) -> Result<Option<Flow>, Outcome> {
         let ethernet: &Ethernet = packet.header(0)?;
         if word16(&ethernet.ether_type) != EtherType::Ipv6 as u16 {
             return Ok(None);
