@@ -188,6 +188,14 @@ impl RealWord {
     pub const fn port(self) -> u8 {
         (self.0 >> 60) as u8
     }
+
+    /// Whether the real is reached untagged through this port: one comparison, which most packets are
+    /// decided by.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_untagged_at(self, port: u8) -> bool {
+        self.0 >> 48 == (port as u64) << 12
+    }
 }
 
 /// A way out of the balancer: the MAC address of one of its interfaces (bits 0 to 47), and the outer

@@ -87,6 +87,11 @@ const ASIDE_WORDS: usize = 20;
 static SEED: Seed = Seed([0; 2]);
 #[unsafe(no_mangle)]
 static PORT: u8 = 0;
+/// Set by the daemon, in this instance of the program alone: what every packet asks. A variable is read in
+/// place, where an array would have to be looked into.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data")]
+static HOT: Hot = Hot { own: PortWord(0), table: TableWord(0) };
 /// What it costs to note a flow in `FRESH`.
 #[unsafe(no_mangle)]
 static BEGINNING: u64 = Bucket::cost((limits::FRESH / limits::FRESH_PART) as u64);
@@ -94,6 +99,15 @@ static BEGINNING: u64 = Bucket::cost((limits::FRESH / limits::FRESH_PART) as u64
 #[used]
 #[unsafe(no_mangle)]
 static LAYOUT_VERSION: u32 = LAYOUT;
+
+/// See [`lb_common::layout::HOT_WORDS`].
+#[repr(C)]
+struct Hot {
+    /// The word of the port that frames come in on.
+    own: PortWord,
+    /// Which service table is in force.
+    table: TableWord,
+}
 
 /// A frame that has arrived; `FRAGS` says whether it may have several buffers, which takes Linux 5.18.
 pub struct Live<'a, const FRAGS: bool>(pub &'a XdpContext);
@@ -189,6 +203,11 @@ impl<const NOTES: bool> Tables for Maps<NOTES> {
     }
 
     #[inline(always)]
+    fn own(&self) -> PortWord {
+        constant(&HOT.own)
+    }
+
+    #[inline(always)]
     fn port(&self, number: u8) -> PortWord {
         PortWord(word(&PORTS, u32::from(number)))
     }
@@ -200,7 +219,7 @@ impl<const NOTES: bool> Tables for Maps<NOTES> {
 
     #[inline(always)]
     fn table(&self) -> TableWord {
-        TableWord(word(&TABLE, 0))
+        constant(&HOT.table)
     }
 
     #[inline(always)]

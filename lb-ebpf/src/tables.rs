@@ -31,6 +31,8 @@ pub enum Shelf {
 pub trait Tables {
     /// The number of the port that the frame came in on, 1 or more.
     fn port_number(&self) -> u8;
+    /// That port.
+    fn own(&self) -> PortWord;
     /// One port; unknown outside of the array.
     fn port(&self, number: u8) -> PortWord;
     /// The seed of the flow hash.

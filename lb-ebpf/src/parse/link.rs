@@ -109,7 +109,7 @@ pub(crate) const SERVICE_TAG: u16 = u16::to_be(0x88a8);
 /// The outcome that the frame has without further ado.
 #[inline(always)]
 pub fn read(packet: &Packet, tables: &impl Tables) -> Result<Link, Outcome> {
-    let own = tables.port(tables.port_number()).mac_bits();
+    let own = tables.own().mac_bits();
     let ethernet: &Ethernet = packet.header(0)?;
     // A flooded frame for somebody else must not be forwarded a second time.
     if mac_bits(&ethernet.destination) != own {

@@ -5,6 +5,6 @@ use anyhow::{Result, bail};
 use super::{Options, figure::Section};
 
 /// Measures.
-pub fn run(_: Options) -> Result<Section> {
+pub fn run(_: &Options) -> Result<Section> {
     bail!("latency: to be written")
 }

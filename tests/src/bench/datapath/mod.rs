@@ -32,14 +32,19 @@ const PACKETS: u32 = 400_000;
 const TRIES: usize = 4;
 
 /// Measures all cases.
-pub fn run(options: Options) -> Result<Section> {
+pub fn run(options: &Options) -> Result<Section> {
     pin()?;
     let mut section = Section::new("Datapath");
     let mut cases = case::all();
     cases.sort_by_key(|case| case.services);
     let mut bench: Option<Bench> = None;
     for case in &cases {
-        if options.quick && case.services > 1 {
+        let wanted = |flows: u32| {
+            let asked = options.rows.as_ref().is_none_or(|text| case.row(flows).contains(text));
+            asked && !(options.quick && (flows > 1000 || case.services > 1))
+        };
+        let flows: Vec<u32> = case.flows.iter().copied().filter(|flows| wanted(*flows)).collect();
+        if flows.is_empty() {
             continue;
         }
         let bench = match &mut bench {
@@ -118,7 +123,7 @@ impl Bench {
         &mut self,
         case: &Case,
         flows: u32,
-        options: Options,
+        options: &Options,
         section: &mut Section,
     ) -> Result<()> {
         let mut wrapper = Wrapper::new(case.layout)?;
