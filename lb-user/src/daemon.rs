@@ -120,8 +120,15 @@ pub async fn run(config: Configuration) -> Result<()> {
         Reconciler::new(config, seed, kernel, surroundings, checking, records, probe_tx)?;
     follow_log(reconciler.kernel());
     settle(&mut reconciler, &mut network_rx).await;
-    reconciler.reconcile();
+    // What a former daemon's programs read, if they read smaller tables, must be what ours find.
+    let grows = reconciler.kernel().is_growing();
+    if !grows {
+        reconciler.reconcile();
+    }
     reconciler.attach().await?;
+    if grows {
+        reconciler.reconcile();
+    }
 
     let signals = Signals::new()?;
     let (request_tx, request_rx) = mpsc::channel(QUEUE);

@@ -140,6 +140,11 @@ impl Pin {
         Ok(files)
     }
 
+    /// Whether it is an array that the configuration may need larger.
+    pub(super) fn grows(&self) -> bool {
+        self.least().is_some()
+    }
+
     /// The size that it has at least; none of a table of flows.
     fn least(&self) -> Option<u32> {
         match self.scale {
@@ -224,7 +229,7 @@ pub(super) fn prepare(pin_dir: &Path, wanted: Sizes) -> Result<(PathBuf, Sizes),
 /// others, and they may be empty.
 pub(super) fn settled(dir: &Path, wanted: Sizes) -> Result<Sizes, Error> {
     let mut sizes = wanted;
-    for pin in maps(wanted).iter().filter(|pin| pin.least().is_some()) {
+    for pin in maps(wanted).iter().filter(|pin| pin.grows()) {
         if let Some((_, smallest)) = pin.files(dir)?.first() {
             sizes.room = sizes.room.max(smallest.room());
         }
