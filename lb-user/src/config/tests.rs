@@ -715,7 +715,9 @@ fn vips_beyond_the_datapaths_tables_are_refused() {
     // Unequal weights take the longest ring.
     let ring = |vip: usize| {
         let (high, low) = (vip / 250, vip % 250);
-        format!("[[vip]]\nname = \"v{vip}\"\naddress = \"192.0.{high}.{low}\"\nports = [\"any\"]\nreal = [{{ address = \"10.0.0.1\", weight = 256 }}, {{ address = \"10.0.0.2\" }}]\n")
+        format!(
+            "[[vip]]\nname = \"v{vip}\"\naddress = \"192.0.{high}.{low}\"\nports = [\"any\"]\nreal = [{{ address = \"10.0.0.1\", weight = 256 }}, {{ address = \"10.0.0.2\" }}]\n"
+        )
     };
     let rings: String = (1..=512).map(ring).collect();
     assert_eq!(refused(&with_node(&rings)), "accepted");

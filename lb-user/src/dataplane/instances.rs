@@ -83,9 +83,7 @@ impl Instances {
 
     /// The arrays that are larger than a former daemon's, with what was in those, if any.
     pub(super) fn growth(&self) -> Result<Option<Growth>, Error> {
-        let begin = |pin_dir: &PathBuf| {
-            Growth::begin(&pins::map_dir(pin_dir), self.loader.sizes())
-        };
+        let begin = |pin_dir: &PathBuf| Growth::begin(&pins::map_dir(pin_dir), self.loader.sizes());
         self.loader.pin_dir.as_ref().map_or(Ok(None), begin)
     }
 

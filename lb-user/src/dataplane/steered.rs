@@ -49,7 +49,8 @@ impl Steered {
     }
 
     fn set(&mut self, place: u32, values: Vec<Counters>) -> Result<(), Error> {
-        let failed = |error: &(dyn std::error::Error + 'static)| Error::kernel("writing counters", error);
+        let failed =
+            |error: &(dyn std::error::Error + 'static)| Error::kernel("writing counters", error);
         let values = PerCpuValues::try_from(values).map_err(|error| failed(&error))?;
         self.0.set(place, values, 0).map_err(|error| failed(&error))
     }

@@ -5,6 +5,7 @@
 //! before a service names their ring, and nothing is given up before nothing names it any more.
 
 mod desired;
+mod needed;
 mod slots;
 mod state;
 mod table;
@@ -21,6 +22,7 @@ use thiserror::Error;
 
 pub use self::{
     desired::{Desired, DesiredReal, DesiredVip, Role},
+    needed::needed,
     slots::{Serving, next_slots, opens},
     state::{Base, Block, Occupant, State},
     table::Table,
@@ -256,8 +258,11 @@ impl<'a> Planner<'a> {
     fn new_ring(&self, vip: &DesiredVip) -> Result<u32, PlanError> {
         let room = self.actual.room.slots;
         let extents = self.used().map(|block| (block.ring, Room::ring(block.ring_len())));
-        state::first_fit(extents, Room::ring(vip.ring_len), room)
-            .ok_or_else(|| PlanError::NoRing { vip: vip.name.clone(), slots: vip.ring_len, room })
+        state::first_fit(extents, Room::ring(vip.ring_len), room).ok_or_else(|| PlanError::NoRing {
+            vip: vip.name.clone(),
+            slots: vip.ring_len,
+            room,
+        })
     }
 
     /// The pool that the VIP has, or one with room to grow if it is new or too small.
@@ -273,8 +278,11 @@ impl<'a> Planner<'a> {
         }
         let (places, room) = (Room::pool(members), self.actual.room.places);
         let extents = self.used().map(|block| (block.pool, block.places));
-        let pool = state::first_fit(extents, places, room)
-            .ok_or_else(|| PlanError::NoPool { vip: vip.name.clone(), places, room })?;
+        let pool = state::first_fit(extents, places, room).ok_or_else(|| PlanError::NoPool {
+            vip: vip.name.clone(),
+            places,
+            room,
+        })?;
         Ok((pool, places))
     }
 
