@@ -1,6 +1,12 @@
 //! Tables that are too small for the configuration: a restart makes larger ones, and nobody notices.
 
-use std::{collections::BTreeMap, fs, net::TcpStream, thread, sync::atomic::{AtomicBool, Ordering}};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use anyhow::{Context as _, Result};
 use aya::maps::MapData;
@@ -12,7 +18,9 @@ use tests::{Daemon, Rack, address};
 fn more(vips: usize) -> String {
     let vip = |number: usize| {
         let real = |last: u8, weight: u16| {
-            format!("{{ address = \"10.0.0.{last}\", mac = \"02:00:00:00:00:{last:02x}\", weight = {weight} }}")
+            format!(
+                "{{ address = \"10.0.0.{last}\", mac = \"02:00:00:00:00:{last:02x}\", weight = {weight} }}"
+            )
         };
         format!(
             "[[vip]]\nname = \"more{number}\"\naddress = \"192.0.3.{number}\"\nports = [\"any\"]\n\

@@ -46,7 +46,8 @@ mod tests {
 
     fn vips(reals: &[u16]) -> Vec<Vip> {
         let vip = |(number, reals): (usize, &u16)| {
-            let real = |real: u16| format!("{{ address = \"10.0.{}.{}\" }}", real / 250, real % 250);
+            let real =
+                |real: u16| format!("{{ address = \"10.0.{}.{}\" }}", real / 250, real % 250);
             let reals: Vec<_> = (1..=*reals).map(real).collect();
             format!(
                 "[[vip]]\nname = \"v{number}\"\naddress = \"192.0.2.{number}\"\nports = [\"tcp/80\"]\nreal = [{}]\n",
