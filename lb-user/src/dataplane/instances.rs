@@ -1,7 +1,10 @@
 //! The loaded programs: an instance of the object for each interface, which knows its port as a
 //! constant, all on the same maps.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf,
@@ -12,6 +15,7 @@ use lb_common::TraceRecord;
 use super::{
     attach::{self, Mode},
     error::Error,
+    growth::Growth,
     kernel::{mapped, missing},
     load::Loader,
     mapped::Mapped,
@@ -74,7 +78,13 @@ impl Instances {
 
     /// The tables of flows whose size has changed since a former daemon, if any.
     pub(super) fn resize(&self, pin_dir: &Path) -> Result<Option<Resize>, Error> {
-        Resize::find(&pins::map_dir(pin_dir), self.loader.tables)
+        Resize::find(&pins::map_dir(pin_dir), self.loader.sizes())
+    }
+
+    /// The arrays that are larger than a former daemon's, with what was in those, if any.
+    pub(super) fn growth(&self) -> Result<Option<Growth>, Error> {
+        let begin = |pin_dir: &PathBuf| Growth::begin(&pins::map_dir(pin_dir), self.loader.sizes());
+        self.loader.pin_dir.as_ref().map_or(Ok(None), begin)
     }
 
     /// Loads one for this port, unless there is one.

@@ -9,8 +9,7 @@ use std::{
 
 use aya::{
     Ebpf, Pod,
-    maps::{DevMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
-    util::nr_cpus,
+    maps::{DevMap, Map, MapData, MapError, PerCpuArray},
 };
 use lb_common::{
     Counters, Entry, Member, Outcome, PortWord, RealWord, Slot, TableWord, Times, TraceRecord,
@@ -23,14 +22,16 @@ use super::{
     attach::{self, Mode},
     error::Error,
     flows::FlowTable,
+    growth::Growth,
     instances::{self, Instances},
     load::Loader,
     mapped::Mapped,
     port::{self, Port},
     resize::{Held, Resize},
+    steered::{self, Steered},
 };
 use crate::{
-    model::XdpChoice,
+    model::{Room, XdpChoice},
     plan::{Block, Occupant, Op, State, Table},
 };
 
@@ -51,8 +52,10 @@ pub struct Kernel {
     datagrams: FlowTable,
     reals: Mapped,
     addresses: Mapped,
-    steered: PerCpuArray<MapData, Counters>,
+    steered: Steered,
     outcomes: PerCpuArray<MapData, u64>,
+    /// What is in larger arrays is a copy, until the programs on them are in force.
+    growth: Option<Growth>,
 }
 
 impl Kernel {
@@ -63,6 +66,7 @@ impl Kernel {
     /// Where the pin directory, the permissions or the kernel do not serve.
     pub fn load(loader: &Loader) -> Result<Self, Error> {
         let mut instances = Instances::new(loader)?;
+        let growth = instances.growth()?;
         let ebpf = instances.first()?;
         Ok(Self {
             ports: mapped(ebpf, "PORTS")?,
@@ -79,9 +83,10 @@ impl Kernel {
             datagrams: flows(ebpf, "DATAGRAMS")?,
             reals: mapped(ebpf, "REALS")?,
             addresses: mapped(ebpf, "ADDRESSES")?,
-            steered: per_cpu(ebpf, "STEERED")?,
+            steered: Steered::new(ebpf.take_map("STEERED").ok_or_else(|| missing("STEERED"))?)?,
             outcomes: per_cpu(ebpf, "OUTCOMES")?,
             instances,
+            growth,
         })
     }
 
@@ -116,32 +121,38 @@ impl Kernel {
         choice: XdpChoice,
         pin_dir: &Path,
     ) -> Result<Mode, Error> {
-        let mode = match self.instances.resize(pin_dir)? {
-            Some(resize) => self.attach_resized(resize, interfaces, choice, pin_dir).await?,
-            None => self.instances.attach_all(interfaces, choice, pin_dir).await?,
+        let resize = self.instances.resize(pin_dir)?;
+        let growth = self.growth.take();
+        let mode = if resize.is_none() && growth.is_none() {
+            self.instances.attach_all(interfaces, choice, pin_dir).await?
+        } else {
+            self.attach_copied(resize, growth, interfaces, choice, pin_dir).await?
         };
         attach::tidy(pin_dir, interfaces.iter().map(|(_, interface)| *interface))?;
         Ok(mode)
     }
 
-    /// The same where tables of flows have another size: no flow is unknown to the new programs.
-    async fn attach_resized(
+    /// The same where tables have another size: nothing is unknown to the new programs.
+    async fn attach_copied(
         &mut self,
-        mut resize: Resize,
+        mut resize: Option<Resize>,
+        mut growth: Option<Growth>,
         interfaces: &[(u8, &str)],
         choice: XdpChoice,
         pin_dir: &Path,
     ) -> Result<Mode, Error> {
         // Most of it, while nothing is held.
-        resize.copy()?;
-        let held = Held::new(&mut self.full);
+        resize.as_mut().map(Resize::copy).transpose()?;
+        growth.as_mut().map(Growth::catch_up).transpose()?;
+        let held = resize.is_some().then(|| Held::new(&mut self.full));
         wait_for_readers();
-        resize.copy()?;
+        resize.as_mut().map(Resize::copy).transpose()?;
         let mode = self.instances.attach_all(interfaces, choice, pin_dir).await?;
         wait_for_readers();
-        resize.copy()?;
+        resize.as_mut().map(Resize::copy).transpose()?;
         drop(held);
-        resize.finish()?;
+        resize.map(Resize::finish).transpose()?;
+        growth.map(Growth::finish).transpose()?;
         Ok(mode)
     }
 
@@ -218,12 +229,28 @@ impl Kernel {
         self.instances.objects()
     }
 
+    /// How large the arrays of rings and pools are.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        let slots = (self.rings.words() * 2).min(self.times.words());
+        let places = self.reals.words().min(self.addresses.words() / 2);
+        Room { slots: slots as u32, places: places as u32 }
+    }
+
+    /// Whether a former daemon's programs read smaller arrays of rings and pools than those that are
+    /// written here. Nothing is to be written, then, before [`attach_all`](Self::attach_all) has put others in
+    /// their place.
+    #[must_use]
+    pub fn is_growing(&self) -> bool {
+        self.growth.is_some()
+    }
+
     /// What stands in the tables, as a former daemon has left it.
     #[must_use]
     pub fn state(&self) -> State {
         let table = TableWord(self.table.load(0));
         if !table.is_written() {
-            return State::default();
+            return State::empty(self.room());
         }
         let first = table.half() * limits::TABLE_ENTRIES;
         let mut entries: Vec<Entry> = (first..first + table.entries())
@@ -231,11 +258,17 @@ impl Kernel {
             .filter(|entry| entry.key != 0)
             .collect();
         entries.sort_by_key(|entry| entry.key);
-        let mut services: Vec<&Entry> = entries.iter().filter(|entry| entry.ring_len > 0).collect();
+        let room = self.room();
+        let inside = |entry: &&Entry| {
+            entry.ring_len > 0
+                && entry.ring.checked_add(entry.ring_len).is_some_and(|end| end <= room.slots)
+                && entry.pool.checked_add(entry.places).is_some_and(|end| end <= room.places)
+        };
+        let mut services: Vec<&Entry> = entries.iter().filter(inside).collect();
         services.sort_by_key(|entry| entry.ring);
         services.dedup_by_key(|entry| entry.ring);
         let blocks = services.into_iter().map(|entry| self.block(entry)).collect();
-        State { blocks, entries }
+        State { room, blocks, entries }
     }
 
     fn entry(&self, index: u32) -> Entry {
@@ -298,13 +331,7 @@ impl Kernel {
     ///
     /// When the map cannot be read.
     pub fn steered(&self, place: u32) -> Result<Counters, Error> {
-        let counters = self.steered.get(&place, 0).map_err(|error| unreadable(&error))?;
-        Ok(counters.iter().fold(Counters::default(), |sum, counters| Counters {
-            packets: sum.packets + counters.packets,
-            bytes: sum.bytes + counters.bytes,
-            flows: sum.flows + counters.flows,
-            reserved: 0,
-        }))
+        self.steered.total(place)
     }
 
     /// How many frames ended so, over all CPUs.
@@ -356,7 +383,7 @@ impl Kernel {
         match op {
             Op::Address { place, address } => self.write_address(*place as usize, *address),
             Op::Real { place, word } => self.reals.store(*place as usize, word.0),
-            Op::ClearCounters { place } => self.set_counters(*place, Counters::default())?,
+            Op::ClearCounters { place } => self.steered.put(*place, Counters::default())?,
             Op::Open { first, count, at } => {
                 for index in *first..first + count {
                     self.times.store(index as usize, Times::opened_at(*at).0);
@@ -370,14 +397,8 @@ impl Kernel {
             Op::Services(entries) => self.write_services(entries)?,
             Op::MoveCounters { from, to } => {
                 let (moved, total) = (self.steered(*from)?, self.steered(*to)?);
-                let total = Counters {
-                    packets: total.packets + moved.packets,
-                    bytes: total.bytes + moved.bytes,
-                    flows: total.flows + moved.flows,
-                    reserved: 0,
-                };
-                self.set_counters(*to, total)?;
-                self.set_counters(*from, Counters::default())?;
+                self.steered.put(*to, steered::joined(total, moved))?;
+                self.steered.put(*from, Counters::default())?;
             }
         }
         Ok(())
@@ -391,16 +412,6 @@ impl Kernel {
         };
         self.addresses.store(place * 2, (bits >> 64) as u64);
         self.addresses.store(place * 2 + 1, bits as u64);
-    }
-
-    /// Sets a place's counters, all of it on the first CPU.
-    fn set_counters(&mut self, place: u32, total: Counters) -> Result<(), Error> {
-        let failed = |detail: String| Error::Kernel { what: "writing counters".to_owned(), detail };
-        let cpus = nr_cpus().map_err(|(file, error)| failed(format!("{file}: {error}")))?;
-        let mut values = vec![Counters::default(); cpus];
-        values[0] = total;
-        let values = PerCpuValues::try_from(values).map_err(|error| failed(error.to_string()))?;
-        self.steered.set(place, values, 0).map_err(|error| failed(error.to_string()))
     }
 
     /// Writes the half that nobody reads, puts it in force, and waits until no packet reads the
@@ -455,10 +466,7 @@ pub(super) fn mapped(ebpf: &mut Ebpf, name: &str) -> Result<Mapped, Error> {
     let Some(Map::Array(map)) = ebpf.map(name) else {
         return Err(missing(name));
     };
-    let info = map.info().map_err(|error| Error::kernel(format!("map {name}"), &error))?;
-    let stride = (info.value_size() as usize).next_multiple_of(8);
-    Mapped::new(map, info.max_entries(), stride)
-        .map_err(|error| Error::kernel(format!("mapping {name} into memory"), &error))
+    Mapped::of(map, name)
 }
 
 fn devices(ebpf: &mut Ebpf) -> Result<DevMap<MapData>, Error> {

@@ -7,9 +7,9 @@ use lb_common::{Bucket, Seed, limits};
 
 use super::{
     error::{Error, chain},
-    pins,
+    pins::{self, Sizes},
 };
-use crate::model::FlowTables;
+use crate::model::{FlowTables, Room};
 
 /// The BPF object, built from `lb-ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb"));
@@ -25,9 +25,17 @@ pub struct Loader {
     pub log: bool,
     /// The sizes of the tables of noted flows.
     pub tables: FlowTables,
+    /// The sizes that the arrays of rings and pools have at least. Those that are pinned already never
+    /// become smaller.
+    pub room: Room,
 }
 
 impl Loader {
+    /// The sizes that maps have where nothing is pinned.
+    pub(super) fn sizes(&self) -> Sizes {
+        Sizes { flows: self.tables, room: self.room }
+    }
+
     /// Loads the object, for the interface at this port.
     ///
     /// # Errors
@@ -44,9 +52,14 @@ impl Loader {
             .override_global("PORT", &port, true)
             .override_global("BEGINNING", &beginning, true)
             .override_global("AYA_LOG_LEVEL", &log, false);
-        let prepare = |pin_dir| pins::prepare(pin_dir, self.tables);
-        let map_dir = self.pin_dir.as_deref().map(prepare).transpose()?;
-        for pin in pins::maps(self.tables) {
+        let prepare = |pin_dir| pins::prepare(pin_dir, self.sizes());
+        let (map_dir, sizes) = match self.pin_dir.as_deref().map(prepare).transpose()? {
+            Some((dir, sizes)) => (Some(dir), sizes),
+            None => (None, self.sizes()),
+        };
+        // Each instance has its own.
+        loader.map_max_entries("BUDGETS", sizes.room.places);
+        for pin in pins::maps(sizes) {
             if let Some(size) = pin.size() {
                 loader.map_max_entries(pin.name, size);
             }
@@ -54,10 +67,18 @@ impl Loader {
                 loader.map_pin_path(pin.name, dir.join(pin.file()));
             }
         }
+        let before = map_dir.as_deref().map(pins::names).transpose()?.unwrap_or_default();
         loader.load(OBJECT).map_err(|error| {
             // What was made for nothing goes again; a directory with pins in it stays.
+            if let Some(dir) = &map_dir {
+                drop(pins::forget_new(dir, &before));
+            }
             for dir in map_dir.iter().chain(&self.pin_dir) {
                 drop(std::fs::remove_dir(dir));
+            }
+            if why_no_map(&error) == Some(io::ErrorKind::OutOfMemory) {
+                let Room { slots, places } = sizes.room;
+                return Error::NoMemory { slots, places };
             }
             refused(&error)
         })
@@ -67,13 +88,17 @@ impl Loader {
 /// What it means that the kernel refused a map or a program.
 pub(super) fn refused(error: &aya::EbpfError) -> Error {
     let text = chain(error);
-    let denied = matches!(
-        error,
-        aya::EbpfError::MapError(MapError::CreateError { io_error, .. })
-            if io_error.kind() == io::ErrorKind::PermissionDenied
-    );
+    let denied = why_no_map(error) == Some(io::ErrorKind::PermissionDenied);
     if denied || text.contains("Operation not permitted") || text.contains("Permission denied") {
         return Error::NoPermission { what: "load BPF maps and programs" };
     }
     Error::Kernel { what: "loading the datapath".to_owned(), detail: text }
+}
+
+/// Why a map could not be made, if that is what has failed.
+fn why_no_map(error: &aya::EbpfError) -> Option<io::ErrorKind> {
+    match error {
+        aya::EbpfError::MapError(MapError::CreateError { io_error, .. }) => Some(io_error.kind()),
+        _ => None,
+    }
 }

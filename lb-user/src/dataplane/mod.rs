@@ -8,6 +8,7 @@ mod detour;
 mod error;
 mod flows;
 mod form;
+mod growth;
 mod instances;
 mod kernel;
 mod load;
@@ -16,6 +17,7 @@ mod memory;
 mod pins;
 mod port;
 mod resize;
+mod steered;
 #[cfg(test)]
 mod tests;
 
