@@ -118,7 +118,7 @@ pub struct FloorService {
 
 /// What a generator of live frames sends: copies of one UDP datagram from many sources. One value, read and
 /// written by one CPU.
-#[repr(C, align(64))]
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stream {
     /// The whole frame but for what numbers the flow. Frames come back to the generator's pool as they were

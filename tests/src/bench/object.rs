@@ -6,7 +6,8 @@ use aya::{Ebpf, EbpfLoader, programs::Xdp};
 use lb_ebpf::bench::Layout;
 
 /// The object, which lb-user's build script has built.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("LB_OBJECTS"), "/bench"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("LB_OBJECTS"), "/bench"));
 
 /// Loads the object, none of its programs, for frames of this layout.
 pub fn object(layout: Layout) -> Result<Ebpf> {

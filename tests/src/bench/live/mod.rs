@@ -1,0 +1,174 @@
+//! Packets a second, of frames that leave an interface and arrive at another: `BPF_F_TEST_XDP_LIVE_FRAMES`.
+
+mod chain;
+mod generator;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+
+use self::{
+    chain::{Chain, Forwarder},
+    generator::{Generator, Way},
+};
+use super::{
+    Options,
+    figure::{Better, Measure, Section, Unit, number},
+};
+
+/// How many frames make a figure: about a third of a second.
+const FRAMES: u32 = 500_000;
+const QUICK: u32 = 20_000;
+/// How many sources frames come from, where they come from many.
+const MANY: u32 = 100_000;
+/// The part of the frames that may be lost for a figure to mean anything.
+const LOSS: f64 = 0.01;
+
+/// Those that are compared on a way: of frames that leave by a second interface, and of those that go back.
+const REDIRECTS: [Forwarder; 3] = [Forwarder::Lb, Forwarder::F0Redirect, Forwarder::Kernel];
+const RETURNS: [Forwarder; 2] = [Forwarder::Lb, Forwarder::F0];
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    way: Way,
+    is_v6: bool,
+    flows: u32,
+}
+
+impl Row {
+    fn all() -> impl Iterator<Item = Self> {
+        let flows = |way, is_v6| [1, MANY].map(|flows| Self { way, is_v6, flows });
+        let families =
+            move |way| [false, true].into_iter().flat_map(move |is_v6| flows(way, is_v6));
+        [Way::Through, Way::Back].into_iter().flat_map(families)
+    }
+
+    fn forwarders(self) -> &'static [Forwarder] {
+        match self.way {
+            Way::Through => &REDIRECTS,
+            Way::Back => &RETURNS,
+        }
+    }
+
+    fn name(self) -> String {
+        let way = match self.way {
+            Way::Through => "to a second interface",
+            Way::Back => "back out of the same one",
+        };
+        let family = if self.is_v6 { "IPv6" } else { "IPv4" };
+        let flows = if self.flows == 1 { "1 flow" } else { "100 000 flows" };
+        format!("{family}, {flows}, {way}")
+    }
+}
+
+/// Measures.
+pub fn run(options: Options) -> Result<Section> {
+    let mut generator = Generator::load()?;
+    let mut chains = BTreeMap::new();
+    for forwarder in Forwarder::ALL {
+        chains.insert(forwarder, Chain::new(forwarder, &mut generator)?);
+    }
+    let mut course = Course { generator, chains, sent: 0, lost: 0 };
+    let mut results: BTreeMap<(Row, Forwarder), Vec<f64>> = BTreeMap::new();
+    // The first round is for caches, neighbours and page pools.
+    for round in 0..=options.rounds {
+        let frames = if options.quick || round == 0 { QUICK } else { FRAMES };
+        for row in Row::all() {
+            for forwarder in row.forwarders() {
+                let rate = course.rate(row, *forwarder, frames.max(row.flows))?;
+                if round > 0 {
+                    results.entry((row, *forwarder)).or_default().push(rate);
+                }
+            }
+        }
+    }
+    Ok(section(results, course.sent, course.lost))
+}
+
+/// All that rounds are made of.
+struct Course {
+    generator: Generator,
+    chains: BTreeMap<Forwarder, Chain>,
+    sent: u64,
+    lost: u64,
+}
+
+impl Course {
+    /// Thousands of packets a second that have arrived.
+    fn rate(&mut self, row: Row, forwarder: Forwarder, frames: u32) -> Result<f64> {
+        let stream = chain::stream(row.way, row.is_v6, row.flows, frames)?;
+        let sent = self.generator.send(self.chains[&forwarder].sender(), &stream)?;
+        let lost = u64::from(frames).saturating_sub(sent.arrived);
+        ensure!(
+            lost as f64 <= LOSS * f64::from(frames),
+            "{}, {}: of {frames} frames {} arrived",
+            row.name(),
+            forwarder.column(),
+            sent.arrived
+        );
+        self.sent += u64::from(frames);
+        self.lost += lost;
+        Ok(sent.arrived as f64 / sent.took.as_secs_f64() / 1e3)
+    }
+}
+
+fn section(results: BTreeMap<(Row, Forwarder), Vec<f64>>, sent: u64, lost: u64) -> Section {
+    let mut section = Section::new("Live frames");
+    for row in Row::all() {
+        for forwarder in row.forwarders() {
+            if let Some(rounds) = results.get(&(row, *forwarder)) {
+                section.add(row.name(), forwarder.column(), Unit::KiloPackets, rounds.clone());
+            }
+        }
+    }
+    for row in Row::all() {
+        measure(&mut section, row);
+    }
+    section.notes = vec![
+        "Frames of 64 bytes (UDP) that the kernel makes in batches of 64 (`BPF_F_TEST_XDP_LIVE_FRAMES`), a \
+         program numbers by their source, and veths carry: generator → balancer → a program that counts and \
+         drops. `lb` is `lbd` with its program in the driver; `F0` writes both MAC addresses and looks at \
+         nothing; `kernel` is a machine without XDP that routes. All frames of a row are the same for all."
+            .into(),
+        "The generator, both veths, the balancer and the counting run one after the other on one core, so a \
+         figure is of the whole chain, of which the program is a part: that, and not the number of cores or \
+         a network card, limits it. It cannot show more than that the program is a small part."
+            .into(),
+        format!(
+            "Of {sent} frames, {lost} did not arrive ({} of a million); the figures are of those that did.",
+            number(lost as f64 / sent as f64 * 1e6)
+        ),
+    ];
+    section.notes.extend(difference(&section));
+    section
+}
+
+/// What `lb` promises on a row.
+fn measure(section: &mut Section, row: Row) {
+    let name = row.name();
+    let median = |column| section.median(&name, column);
+    let Some(ours) = median("lb") else { return };
+    let mut measures = Vec::new();
+    if let Some(floor) = median("F0") {
+        let what = format!("live: packets a second, lb / F0: {name}");
+        measures.push(Measure::ratio(what, ours / floor, Better::More).target(0.9));
+    }
+    if let Some(kernel) = median("kernel") {
+        let what = format!("live: packets a second, lb / kernel forwarding: {name}");
+        measures.push(Measure::ratio(what, ours / kernel, Better::More));
+    }
+    section.measures.extend(measures);
+}
+
+/// What the program costs more than F0, in a chain.
+fn difference(section: &Section) -> Option<String> {
+    let more = |row: Row| {
+        let (ours, floor) =
+            (section.median(&row.name(), "lb")?, section.median(&row.name(), "F0")?);
+        Some(format!("{} ns ({})", number(1e6 / ours - 1e6 / floor), row.name()))
+    };
+    let all: Vec<_> = Row::all().filter_map(more).collect();
+    (!all.is_empty())
+        .then(|| format!("A frame costs so much more with lb than with F0: {}.", all.join(", ")))
+}
