@@ -57,13 +57,13 @@ struct Value(Stream);
 unsafe impl aya::Pod for Value {}
 
 /// The programs.
-pub(super) struct Generator {
+pub(in crate::bench) struct Generator {
     object: Ebpf,
 }
 
 impl Generator {
     /// Loads them.
-    pub(super) fn load() -> Result<Self> {
+    pub(in crate::bench) fn load() -> Result<Self> {
         let mut loader = EbpfLoader::new();
         for map in UNUSED {
             loader.map_max_entries(map, 128);
@@ -73,7 +73,7 @@ impl Generator {
     }
 
     /// Attaches the program with this name in the driver, for as long as the result is held.
-    pub(super) fn attach(&mut self, name: &str, to: &Port) -> Result<OwnedFd> {
+    pub(in crate::bench) fn attach(&mut self, name: &str, to: &Port) -> Result<OwnedFd> {
         let program = object::program(&mut self.object, name)?;
         let program = program.fd()?.as_fd().try_clone_to_owned()?;
         xdp::attach_program(to.netns(), to.interface(), &program)

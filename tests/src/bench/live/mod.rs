@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 
+pub(super) use self::generator::Generator;
 use self::{
     chain::{Chain, Forwarder},
-    generator::{Generator, Way},
+    generator::Way,
 };
 use super::{
     Options,
