@@ -37,19 +37,28 @@ type Results = BTreeMap<(Connections, Balancer), Vec<Found>>;
 pub fn run(options: Options) -> Result<Section> {
     let site = Site::new()?;
     let mut results = Results::new();
-    let seconds = if options.quick { QUICK } else { SECONDS };
-    for _ in 0..options.rounds {
+    if !options.quick {
+        // For caches and neighbours.
+        let each = |balancer| measure(&site, balancer, Connections::New, QUICK).map(drop);
+        Balancer::ALL.into_iter().try_for_each(each)?;
+    }
+    let seconds = |connections| match connections {
+        Connections::New if !options.quick => SECONDS,
+        // What lasts is steadier.
+        _ => QUICK,
+    };
+    for round in 0..options.rounds {
         for connections in Connections::ALL {
-            // What lasts is steadier.
-            let seconds = if connections == Connections::Kept { QUICK } else { seconds };
-            for balancer in Balancer::ALL {
-                let found = measure(&site, balancer, connections, seconds)
-                    .with_context(|| format!("{}: {}", balancer.column(), connections.name()))?;
+            // Each is the first in its turn, should that make a difference.
+            let order = Balancer::ALL.into_iter().cycle().skip(round % Balancer::ALL.len());
+            for balancer in order.take(Balancer::ALL.len()) {
+                let found = measure(&site, balancer, connections, seconds(connections))
+                    .with_context(|| row(connections, balancer))?;
                 results.entry((connections, balancer)).or_default().push(found);
             }
         }
     }
-    let program = program(&site, seconds)?;
+    let program = program(&site, seconds(Connections::New))?;
     Ok(section(&results, program))
 }
 
@@ -84,30 +93,31 @@ fn program(site: &Site, seconds: u32) -> Result<String> {
     ))
 }
 
-fn row(connections: Connections, what: &str) -> String {
-    format!("{}: {what}", connections.name())
+fn row(connections: Connections, balancer: Balancer) -> String {
+    format!("{}: {}", connections.name(), balancer.name())
 }
 
-const RATE: &str = "requests";
-const CPU: &str = "processor time a request, whole machine";
-const SHARE: &str = "processor time a request, the balancer's";
+/// Of the columns.
+const RATE: &str = "answered";
+const CPU: &str = "processors busy for a request";
+const SHARE: &str = "of which the balancer's";
 
 fn section(results: &Results, program: String) -> Section {
     let mut section = Section::new("HTTP");
     for connections in Connections::ALL {
-        table(&mut section, results, connections);
-        for other in [Balancer::HaProxy, Balancer::Nginx, Balancer::None] {
-            let rate =
-                |balancer: Balancer| section.median(&row(connections, RATE), balancer.column());
-            if let (Some(ours), Some(theirs)) = (rate(Balancer::Lb), rate(other)) {
-                let name = format!(
-                    "http: requests a second, {}, lb / {}",
-                    connections.name(),
-                    other.column()
-                );
-                section.measures.push(Measure::ratio(name, ours / theirs, Better::More));
-            }
+        for balancer in Balancer::ALL {
+            add(&mut section, results, connections, balancer);
         }
+        let rate = |balancer| section.median(&row(connections, balancer), RATE);
+        let ratio = |other: Balancer| {
+            let value = rate(Balancer::Lb)? / rate(other)?;
+            let (connections, other) = (connections.name(), other.name());
+            let name = format!("http: requests a second, {connections}, lb / {other}");
+            Some(Measure::ratio(name, value, Better::More))
+        };
+        let others = [Balancer::HaProxy, Balancer::Nginx, Balancer::None];
+        let measures: Vec<_> = others.into_iter().filter_map(ratio).collect();
+        section.measures.extend(measures);
     }
     section.notes = vec![
         format!(
@@ -131,19 +141,17 @@ fn section(results: &Results, program: String) -> Section {
     section
 }
 
-fn table(section: &mut Section, results: &Results, connections: Connections) {
+/// A row.
+fn add(section: &mut Section, results: &Results, connections: Connections, balancer: Balancer) {
+    let row = row(connections, balancer);
     let all = |balancer| results.get(&(connections, balancer)).into_iter().flatten();
-    for balancer in Balancer::ALL {
-        let rates = all(balancer).map(|found| found.rate).collect();
-        section.add(row(connections, RATE), balancer.column(), Unit::Requests, rates);
-    }
-    for balancer in Balancer::ALL {
-        let times = all(balancer).map(|found| found.cpu).collect();
-        section.add(row(connections, CPU), balancer.column(), Unit::Micros, times);
-    }
-    for balancer in Balancer::ALL.into_iter().filter(|balancer| *balancer != Balancer::None) {
+    let rates = all(balancer).map(|found| found.rate).collect();
+    section.add(&row, RATE, Unit::Requests, rates);
+    let times = all(balancer).map(|found| found.cpu).collect();
+    section.add(&row, CPU, Unit::Micros, times);
+    if balancer != Balancer::None {
         let pairs = all(balancer).zip(all(Balancer::None));
         let shares = pairs.map(|(with, without)| with.cpu - without.cpu).collect();
-        section.add(row(connections, SHARE), balancer.column(), Unit::Micros, shares);
+        section.add(&row, SHARE, Unit::Micros, shares);
     }
 }

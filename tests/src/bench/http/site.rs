@@ -43,7 +43,7 @@ impl Balancer {
     pub(super) const ALL: [Self; 4] = [Self::Lb, Self::HaProxy, Self::Nginx, Self::None];
 
     /// What tables call it.
-    pub(super) const fn column(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Lb => "lb",
             Self::HaProxy => "HAProxy",
@@ -106,12 +106,12 @@ impl Site {
     /// Waits until the client is answered.
     fn serves(&self, balancer: Balancer) -> Result<()> {
         let place = self.place(balancer);
-        wait::until(&format!("{}: {place}", balancer.column()), wait::PATIENCE, || {
+        wait::until(&format!("{}: {place}", balancer.name()), wait::PATIENCE, || {
             let connect = || Ok(TcpStream::connect_timeout(&place, Duration::from_secs(1)).is_ok());
             Ok(self.client().run(connect)?.then_some(()))
         })?;
         let answer = self.lab.client().who_answers(place)?;
-        anyhow::ensure!(answer == ANSWER, "{}: {answer:?}", balancer.column());
+        anyhow::ensure!(answer == ANSWER, "{}: {answer:?}", balancer.name());
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl Site {
         let link: Value =
             serde_json::from_str(&self.lab.balancer().ip("-j -d link show dev eth0")?)?;
         let program = link[0]["xdp"]["prog"]["id"].as_u64().context("no XDP program at eth0")?;
-        Ok(Accounts { _kept: kept.into(), program: u32::try_from(program)? })
+        Ok(Accounts { _kept: kept, program: u32::try_from(program)? })
     }
 }
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, os::fd::OwnedFd};
 
 use anyhow::{Context as _, Result};
 
-use self::pingpong::{Pair, Protocol};
+use self::pingpong::{Pair, Protocol, Wait};
 use super::{
     Options,
     figure::{Better, Measure, Section, Unit, number},
@@ -15,7 +15,7 @@ use super::{
 use crate::{Daemon, Lab, LabOptions, Port, address, wait};
 
 /// How many round trips make a figure.
-const TRIPS: usize = 20_000;
+const TRIPS: usize = 10_000;
 const QUICK: usize = 500;
 /// Where the real answers.
 const PORT: u16 = 7;
@@ -41,26 +41,35 @@ impl Way {
     }
 }
 
+/// What messages go by, and how both ends wait for them.
+type Manner = (Protocol, Wait);
+
+fn manners() -> impl Iterator<Item = Manner> {
+    Protocol::ALL.into_iter().flat_map(|protocol| Wait::ALL.map(|wait| (protocol, wait)))
+}
+
+fn name((protocol, wait): Manner) -> String {
+    format!("{}, {}", protocol.name(), wait.name())
+}
+
 /// What is told of the round trips of a round.
 const TOLD: [(&str, f64); 2] = [("median", 0.5), ("p99", 0.99)];
 
 /// Measures.
 pub fn run(options: Options) -> Result<Section> {
     let labs = Labs::new()?;
-    let mut results: BTreeMap<(Protocol, Way), Vec<[f64; TOLD.len()]>> = BTreeMap::new();
+    let mut results: BTreeMap<(Manner, Way), Vec<[f64; TOLD.len()]>> = BTreeMap::new();
     // The first round is for caches and neighbours.
     for round in 0..=options.rounds {
         let trips = if options.quick || round == 0 { QUICK } else { TRIPS };
-        for protocol in Protocol::ALL {
+        for manner in manners() {
             for way in Way::ALL {
-                let what = || format!("{}, {}", protocol.name(), way.column());
+                let what = || format!("{}, {}", name(manner), way.column());
                 let told = quantiles(
-                    labs.pair(way, protocol)
-                        .and_then(|pair| pair.play(trips))
-                        .with_context(what)?,
+                    labs.pair(way, manner).and_then(|pair| pair.play(trips)).with_context(what)?,
                 );
                 if round > 0 {
-                    results.entry((protocol, way)).or_default().push(told);
+                    results.entry((manner, way)).or_default().push(told);
                 }
             }
         }
@@ -87,14 +96,14 @@ impl Labs {
         Ok(Self { _daemon: daemon, ours, _floor: floor, theirs })
     }
 
-    fn pair(&self, way: Way, protocol: Protocol) -> Result<Pair> {
+    fn pair(&self, way: Way, manner: Manner) -> Result<Pair> {
         let (lab, address) = match way {
             Way::Direct => (&self.ours, self.ours.real(1).address()),
             Way::Lb => (&self.ours, VIP),
             Way::F0 => (&self.theirs, VIP),
         };
         let place = SocketAddr::new(address, PORT);
-        Pair::new(lab.client().netns(), lab.real(1).netns(), place, protocol)
+        Pair::new(lab.client().netns(), lab.real(1).netns(), place, manner)
     }
 }
 
@@ -126,23 +135,23 @@ fn quantiles(mut trips: Vec<f64>) -> [f64; TOLD.len()] {
     TOLD.map(|(_, part)| trips[((trips.len() - 1) as f64 * part) as usize])
 }
 
-fn row(protocol: Protocol, told: &str) -> String {
-    format!("{}, {} bytes and back: {told}", protocol.name(), pingpong::LENGTH)
+fn row(manner: Manner, told: &str) -> String {
+    format!("{}, {} bytes and back: {told}", name(manner), pingpong::LENGTH)
 }
 
-fn section(results: &BTreeMap<(Protocol, Way), Vec<[f64; TOLD.len()]>>) -> Section {
+fn section(results: &BTreeMap<(Manner, Way), Vec<[f64; TOLD.len()]>>) -> Section {
     let mut section = Section::new("Latency");
-    for protocol in Protocol::ALL {
+    for manner in manners() {
         for (place, (told, _)) in TOLD.iter().enumerate() {
             for way in Way::ALL {
-                let rounds = results.get(&(protocol, way)).into_iter().flatten();
+                let rounds = results.get(&(manner, way)).into_iter().flatten();
                 let rounds = rounds.map(|round| round[place]).collect();
-                section.add(row(protocol, told), way.column(), Unit::Micros, rounds);
+                section.add(row(manner, told), way.column(), Unit::Micros, rounds);
             }
         }
     }
-    for protocol in Protocol::ALL {
-        section.measures.extend(measures(&section, protocol));
+    for manner in manners() {
+        section.measures.extend(measures(&section, manner));
     }
     section.notes = vec![
         "Round trips of messages of 64 bytes, one at a time, between a client beyond the router and a real server; \
@@ -153,22 +162,21 @@ fn section(results: &BTreeMap<(Protocol, Way), Vec<[f64; TOLD.len()]>>) -> Secti
          that does nothing but write both MAC addresses."
             .into(),
     ];
-    for protocol in Protocol::ALL {
-        section.notes.extend(added(&section, protocol));
+    for manner in manners() {
+        section.notes.extend(added(&section, manner));
     }
     section
 }
 
-fn medians(section: &Section, protocol: Protocol) -> Option<[f64; 3]> {
-    let row = row(protocol, TOLD[0].0);
+fn medians(section: &Section, manner: Manner) -> Option<[f64; 3]> {
+    let row = row(manner, TOLD[0].0);
     let [direct, ours, floor] = Way::ALL.map(|way| section.median(&row, way.column()));
     Some([direct?, ours?, floor?])
 }
 
-fn measures(section: &Section, protocol: Protocol) -> Vec<Measure> {
-    let Some([direct, ours, floor]) = medians(section, protocol) else { return Vec::new() };
-    let what =
-        |other| format!("latency: {} round trip at the median, lb / {other}", protocol.name());
+fn measures(section: &Section, manner: Manner) -> Vec<Measure> {
+    let Some([direct, ours, floor]) = medians(section, manner) else { return Vec::new() };
+    let what = |other| format!("latency: {} round trip at the median, lb / {other}", name(manner));
     vec![
         Measure::ratio(what("direct wiring"), ours / direct, Better::Less).target(1.1),
         Measure::ratio(what("F0"), ours / floor, Better::Less),
@@ -176,12 +184,12 @@ fn measures(section: &Section, protocol: Protocol) -> Vec<Measure> {
 }
 
 /// Who adds what.
-fn added(section: &Section, protocol: Protocol) -> Option<String> {
-    let [direct, ours, floor] = medians(section, protocol)?;
+fn added(section: &Section, manner: Manner) -> Option<String> {
+    let [direct, ours, floor] = medians(section, manner)?;
     Some(format!(
         "{}: with F0 in the balancer's place a round trip takes {} µs more than without a balancer ({:.2} ×): two more \
          veths, the switch once more, and a copy of the frame for XDP. lb's program adds {} µs to that.",
-        protocol.name(),
+        name(manner),
         number(floor - direct),
         floor / direct,
         number(ours - floor),

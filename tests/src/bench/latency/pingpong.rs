@@ -1,4 +1,4 @@
-//! A message there and back, again and again. Nobody sleeps meanwhile.
+//! A message there and back, again and again.
 
 use std::{
     hint,
@@ -17,6 +17,8 @@ use crate::{Netns, cpu};
 pub(super) const LENGTH: usize = 64;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How soon a server that sleeps notices that it shall end.
+const NAP: Duration = Duration::from_millis(20);
 
 type Message = [u8; LENGTH];
 
@@ -42,21 +44,49 @@ impl Protocol {
     }
 }
 
-/// One end. It does not block.
+/// How both ends wait for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wait {
+    /// As most programs do: they sleep, and the kernel wakes them.
+    Sleep,
+    /// Asking again and again, so that nobody has to be woken.
+    Spin,
+}
+
+impl Wait {
+    /// Both.
+    pub(super) const ALL: [Self; 2] = [Self::Sleep, Self::Spin];
+
+    /// What tables call it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Sleep => "sleeping sockets",
+            Self::Spin => "spinning sockets",
+        }
+    }
+}
+
+/// One end.
 enum End {
     Udp(UdpSocket),
     Tcp(TcpStream),
 }
 
 impl End {
-    fn udp(socket: UdpSocket) -> Result<Self> {
-        socket.set_nonblocking(true)?;
+    fn udp(socket: UdpSocket, wait: Wait) -> Result<Self> {
+        match wait {
+            Wait::Sleep => socket.set_read_timeout(Some(NAP))?,
+            Wait::Spin => socket.set_nonblocking(true)?,
+        }
         Ok(Self::Udp(socket))
     }
 
-    fn tcp(stream: TcpStream) -> Result<Self> {
+    fn tcp(stream: TcpStream, wait: Wait) -> Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
+        match wait {
+            Wait::Sleep => stream.set_read_timeout(Some(NAP))?,
+            Wait::Spin => stream.set_nonblocking(true)?,
+        }
         Ok(Self::Tcp(stream))
     }
 
@@ -110,7 +140,7 @@ impl Pair {
         client: &Netns,
         server: &Netns,
         place: SocketAddr,
-        protocol: Protocol,
+        (protocol, wait): (Protocol, Wait),
     ) -> Result<Self> {
         match protocol {
             Protocol::Udp => {
@@ -121,13 +151,13 @@ impl Pair {
                     Ok(socket)
                 })?;
                 theirs.connect(ours.local_addr()?)?;
-                Ok(Self { client: End::udp(ours)?, server: End::udp(theirs)? })
+                Ok(Self { client: End::udp(ours, wait)?, server: End::udp(theirs, wait)? })
             }
             Protocol::Tcp => {
                 let listener = server.run(|| Ok(TcpListener::bind(place)?))?;
                 let ours = client.run(|| Ok(TcpStream::connect_timeout(&place, PATIENCE)?))?;
                 let (theirs, _) = listener.accept()?;
-                Ok(Self { client: End::tcp(ours)?, server: End::tcp(theirs)? })
+                Ok(Self { client: End::tcp(ours, wait)?, server: End::tcp(theirs, wait)? })
             }
         }
     }
