@@ -54,6 +54,44 @@ impl Course {
     /// Where codes are counted that are no XDP action: the target was not called, or is none.
     pub const OTHER: usize = 7;
 
+    /// The number of words.
+    pub const WORDS: usize = size_of::<Self>() / 8;
+
+    /// The words that stand in memory.
+    #[must_use]
+    pub const fn words(&self) -> [u64; Self::WORDS] {
+        const fn join(low: u32, high: u32) -> u64 {
+            low as u64 | (high as u64) << 32
+        }
+        let [to, from] = self.macs;
+        let [a, b, c, d, e, f, g, h] = self.codes;
+        let flows = join(self.flows, self.services);
+        let next = join(self.flow, self.service);
+        let firsts = join(self.first_client, self.first_vip);
+        let rest = join(self.port, self.left);
+        [flows, next, firsts, rest, to, from, self.first, self.last, a, b, c, d, e, f, g, h]
+    }
+
+    /// The inverse of [`Course::words`].
+    #[must_use]
+    pub const fn from_words(words: [u64; Self::WORDS]) -> Self {
+        let [flows, next, firsts, rest, to, from, first, last, a, b, c, d, e, f, g, h] = words;
+        Self {
+            flows: flows as u32,
+            services: (flows >> 32) as u32,
+            flow: next as u32,
+            service: (next >> 32) as u32,
+            first_client: firsts as u32,
+            first_vip: (firsts >> 32) as u32,
+            port: rest as u32,
+            left: (rest >> 32) as u32,
+            macs: [to, from],
+            first,
+            last,
+            codes: [a, b, c, d, e, f, g, h],
+        }
+    }
+
     /// The port of the client of a flow.
     #[inline(always)]
     #[must_use]
