@@ -35,12 +35,12 @@ fn live_frames_arrive_whoever_forwards_them() -> Result<()> {
     assert_eq!(all.len(), 8, "{all:?}");
     for row in all {
         let expected: &[&str] =
-            if row.contains("second") { &["lb", "F0", "kernel"] } else { &["lb", "F0"] };
+            if row.contains("second") { &["lb", "F0", "kernel"] } else { &["lb", "F0", "F1"] };
         assert_eq!(columns(&section, &row), expected.iter().copied().collect(), "{row}");
     }
     all_are_something(&section, Unit::KiloPackets);
-    // Each row beside F0, and four beside the kernel's routing.
-    assert_eq!(section.measures.len(), 12);
+    // Each row beside F0, and beside the kernel's routing or the least that balances.
+    assert_eq!(section.measures.len(), 16);
     Ok(())
 }
 

@@ -22,11 +22,32 @@ const REAL: Mac = Mac([2, 0, 0, 0, 0, 11]);
 const GENERATOR: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const SECOND: Mac = Mac([2, 0, 0, 0, 3, 2]);
 
+/// The VIPs' port, and the clients'.
+const PORT: u16 = 53;
+const CLIENT_PORT: u16 = 4000;
+
 /// The last byte of the VIP whose real is on that way.
 const fn number(way: Way) -> u8 {
     match way {
         Way::Through => 10,
         Way::Back => 11,
+    }
+}
+
+/// The VIP whose real is on that way.
+const fn vip(way: Way, is_v6: bool) -> IpAddr {
+    if is_v6 { address::vip6(number(way)) } else { address::vip(number(way)) }
+}
+
+/// What the floors find a service by.
+fn floor_key(vip: IpAddr) -> u64 {
+    let port = u64::from(PORT.to_be()) << 8 | libc::IPPROTO_UDP as u64;
+    match vip {
+        IpAddr::V4(vip) => u64::from(u32::from_ne_bytes(vip.octets())) << 32 | port,
+        IpAddr::V6(vip) => {
+            let bytes = u128::from_ne_bytes(vip.octets());
+            (bytes as u64).rotate_left(32) ^ (bytes >> 64) as u64 ^ port
+        }
     }
 }
 
@@ -47,19 +68,25 @@ pub(super) enum Forwarder {
     F0,
     /// The same to a second interface.
     F0Redirect,
+    /// The least that balances IPv4, to where frames came from.
+    F1,
+    /// The same for IPv6.
+    F1V6,
     /// The kernel's routing.
     Kernel,
 }
 
 impl Forwarder {
     /// All there are.
-    pub(super) const ALL: [Self; 4] = [Self::Lb, Self::F0, Self::F0Redirect, Self::Kernel];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Lb, Self::F0, Self::F0Redirect, Self::F1, Self::F1V6, Self::Kernel];
 
     /// What tables call it.
     pub(super) const fn column(self) -> &'static str {
         match self {
             Self::Lb => "lb",
             Self::F0 | Self::F0Redirect => "F0",
+            Self::F1 | Self::F1V6 => "F1",
             Self::Kernel => "kernel",
         }
     }
@@ -98,6 +125,11 @@ impl Chain {
             Forwarder::F0Redirect => {
                 generator.redirect_to(&outer)?;
                 links.push(generator.attach("f0_redirect", &inner)?);
+            }
+            Forwarder::F1 | Forwarder::F1V6 => {
+                let is_v6 = forwarder == Forwarder::F1V6;
+                generator.serve(floor_key(vip(Way::Back, is_v6)), REAL)?;
+                links.push(generator.attach(if is_v6 { "f1_v6" } else { "f1" }, &inner)?);
             }
             Forwarder::Kernel => route(balancer)?,
         }
@@ -185,12 +217,13 @@ fn start(site: &Site, netns: &Netns) -> Result<Daemon> {
 
 /// The VIPs of a way, of both families, in the words of the file.
 fn vips(way: Way) -> [String; 2] {
-    let (vip, real) = (address::vip(number(way)), real(way));
-    [(vip, real), (address::beside(vip), address::beside(real))].map(|(vip, real)| {
+    let real = real(way);
+    [(false, real), (true, address::beside(real))].map(|(is_v6, real)| {
+        let vip = vip(way, is_v6);
         format!(
-            "[[vip]]\nname = \"{way:?}-{}\"\naddress = \"{vip}\"\nports = [\"udp/53\"]\nannounce = \"none\"\n\
+            "[[vip]]\nname = \"{way:?}-{}\"\naddress = \"{vip}\"\nports = [\"udp/{PORT}\"]\nannounce = \"none\"\n\
              [[vip.real]]\naddress = \"{real}\"\nmac = \"{REAL}\"\n",
-            if vip.is_ipv4() { 4 } else { 6 },
+            if is_v6 { 6 } else { 4 },
         )
     })
 }
@@ -199,15 +232,15 @@ fn vips(way: Way) -> [String; 2] {
 pub(super) fn stream(way: Way, is_v6: bool, flows: u32, frames: u32) -> Result<Stream> {
     const ROOM: [u8; 22] = [0; 22];
     let link = Link::new(GENERATOR, BALANCER);
-    let bytes = match (address::vip(number(way)), address::vip6(number(way))) {
-        (IpAddr::V4(vip), _) if !is_v6 => {
-            link.ipv4(Ipv4Addr::UNSPECIFIED, vip).udp(4000, 53).payload(&ROOM).build()
+    let bytes = match vip(way, is_v6) {
+        IpAddr::V4(vip) => {
+            let client = Ipv4Addr::UNSPECIFIED;
+            link.ipv4(client, vip).udp(CLIENT_PORT, PORT).payload(&ROOM).build()
         }
-        (_, IpAddr::V6(vip)) => {
+        IpAddr::V6(vip) => {
             let client = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0);
-            link.ipv6(client, vip).udp(4000, 53).payload(&ROOM[..2]).build()
+            link.ipv6(client, vip).udp(CLIENT_PORT, PORT).payload(&ROOM[..2]).build()
         }
-        (vip, _) => anyhow::bail!("{vip} is of another family"),
     };
     ensure!(bytes.len() == Stream::LENGTH, "a frame of {} bytes", bytes.len());
     let mut frame = [0; Stream::LENGTH / 8];

@@ -12,7 +12,9 @@ use aya::{
     maps::{Array, DevMap, PerCpuArray},
     programs::{TestRun as _, TestRunAttrs, TestRunOptions},
 };
-use lb_ebpf::bench::Stream;
+use lb_common::layout::mac_bits;
+use lb_ebpf::bench::{FLOOR_RING, Stream, floor_entry, floor_hash};
+use lb_user::model::Mac;
 use nix::net::if_::if_nametoindex;
 
 use crate::{
@@ -28,6 +30,8 @@ const BATCH: u32 = 64;
 const CONTEXT: usize = 24;
 const DATA_END: usize = 4;
 const INTERFACE: usize = 12;
+/// The seed that the floors' programs have.
+const FLOOR_SEED: u64 = 0x0123_4567_89ab_cdef;
 /// The floors' tables of flows, which nobody asks here.
 const UNUSED: [&str; 2] = ["FLOWS", "FLOWS_V6"];
 
@@ -83,6 +87,18 @@ impl Generator {
     pub(super) fn redirect_to(&mut self, port: &Port) -> Result<()> {
         let mut way = DevMap::try_from(self.object.map_mut("WAY_OUT").context("WAY_OUT")?)?;
         port.netns().run(|| Ok(way.set(0, if_nametoindex(port.interface())?, None, 0)?))
+    }
+
+    /// Has the floors that balance send to this address, by a whole ring, what is for the service of this key.
+    pub(super) fn serve(&mut self, key: u64, real: Mac) -> Result<()> {
+        let entry = floor_entry(floor_hash(key, FLOOR_SEED), 0);
+        self.write("SERVICES", entry, [key, u64::from(FLOOR_RING) << 32, 0, 0])?;
+        self.write("REALS", 0, mac_bits(real.0))
+    }
+
+    fn write<T: aya::Pod>(&mut self, map: &str, index: u32, value: T) -> Result<()> {
+        let map = self.object.map_mut(map).with_context(|| format!("no map {map}"))?;
+        Ok(Array::try_from(map)?.set(index, value, 0)?)
     }
 
     /// Sends what the stream tells, and waits until no more arrives.
