@@ -154,8 +154,9 @@ fn section(results: &BTreeMap<(Manner, Way), Vec<[f64; TOLD.len()]>>) -> Section
         section.measures.extend(measures(&section, manner));
     }
     section.notes = vec![
-        "Round trips of messages of 64 bytes, one at a time, between a client beyond the router and a real server; \
-         both spin on sockets that do not block, the client on one core and the server on another. Requests \
+        "Round trips of messages of 64 bytes, one at a time, between a client beyond the router on one core and a \
+         real server on another. Sleeping sockets are what sockperf and most programs have: the kernel wakes \
+         who waits. Spinning ones ask again and again, which leaves the way alone. Requests \
          go client → router → switch → balancer → switch → real, answers real → switch → router → client. \
          `direct` asks the real's own address, on the same switch, by the same sockets: without the balancer, \
          and without the second way through the switch. `F0` is the lab with a program in the balancer's place \
@@ -176,7 +177,7 @@ fn medians(section: &Section, manner: Manner) -> Option<[f64; 3]> {
 
 fn measures(section: &Section, manner: Manner) -> Vec<Measure> {
     let Some([direct, ours, floor]) = medians(section, manner) else { return Vec::new() };
-    let what = |other| format!("latency: {} round trip at the median, lb / {other}", name(manner));
+    let what = |other| format!("latency: {}: round trip at the median, lb / {other}", name(manner));
     vec![
         Measure::ratio(what("direct wiring"), ours / direct, Better::Less).target(1.1),
         Measure::ratio(what("F0"), ours / floor, Better::Less),
