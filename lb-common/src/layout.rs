@@ -340,6 +340,17 @@ impl TableWord {
     }
 }
 
+/// What every packet asks first, in one place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entrance {
+    /// The word of the port that frames come in on.
+    pub own: PortWord,
+    /// Which service table is in force.
+    pub table: TableWord,
+}
+shared!(Entrance, size = 16);
+
 /// One entry of the service table: a key and what a packet that matches it needs, in a cache line.
 /// It is never changed in the half that is read.
 #[repr(C, align(64))]

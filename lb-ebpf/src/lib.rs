@@ -35,7 +35,7 @@ pub mod detour;
 
 pub mod bench;
 
-use lb_common::{Outcome, V4, V6, layout::Rule};
+use lb_common::{Entrance, Outcome, V4, V6, layout::Rule};
 
 use crate::{
     echo::Ping,
@@ -121,19 +121,20 @@ pub fn decide(frame: &mut impl Frame, tables: &impl Tables, counters: &impl Coun
 /// whatever is special about them, begin anew in one of the others.
 #[inline(always)]
 fn steer(frame: &mut impl Frame, tables: &impl Tables) -> Ended {
+    let entrance = tables.entrance();
     let packet = frame.packet();
-    let link = match link::read(&packet, tables) {
+    let link = match link::read(&packet, &entrance) {
         Ok(link) => link,
         Err(outcome) => return Ended::with(outcome),
     };
     if let Some(datagram) = V4::plain(&packet, &link) {
-        return match short_path(frame, tables, &link, &datagram) {
+        return match short_path(frame, tables, &entrance, &link, &datagram) {
             Some(result) => Ended::new(result),
             None => begin_anew::<V4>(frame, tables),
         };
     }
     if let Some(datagram) = V6::plain(&packet, &link) {
-        return match short_path(frame, tables, &link, &datagram) {
+        return match short_path(frame, tables, &entrance, &link, &datagram) {
             Some(result) => Ended::new(result),
             None => begin_anew::<V6>(frame, tables),
         };
@@ -152,10 +153,11 @@ fn steer(frame: &mut impl Frame, tables: &impl Tables) -> Ended {
 fn short_path<A: Family>(
     frame: &mut impl Frame,
     tables: &impl Tables,
+    entrance: &Entrance,
     link: &Link,
     datagram: &Datagram<A>,
 ) -> Option<Result<Forward, Outcome>> {
-    let service = match service::lookup(tables, datagram) {
+    let service = match service::lookup(tables, entrance.table, datagram) {
         Ok(service) => service,
         Err(outcome) => return Some(Err(outcome)),
     };
@@ -206,7 +208,7 @@ fn read<A: Family>(
     datagram: &mut Datagram<A>,
 ) -> Result<(), Outcome> {
     let packet = frame.packet();
-    *link = link::read_tags(&packet, &link::read(&packet, tables)?)?;
+    *link = link::read_tags(&packet, &link::read(&packet, &tables.entrance())?)?;
     *datagram = A::datagram(&packet, link.ip())?;
     let (end, first) = (datagram.end as u64, packet.len());
     if end > first && end > frame.whole() {
@@ -225,7 +227,7 @@ fn path<A: Family + Ping + Reset>(
     datagram: &Datagram<A>,
     forward: &mut Forward,
 ) -> Result<(), Outcome> {
-    let (owner, slot) = match service::lookup(tables, datagram) {
+    let (owner, slot) = match service::lookup(tables, tables.entrance().table, datagram) {
         Ok(service) => {
             let slot = ring::slot(tables, service, datagram);
             (flow::owner(tables, service, slot, datagram)?, slot)

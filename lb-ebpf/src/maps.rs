@@ -9,8 +9,8 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_common::{
-    Bucket, Counters, Entry, Flow, FlowKey, FragmentKey, FragmentOwner, LAYOUT, Outcome, PortWord,
-    RealWord, Seed, Slot, SlotBlock, TableWord, Tick, Times, TraceRecord, limits,
+    Bucket, Counters, Entrance, Entry, Flow, FlowKey, FragmentKey, FragmentOwner, LAYOUT, Outcome,
+    PortWord, RealWord, Seed, Slot, SlotBlock, Tick, Times, TraceRecord, limits,
 };
 
 use lb_ebpf::{
@@ -29,8 +29,12 @@ static DEVICES: DevMap = DevMap::with_max_entries(limits::PORTS, 0);
 /// What each port is, for the daemon that takes over; the datapath never looks.
 #[map]
 static INTERFACES: Array<[u8; 32]> = Array::with_max_entries(limits::PORTS, MAPPED);
+/// Which service table is in force, for the daemon that takes over; the datapath looks into `ENTRANCE`.
 #[map]
 static TABLE: Array<u64> = Array::with_max_entries(1, MAPPED);
+/// What every packet asks. Not pinned: of this instance alone, at its own port.
+#[map]
+static ENTRANCE: Array<Entrance> = Array::with_max_entries(1, MAPPED);
 #[map]
 static DISPLACE: Array<u64> = Array::with_max_entries(limits::TABLE_DISPLACEMENTS * 2, MAPPED);
 #[map]
@@ -87,11 +91,6 @@ const ASIDE_WORDS: usize = 20;
 static SEED: Seed = Seed([0; 2]);
 #[unsafe(no_mangle)]
 static PORT: u8 = 0;
-/// Set by the daemon, in this instance of the program alone: what every packet asks. A variable is read in
-/// place, where an array would have to be looked into.
-#[unsafe(no_mangle)]
-#[unsafe(link_section = ".data")]
-static HOT: Hot = Hot { own: PortWord(0), table: TableWord(0) };
 /// What it costs to note a flow in `FRESH`.
 #[unsafe(no_mangle)]
 static BEGINNING: u64 = Bucket::cost((limits::FRESH / limits::FRESH_PART) as u64);
@@ -99,15 +98,6 @@ static BEGINNING: u64 = Bucket::cost((limits::FRESH / limits::FRESH_PART) as u64
 #[used]
 #[unsafe(no_mangle)]
 static LAYOUT_VERSION: u32 = LAYOUT;
-
-/// See [`lb_common::layout::HOT_WORDS`].
-#[repr(C)]
-struct Hot {
-    /// The word of the port that frames come in on.
-    own: PortWord,
-    /// Which service table is in force.
-    table: TableWord,
-}
 
 /// A frame that has arrived; `FRAGS` says whether it may have several buffers, which takes Linux 5.18.
 pub struct Live<'a, const FRAGS: bool>(pub &'a XdpContext);
@@ -203,8 +193,15 @@ impl<const NOTES: bool> Tables for Maps<NOTES> {
     }
 
     #[inline(always)]
-    fn own(&self) -> PortWord {
-        constant(&HOT.own)
+    fn entrance(&self) -> Entrance {
+        let Some(entrance) = ENTRANCE.get_ptr(0) else {
+            return Entrance::default();
+        };
+        // SAFETY: a value of the array, whose words the daemon replaces by single stores.
+        let own = unsafe { core::ptr::read_volatile(&raw const (*entrance).own) };
+        // SAFETY: as above.
+        let table = unsafe { core::ptr::read_volatile(&raw const (*entrance).table) };
+        Entrance { own, table }
     }
 
     #[inline(always)]
@@ -215,11 +212,6 @@ impl<const NOTES: bool> Tables for Maps<NOTES> {
     #[inline(always)]
     fn seed(&self) -> Seed {
         constant(&SEED)
-    }
-
-    #[inline(always)]
-    fn table(&self) -> TableWord {
-        constant(&HOT.table)
     }
 
     #[inline(always)]

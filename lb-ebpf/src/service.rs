@@ -21,9 +21,9 @@ use crate::{
 #[inline(always)]
 pub fn lookup<'a, A: Address>(
     tables: &'a impl Tables,
+    table: TableWord,
     datagram: &Datagram<A>,
 ) -> Result<&'a Entry, Outcome> {
-    let table = tables.table();
     if !table.is_written() {
         return Err(Outcome::NotVip);
     }

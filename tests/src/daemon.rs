@@ -30,6 +30,7 @@ pub struct Daemon {
     dir: PathBuf,
     config: PathBuf,
     socket: PathBuf,
+    hushed: bool,
 }
 
 impl Daemon {
@@ -45,7 +46,14 @@ impl Daemon {
         let netns = balancer.netns().clone();
         let process = launch(&netns, balancer.dir(), config)?;
         let (dir, config) = (balancer.dir().to_owned(), config.to_owned());
-        Ok(Self { process, netns, dir, config, socket: balancer.socket() })
+        Ok(Self { process, netns, dir, config, socket: balancer.socket(), hushed: false })
+    }
+
+    /// The same, and what it logged is not printed in the end.
+    #[must_use]
+    pub fn hushed(mut self) -> Self {
+        self.hushed = true;
+        self
     }
 
     /// Its configuration file.
@@ -97,7 +105,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if self.process.stays() {
+        if self.process.stays() || self.hushed {
             return;
         }
         if let Ok(log) = self.log() {

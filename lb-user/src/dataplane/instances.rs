@@ -10,7 +10,7 @@ use aya::{
     Ebpf,
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
-use lb_common::TraceRecord;
+use lb_common::{PortWord, TableWord, TraceRecord};
 
 use super::{
     attach::{self, Mode},
@@ -48,11 +48,14 @@ pub(super) struct Instances {
 struct Instance {
     object: Ebpf,
     record: Mapped,
+    entrance: Mapped,
 }
 
 impl Instance {
     fn new(mut object: Ebpf) -> Result<Self, Error> {
-        Ok(Self { record: mapped(&mut object, "TRACE")?, object })
+        let record = mapped(&mut object, "TRACE")?;
+        let entrance = mapped(&mut object, "ENTRANCE")?;
+        Ok(Self { record, entrance, object })
     }
 }
 
@@ -95,6 +98,20 @@ impl Instances {
             self.loaded.insert(port, Instance::new(object)?);
         }
         Ok(())
+    }
+
+    /// Tells the instance of a port, if there is one, the port's word.
+    pub(super) fn set_own(&self, port: u8, word: PortWord) {
+        if let Some(instance) = self.loaded.get(&port) {
+            instance.entrance.store(0, word.0);
+        }
+    }
+
+    /// Tells all instances which service table is in force.
+    pub(super) fn set_table(&self, word: TableWord) {
+        for instance in self.loaded.values() {
+            instance.entrance.store(1, word.0);
+        }
     }
 
     pub(super) fn ports(&self) -> impl Iterator<Item = u8> {

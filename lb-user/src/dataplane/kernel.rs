@@ -68,7 +68,7 @@ impl Kernel {
         let mut instances = Instances::new(loader)?;
         let growth = instances.growth()?;
         let ebpf = instances.first()?;
-        Ok(Self {
+        let kernel = Self {
             ports: mapped(ebpf, "PORTS")?,
             devices: devices(ebpf)?,
             interfaces: mapped(ebpf, "INTERFACES")?,
@@ -87,7 +87,11 @@ impl Kernel {
             outcomes: per_cpu(ebpf, "OUTCOMES")?,
             instances,
             growth,
-        })
+        };
+        let port = instances::FIRST;
+        kernel.instances.set_own(port, PortWord(kernel.ports.load(usize::from(port))));
+        kernel.instances.set_table(TableWord(kernel.table.load(0)));
+        Ok(kernel)
     }
 
     /// Loads the program for one more interface, at this port.
@@ -96,7 +100,10 @@ impl Kernel {
     ///
     /// Where the kernel refuses it.
     pub fn prepare(&mut self, port: u8) -> Result<(), Error> {
-        self.instances.load(port)
+        self.instances.load(port)?;
+        self.instances.set_own(port, PortWord(self.ports.load(usize::from(port))));
+        self.instances.set_table(TableWord(self.table.load(0)));
+        Ok(())
     }
 
     /// Fails, before anything is changed, if the program could not be attached.
@@ -204,6 +211,7 @@ impl Kernel {
     /// this address are balanced.
     pub fn set_port(&mut self, number: u8, word: PortWord) {
         self.ports.store(usize::from(number), word.0);
+        self.instances.set_own(number, word);
     }
 
     /// Says which interface is at a port, by its index.
@@ -434,6 +442,7 @@ impl Kernel {
             }
         }
         self.table.store(0, table.word.0);
+        self.instances.set_table(table.word);
         wait_for_readers();
         Ok(())
     }

@@ -6,7 +6,8 @@ use aya::{Ebpf, EbpfLoader, programs::Xdp};
 use lb_ebpf::bench::Layout;
 
 /// The object, which lb-user's build script has built.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("LB_OBJECTS"), "/bench"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("LB_OBJECTS"), "/bench"));
 
 /// Its large tables, which only floors have a use for.
 const TABLES: [&str; 8] = [

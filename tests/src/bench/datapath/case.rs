@@ -66,7 +66,7 @@ pub fn all() -> Vec<Case> {
         cases.extend(special(family));
         cases.extend(tracked(family));
     }
-    cases.extend([1, 1000].map(services));
+    cases.extend([1, 1000, 10_000].map(services));
     cases
 }
 

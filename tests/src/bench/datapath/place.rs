@@ -7,7 +7,7 @@ use aya::programs::{ProgramFd, Xdp};
 use lb_common::{PortWord, RealWord, Slot, Tick};
 use lb_user::{
     dataplane::{Dataplane as _, Kernel, Loader},
-    model::{FlowTables, HashMode, Ports, Protocol},
+    model::{FlowTables, HashMode, Ports, Protocol, Room},
     plan::{Block, Desired, DesiredReal, DesiredVip, Op, Plan, Role, State, plan},
 };
 
@@ -39,7 +39,7 @@ pub const VLAN: u16 = 100;
 /// The ring of a VIP that is the only one: as long as Katran's.
 const LONG_RING: u32 = 65_537;
 /// The ring of ten reals.
-const RING: u32 = 1021;
+const RING: u32 = 4093;
 
 /// Who has the addresses with this number.
 #[must_use]
@@ -69,10 +69,15 @@ impl Place {
     pub fn new(services: u32) -> Result<Self> {
         // So that none is refused for the lack of room, or of a second's budget.
         let tables = FlowTables { fresh: 1 << 21, ..FlowTables::default() };
-        let loader = Loader { pin_dir: None, seed: SEED, log: false, tables };
+        let vips = vips(services);
+        let taken = vips.iter().map(|vip| Room {
+            slots: Room::ring(vip.ring_len),
+            places: Room::pool(vip.reals.len() as u32),
+        });
+        let room = taken.sum::<Room>().to_grow();
+        let loader = Loader { pin_dir: None, seed: SEED, log: false, tables, room };
         let mut kernel = Kernel::load(&loader)?;
         kernel.set_port(1, PortWord::new(BALANCER.0));
-        let vips = vips(services);
         let desired = Desired { seed: SEED, now: clock(), vips };
         let Plan { ops, state } = plan(&State::default(), &desired)?;
         kernel.apply(&ops)?;
