@@ -334,9 +334,9 @@ impl TableWord {
     /// hash's lower half.
     #[inline(always)]
     #[must_use]
-    pub const fn entry_index(self, hash: u64, displacement: u32) -> u32 {
+    pub const fn entry_index(self, hash: u64, displacement: u64) -> u32 {
         let log2 = (self.0 >> 32) & 31;
-        let low = (hash ^ displacement as u64) & u32::MAX as u64;
+        let low = (hash ^ displacement) & u32::MAX as u64;
         self.half() * limits::TABLE_ENTRIES + ((low << log2) >> 32) as u32
     }
 }
@@ -639,7 +639,7 @@ mod tests {
     fn the_halves_of_the_service_table_do_not_overlap() {
         let (low, high) = (TableWord::new(7, 16, 14, 0), TableWord::new(7, 16, 14, 1));
         for hash in [0, u64::MAX, 0x0123_4567_89ab_cdef] {
-            for displacement in [0, 1, u32::MAX] {
+            for displacement in [0, 1, u64::from(u32::MAX)] {
                 assert!(low.entry_index(hash, displacement) < limits::TABLE_ENTRIES);
                 assert!(high.entry_index(hash, displacement) >= limits::TABLE_ENTRIES);
                 assert!(high.entry_index(hash, displacement) < 2 * limits::TABLE_ENTRIES);

@@ -4,7 +4,7 @@
 use lb_common::{Outcome, PortWord, RealWord, layout::VLAN_MASK};
 
 use crate::{
-    packet::{Ethernet, Frame, Tag, set_mac},
+    packet::{Ethernet, Frame, Tag, mac_bits, set_mac},
     parse::link::{CUSTOMER_TAG, Link, SERVICE_TAG, Tags},
     tables::Tables,
 };
@@ -24,15 +24,13 @@ pub fn rewrite(
     link: &Link,
     real: RealWord,
 ) -> Result<(), Outcome> {
-    if real.mac_bits() == link.source && real.port() != 0 {
-        return Err(Outcome::Bounced);
-    }
     if link.tags.count() == 0 && real.is_untagged_at(tables.port_number()) {
         return address(frame, real.mac_bits(), link.own);
     }
     if real.port() == 0 {
         return Err(if real == RealWord::RESET { Outcome::Reset } else { Outcome::Unresolved });
     }
+    came_from_another(frame.packet().header(0)?, real.mac_bits())?;
     let port = if real.port() == tables.port_number() {
         PortWord(link.own)
     } else {
@@ -49,9 +47,16 @@ pub fn rewrite(
 fn address(frame: &mut impl Frame, destination: u64, source: u64) -> Result<(), Outcome> {
     let mut packet = frame.packet();
     let ethernet: &mut Ethernet = packet.header_mut(0)?;
+    came_from_another(ethernet, destination)?;
     set_mac(&mut ethernet.destination, destination);
     set_mac(&mut ethernet.source, source);
     Ok(())
+}
+
+/// A frame is not sent back to whom it came from.
+#[inline(always)]
+fn came_from_another(ethernet: &Ethernet, destination: u64) -> Result<(), Outcome> {
+    if mac_bits(&ethernet.source) == destination { Err(Outcome::Bounced) } else { Ok(()) }
 }
 
 /// Has the frame sent by another port than it came in on.

@@ -83,14 +83,6 @@ impl Ended {
     fn with(outcome: Outcome) -> Self {
         Self { outcome, forward: Forward::default() }
     }
-
-    #[inline(always)]
-    fn new(result: Result<Forward, Outcome>) -> Self {
-        match result {
-            Ok(forward) => Self { outcome: Outcome::Forwarded, forward },
-            Err(outcome) => Self::with(outcome),
-        }
-    }
 }
 
 /// Decides about one frame, rewrites it if it is to be sent on, and counts it.
@@ -112,38 +104,43 @@ pub fn process(
 /// The same for the kernel.
 #[inline(always)]
 pub fn decide(frame: &mut impl Frame, tables: &impl Tables, counters: &impl Count) -> Ended {
-    let ended = steer(frame, tables);
-    count::frame(counters, &ended);
-    ended
+    steer(frame, tables, |ended| {
+        count::frame(counters, &ended);
+        ended
+    })
 }
 
 /// Most frames take the first or the second turn: plain packets of slots that have not moved. All others,
 /// whatever is special about them, begin anew in one of the others.
+///
+/// Each of them ends by itself, so that what comes after is the compiler's to fit to how it can end there.
 #[inline(always)]
-fn steer(frame: &mut impl Frame, tables: &impl Tables) -> Ended {
+fn steer(frame: &mut impl Frame, tables: &impl Tables, end: impl Fn(Ended) -> Ended) -> Ended {
     let entrance = tables.entrance();
     let packet = frame.packet();
     let link = match link::read(&packet, &entrance) {
         Ok(link) => link,
-        Err(outcome) => return Ended::with(outcome),
+        Err(outcome) => return end(Ended::with(outcome)),
     };
     if let Some(datagram) = V4::plain(&packet, &link) {
         return match short_path(frame, tables, &entrance, &link, &datagram) {
-            Some(result) => Ended::new(result),
-            None => begin_anew::<V4>(frame, tables),
+            Some(Ok(forward)) => end(Ended { outcome: Outcome::Forwarded, forward }),
+            Some(Err(outcome)) => end(Ended::with(outcome)),
+            None => end(begin_anew::<V4>(frame, tables)),
         };
     }
     if let Some(datagram) = V6::plain(&packet, &link) {
         return match short_path(frame, tables, &entrance, &link, &datagram) {
-            Some(result) => Ended::new(result),
-            None => begin_anew::<V6>(frame, tables),
+            Some(Ok(forward)) => end(Ended { outcome: Outcome::Forwarded, forward }),
+            Some(Err(outcome)) => end(Ended::with(outcome)),
+            None => end(begin_anew::<V6>(frame, tables)),
         };
     }
     match link::read_tags(&packet, &link) {
-        Ok(link) if link::is_ipv4(&link) => begin_anew::<V4>(frame, tables),
-        Ok(link) if link::is_ipv6(&link) => begin_anew::<V6>(frame, tables),
-        Ok(_) => Ended::with(Outcome::NotIp),
-        Err(outcome) => Ended::with(outcome),
+        Ok(link) if link::is_ipv4(&link) => end(begin_anew::<V4>(frame, tables)),
+        Ok(link) if link::is_ipv6(&link) => end(begin_anew::<V6>(frame, tables)),
+        Ok(_) => end(Ended::with(Outcome::NotIp)),
+        Err(outcome) => end(Ended::with(outcome)),
     }
 }
 

@@ -215,8 +215,8 @@ impl<const NOTES: bool> Tables for Maps<NOTES> {
     }
 
     #[inline(always)]
-    fn displacement(&self, index: u32) -> u32 {
-        word(&DISPLACE, index) as u32
+    fn displacement(&self, index: u32) -> u64 {
+        word(&DISPLACE, index)
     }
 
     #[inline(always)]

@@ -97,10 +97,8 @@ pub struct Extension {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct PortPair {
-    /// Where it comes from, in wire order.
-    pub source: [u8; 2],
-    /// Where it goes, in wire order.
-    pub destination: [u8; 2],
+    /// Where it comes from, and where it goes, each in wire order.
+    pub both: [u8; 4],
 }
 
 /// A TCP header without options (RFC 9293, section 3.1), of byte arrays, to be written.

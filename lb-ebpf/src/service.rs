@@ -24,9 +24,6 @@ pub fn lookup<'a, A: Address>(
     table: TableWord,
     datagram: &Datagram<A>,
 ) -> Result<&'a Entry, Outcome> {
-    if !table.is_written() {
-        return Err(Outcome::NotVip);
-    }
     let Datagram { destination, protocol, transport, ports, .. } = *datagram;
     if transport == Transport::Ports
         && let Some(entry) = find(tables, table, destination, protocol, ports.destination)

@@ -38,7 +38,7 @@ pub trait Tables {
     /// The seed of the flow hash.
     fn seed(&self) -> Seed;
     /// One displacement of the service table; 0 outside of it.
-    fn displacement(&self, index: u32) -> u32;
+    fn displacement(&self, index: u32) -> u64;
     /// One entry of the service table.
     fn entry(&self, index: u32) -> Option<&Entry>;
     /// One slot of the arena; empty outside of it.
@@ -82,8 +82,8 @@ pub trait Tables {
 
 /// Where the datapath counts.
 pub trait Count {
-    /// One more frame ended so.
+    /// One more frame ended so, and was not forwarded.
     fn outcome(&self, outcome: Outcome);
-    /// One more frame of `bytes` bytes went to the real at this place; `begins` a TCP connection.
+    /// One more frame, which was forwarded, of `bytes` bytes went to the real at this place; `begins` a TCP connection.
     fn steered(&self, place: u32, bytes: u64, begins: bool);
 }

@@ -367,8 +367,8 @@ mod programs {
             return Ok(None);
         }
         let pair: &PortPair = packet.header(at)?;
-        let (source, destination) = (word16(&pair.source), word16(&pair.destination));
-        Ok(Some((u32::from(source) | u32::from(destination) << 16, destination)))
+        let both = word32(&pair.both);
+        Ok(Some((both, (both >> 16) as u16)))
     }
 
     #[inline(always)]

@@ -10,8 +10,6 @@ use crate::packet::{Ethernet, Packet, Tag, mac_bits, word16};
 pub struct Link {
     /// The MAC address of the interface that the frame came in by.
     pub own: u64,
-    /// The MAC address that the frame comes from.
-    pub source: u64,
     /// The VLAN tags, and what follows them.
     pub tags: Tags,
 }
@@ -112,8 +110,7 @@ pub fn read(packet: &Packet, entrance: &Entrance) -> Result<Link, Outcome> {
     if mac_bits(&ethernet.destination) != own {
         return Err(Outcome::NotForUs);
     }
-    let source = mac_bits(&ethernet.source);
-    Ok(Link { own, source, tags: Tags::none(word16(&ethernet.ether_type)) })
+    Ok(Link { own, tags: Tags::none(word16(&ethernet.ether_type)) })
 }
 
 /// Reads up to two tags behind the Ethernet header. A third one is what follows, and no IP.

@@ -8,7 +8,7 @@ use lb_common::{Address, Outcome};
 use network_types::{ip::IpProto, tcp::TcpHdr, udp::UdpHdr};
 
 use self::link::Link;
-use crate::packet::{Packet, PortPair, word16};
+use crate::packet::{Packet, PortPair, word16, word32};
 
 /// A datagram on its way somewhere, or the flow that an ICMP error is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn plain<A>(
     }
     // The same for both protocols, so that it is in one place in memory and in one register.
     let pair: &PortPair = packet.header(offset).ok()?;
-    let both = ports(&pair.source, &pair.destination);
+    let both = Ports::of(word32(&pair.both));
     let ports = if protocol == IpProto::Tcp as u8 {
         let ports = tcp(packet, offset, length).ok()?;
         Ports { begins: ports.begins, ends: ports.ends, ..both }
@@ -180,17 +180,20 @@ fn quoted_transport(
         return None;
     }
     let pair: &PortPair = packet.header(offset).ok()?;
-    Some((Transport::Ports, ports(&pair.destination, &pair.source)))
+    Some((Transport::Ports, Ports::of(word32(&pair.both).rotate_left(16))))
 }
 
 #[inline(always)]
 fn ports(source: &[u8; 2], destination: &[u8; 2]) -> Ports {
-    let (source, destination) = (word16(source), word16(destination));
-    Ports {
-        both: u32::from(source) | u32::from(destination) << 16,
-        destination: u16::from_be(destination),
-        begins: false,
-        ends: false,
+    Ports::of(u32::from(word16(source)) | u32::from(word16(destination)) << 16)
+}
+
+impl Ports {
+    /// Those that lie so in memory.
+    #[inline(always)]
+    fn of(both: u32) -> Self {
+        let destination = u16::from_be((both >> 16) as u16);
+        Self { both, destination, begins: false, ends: false }
     }
 }
 
@@ -238,7 +241,7 @@ mod tests {
     }
 
     fn link(ether_type: EtherType) -> Link {
-        Link { own: 1, source: 2, tags: Tags::none(ether_type as u16) }
+        Link { own: 1, tags: Tags::none(ether_type as u16) }
     }
 
     /// Whether the frame is a plain one; panics where that is not what it is in full.

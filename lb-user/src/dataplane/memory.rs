@@ -185,13 +185,12 @@ impl Tables for Memory {
         Entrance { own: self.port(self.port_number()), table }
     }
 
-    fn displacement(&self, index: u32) -> u32 {
+    fn displacement(&self, index: u32) -> u64 {
         let within = (index % limits::TABLE_DISPLACEMENTS) as usize;
         self.table
             .as_ref()
             .and_then(|table| table.displacements.get(within))
-            .copied()
-            .unwrap_or_default()
+            .map_or(0, |displacement| u64::from(*displacement))
     }
 
     fn entry(&self, index: u32) -> Option<&Entry> {

@@ -60,7 +60,8 @@ impl Table {
             let displacement = tried.find(|displacement| {
                 positions.clear();
                 keys.iter().all(|(hash, _)| {
-                    let position = (word.entry_index(*hash, *displacement) - first_entry) as usize;
+                    let position =
+                        (word.entry_index(*hash, u64::from(*displacement)) - first_entry) as usize;
                     let free = table.entries[position].key == 0 && !positions.contains(&position);
                     positions.push(position);
                     free
@@ -80,7 +81,7 @@ impl Table {
         let hash = hash::service(of.mixed(), self.word.0);
         let bucket = self.word.displacement_index(hash) % limits::TABLE_DISPLACEMENTS;
         let displacement = self.displacements[bucket as usize];
-        let position = self.word.entry_index(hash, displacement) % limits::TABLE_ENTRIES;
+        let position = self.word.entry_index(hash, u64::from(displacement)) % limits::TABLE_ENTRIES;
         let entry = self.entries.get(position as usize)?;
         (entry.service == of.service && entry.address == of.address).then_some(entry)
     }

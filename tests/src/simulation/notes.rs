@@ -309,7 +309,7 @@ impl Tables for World {
         Entrance::default()
     }
 
-    fn displacement(&self, _: u32) -> u32 {
+    fn displacement(&self, _: u32) -> u64 {
         0
     }
 
