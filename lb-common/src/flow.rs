@@ -84,24 +84,28 @@ pub struct FlowKey {
     pub source: [u64; 2],
     /// The ports as they lie in the packet; 0 for protocols without.
     pub ports: u32,
-    /// The VIP by the first slot of its ring (bits 0 to 23), which stays as long as the VIP, and the
-    /// protocol (bits 24 to 31).
+    /// The VIP by the first slot of its ring, which stays as long as the VIP, and the protocol (bits 24 to
+    /// 31). A ring begins at a multiple of 16: bits 4 to 23 are those of the slot, and bits 0 to 3 are its
+    /// bits 24 to 27, so that a key is the same however large the arena is.
     pub service: u32,
 }
 shared!(FlowKey, size = 24);
 
 impl FlowKey {
+    /// The bits of a ring's first slot that stand where they are.
+    const RING: u32 = 0xff_fff0;
+
     /// [`FlowKey::service`] of a ring and a protocol.
     #[inline(always)]
     #[must_use]
     pub const fn service(ring: u32, protocol: u8) -> u32 {
-        ring | (protocol as u32) << 24
+        ring & Self::RING | ring >> 24 | (protocol as u32) << 24
     }
 
     /// The first slot of the VIP's ring.
     #[must_use]
     pub const fn ring(&self) -> u32 {
-        self.service & 0xff_ffff
+        self.service & Self::RING | (self.service & 0xf) << 24
     }
 
     /// The protocol number.
@@ -171,5 +175,19 @@ mod tests {
         assert_eq!((Tick::ticks(1), Tick::ticks(u128::MAX)), (1, i32::MAX as u32));
         let times = Times::opened_at(early);
         assert_eq!((times.opened(), times.seen()), (early, early));
+    }
+
+    #[test]
+    fn a_key_tells_the_ring_and_the_protocol_wherever_the_ring_is() {
+        for ring in [0, 16, 4096, (1 << 24) - 16, 1 << 24, (1 << 27) - 16, (1 << 28) - 16] {
+            for protocol in [0, 6, 17, 255] {
+                let service = FlowKey::service(ring, protocol);
+                let key = FlowKey { service, ..FlowKey::default() };
+                assert_eq!((key.ring(), key.protocol()), (ring, protocol));
+                if ring < 1 << 24 {
+                    assert_eq!(service, ring | u32::from(protocol) << 24, "as it always was");
+                }
+            }
+        }
     }
 }

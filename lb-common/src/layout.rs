@@ -14,7 +14,7 @@ use crate::limits;
 ///
 /// It stands in the object and in the pin directory; a daemon never reads the pinned tables of
 /// another layout.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("the datapath is built for little-endian machines (bpfel)");

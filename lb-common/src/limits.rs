@@ -1,11 +1,17 @@
 //! All limits of the datapath's tables, and the relations that must hold between them.
 //!
-//! Memory at these sizes: 16 MiB of ring slots and 32 MiB of their times, 8.3 MiB of service table, 0.5 MiB
+//! Memory at the least sizes: 16 MiB of ring slots and 32 MiB of their times, 8.3 MiB of service table, 0.5 MiB
 //! of reals, 1 MiB of their addresses, 1 MiB of budgets, 2 MiB of counters for every CPU, and about 10 MiB
-//! for the fragments under way. How many flows are noted is the configuration's to say.
+//! for the fragments under way. How many flows are noted is the configuration's to say, and a configuration
+//! that needs more slots or places gets larger tables: 12 bytes a slot, and 40 a place with 32 more for
+//! every CPU.
 
-/// Slots in the arena that all rings share.
+/// Slots in the arena that all rings share, unless the configuration needs more.
 pub const RING_SLOTS: u32 = 1 << 22;
+
+/// The most slots in the arena, for which it takes 1.5 GiB: 10 000 VIPs with 10 reals each need 41 million,
+/// 100 VIPs with 1000 reals each 26 million.
+pub const RING_SLOTS_MOST: u32 = 1 << 27;
 
 /// Ring slots in one value of the arena's array: one cache line.
 ///
@@ -24,8 +30,12 @@ pub const TABLE_DISPLACEMENTS: u32 = 1 << 14;
 /// stays at most half full, so that a perfect layout is found at the first seed or soon after.
 pub const SERVICE_KEYS: u32 = TABLE_ENTRIES / 2;
 
-/// Pool places over all VIPs: one for each real server of each VIP, and one for the VIP itself.
+/// Pool places over all VIPs, one for each real server of each VIP, one for the VIP itself, and some for
+/// the pool to grow, unless the configuration needs more.
 pub const REALS: u32 = 1 << 16;
+
+/// The most pool places over all VIPs.
+pub const REALS_MOST: u32 = 1 << 19;
 
 /// The most real servers in one VIP's pool, set by the 16 bits of a [`Member`](crate::Member).
 pub const POOL: u32 = 4096;
@@ -87,10 +97,13 @@ pub const DATAGRAMS: u32 = 1 << 17;
 pub const WEIGHT_MAX: u16 = 256;
 
 const _: () = assert!(RING_SLOTS.is_multiple_of(SLOTS_PER_BLOCK));
-const _: () = assert!(RING_MAX <= RING_SLOTS);
-const _: () = assert!(RING_SLOTS <= 1 << 24, "the ring of a FlowKey has 24 bits");
+const _: () = assert!(RING_SLOTS.is_power_of_two() && RING_SLOTS_MOST.is_power_of_two());
+const _: () = assert!(RING_MAX <= RING_SLOTS && RING_SLOTS <= RING_SLOTS_MOST);
+const _: () = assert!(RING_SLOTS_MOST <= 1 << 28, "the ring of a FlowKey has 28 bits");
+const _: () = assert!(SLOTS_PER_BLOCK >= 1 << 4, "4 bits of a FlowKey's ring stand in its low bits");
+const _: () = assert!(REALS.is_power_of_two() && REALS_MOST.is_power_of_two());
 const _: () = assert!(TABLE_ENTRIES.is_power_of_two() && TABLE_DISPLACEMENTS.is_power_of_two());
 const _: () = assert!(SERVICE_KEYS <= TABLE_ENTRIES / 2);
-const _: () = assert!(POOL < u16::MAX as u32 && POOL <= REALS);
+const _: () = assert!(POOL < u16::MAX as u32 && POOL * 2 <= REALS && REALS <= REALS_MOST);
 const _: () = assert!(PORTS == 1 << 4);
 const _: () = assert!(crate::Outcome::ALL.len() <= OUTCOMES as usize);

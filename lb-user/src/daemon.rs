@@ -38,7 +38,7 @@ use crate::{
     event::{Hooks, Journal},
     health::checker::{Checker, Finding},
     ledger::Ledger,
-    model::{HashSeed, Model, Node},
+    model::{HashSeed, Model, Node, Room},
     neighbour::{self, Watcher},
     probe::{Prober, exec::Runner},
     reconcile::{
@@ -97,6 +97,7 @@ pub async fn run(config: Configuration) -> Result<()> {
         seed: seed.0,
         log: log::log_enabled!(log::Level::Debug),
         tables: node.tables,
+        room: config.model.vips.iter().map(Room::of).sum::<Room>().to_grow(),
     };
     let kernel = Kernel::load(&loader)?;
     let announcing = Announcing::new(Addresses::connect()?, &node.state_dir)

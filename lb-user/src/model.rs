@@ -14,6 +14,7 @@ use lb_common::{Seed, limits};
 pub use check::{
     Check, CheckKind, CheckVia, DnsCheck, ExecCheck, HttpCheck, HttpVersion, Initial, Tls,
 };
+pub use room::Room;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,6 +244,7 @@ macro_rules! words {
 
 // Here, since it uses the macro.
 mod check;
+mod room;
 
 words! {
     /// How XDP may be attached.

@@ -16,7 +16,7 @@ use lb_common::{Flow, FlowKey, LAYOUT, Seed};
 use lb_ebpf::tables::Notes;
 use lb_user::{
     dataplane::{Cursor, Kernel, Loader},
-    model::{FlowTables, XdpChoice},
+    model::{FlowTables, Room, XdpChoice},
 };
 use tests::{Daemon, Lab, LabOptions, Rack};
 
@@ -264,6 +264,7 @@ fn a_table_of_flows_that_is_made_larger_or_smaller_keeps_what_was_noted() -> Res
                 seed: Seed([1, 2]),
                 log: false,
                 tables: tables(pinned),
+                room: Room::LEAST,
             };
             let mut kernel = Kernel::load(&loader)?;
             kernel.attach_all(&[(1, "eth0")], XdpChoice::Auto, &pin_dir).await?;

@@ -74,7 +74,7 @@ impl Instances {
 
     /// The tables of flows whose size has changed since a former daemon, if any.
     pub(super) fn resize(&self, pin_dir: &Path) -> Result<Option<Resize>, Error> {
-        Resize::find(&pins::map_dir(pin_dir), self.loader.tables)
+        Resize::find(&pins::map_dir(pin_dir), self.loader.sizes())
     }
 
     /// Loads one for this port, unless there is one.

@@ -30,7 +30,7 @@ use super::{
     resize::{Held, Resize},
 };
 use crate::{
-    model::XdpChoice,
+    model::{Room, XdpChoice},
     plan::{Block, Occupant, Op, State, Table},
 };
 
@@ -218,12 +218,20 @@ impl Kernel {
         self.instances.objects()
     }
 
+    /// How large the arrays of rings and pools are.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        let slots = (self.rings.words() * 2).min(self.times.words());
+        let places = self.reals.words().min(self.addresses.words() / 2);
+        Room { slots: slots as u32, places: places as u32 }
+    }
+
     /// What stands in the tables, as a former daemon has left it.
     #[must_use]
     pub fn state(&self) -> State {
         let table = TableWord(self.table.load(0));
         if !table.is_written() {
-            return State::default();
+            return State::empty(self.room());
         }
         let first = table.half() * limits::TABLE_ENTRIES;
         let mut entries: Vec<Entry> = (first..first + table.entries())
@@ -235,7 +243,7 @@ impl Kernel {
         services.sort_by_key(|entry| entry.ring);
         services.dedup_by_key(|entry| entry.ring);
         let blocks = services.into_iter().map(|entry| self.block(entry)).collect();
-        State { blocks, entries }
+        State { room: self.room(), blocks, entries }
     }
 
     fn entry(&self, index: u32) -> Entry {

@@ -7,9 +7,9 @@ use lb_common::{Bucket, Seed, limits};
 
 use super::{
     error::{Error, chain},
-    pins,
+    pins::{self, Sizes},
 };
-use crate::model::FlowTables;
+use crate::model::{FlowTables, Room};
 
 /// The BPF object, built from `lb-ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb"));
@@ -25,9 +25,17 @@ pub struct Loader {
     pub log: bool,
     /// The sizes of the tables of noted flows.
     pub tables: FlowTables,
+    /// The sizes that the arrays of rings and pools have at least. Those that are pinned already never
+    /// become smaller.
+    pub room: Room,
 }
 
 impl Loader {
+    /// The sizes that maps have where nothing is pinned.
+    pub(super) fn sizes(&self) -> Sizes {
+        Sizes { flows: self.tables, room: self.room }
+    }
+
     /// Loads the object, for the interface at this port.
     ///
     /// # Errors
@@ -44,9 +52,14 @@ impl Loader {
             .override_global("PORT", &port, true)
             .override_global("BEGINNING", &beginning, true)
             .override_global("AYA_LOG_LEVEL", &log, false);
-        let prepare = |pin_dir| pins::prepare(pin_dir, self.tables);
-        let map_dir = self.pin_dir.as_deref().map(prepare).transpose()?;
-        for pin in pins::maps(self.tables) {
+        let prepare = |pin_dir| pins::prepare(pin_dir, self.sizes());
+        let (map_dir, sizes) = match self.pin_dir.as_deref().map(prepare).transpose()? {
+            Some((dir, sizes)) => (Some(dir), sizes),
+            None => (None, self.sizes()),
+        };
+        // Each instance has its own.
+        loader.map_max_entries("BUDGETS", sizes.room.places);
+        for pin in pins::maps(sizes) {
             if let Some(size) = pin.size() {
                 loader.map_max_entries(pin.name, size);
             }

@@ -21,6 +21,11 @@ impl Mapped {
         Ok(Self { memory })
     }
 
+    /// How many 64-bit words it has.
+    pub(super) fn words(&self) -> usize {
+        self.memory.len() / 8
+    }
+
     /// The 64-bit word with this index.
     pub(super) fn word(&self, index: usize) -> &AtomicU64 {
         assert!((index + 1) * 8 <= self.memory.len());

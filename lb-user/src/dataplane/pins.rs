@@ -18,12 +18,34 @@ use lb_common::{
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::{error::Error, form::Form};
-use crate::model::FlowTables;
+use crate::model::{FlowTables, Room};
 
 /// The oldest layout whose maps are carried over. Since then each has had the form that it has now, or
 /// has not been there. As what is in one says where to read in another, a changed form of any but a
 /// table of flows means that nothing older can be carried over.
 const CARRIED: u32 = 2;
+
+/// The sizes that are the loader's to set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sizes {
+    /// As the configuration says.
+    pub(super) flows: FlowTables,
+    /// As the configuration needs.
+    pub(super) room: Room,
+}
+
+/// What the size of a map depends on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Scale {
+    /// Nothing.
+    Fixed,
+    /// It notes flows, as many as the configuration says.
+    Flows,
+    /// The slots in the arena, of which so many share a value.
+    Slots(u32),
+    /// The places.
+    Places,
+}
 
 /// A map that outlives the daemon.
 #[derive(Clone, Copy)]
@@ -34,25 +56,32 @@ pub(super) struct Pin {
     form: Form,
     /// Since which layout it is that, and means that.
     since: u32,
-    /// Whether it notes flows: its size is the configuration's to say.
-    flows: bool,
+    /// What its size depends on.
+    pub(super) scale: Scale,
 }
 
 /// All of them.
-pub(super) fn maps(tables: FlowTables) -> [Pin; 17] {
+pub(super) fn maps(sizes: Sizes) -> [Pin; 17] {
     use MapType::{Array, DevMap, Hash, LruHash, PerCpuArray};
     const WORD: usize = size_of::<u64>();
     let pin = |name, kind, key: usize, value: usize, entries, since| Pin {
         name,
         form: Form { kind, key: key as u32, value: value as u32, entries },
         since,
-        flows: false,
+        scale: Scale::Fixed,
     };
     let array = |name, value, entries| pin(name, Array, 4, value, entries, 2);
-    let counters = |name, value, entries| pin(name, PerCpuArray, 4, value, entries, 2);
     let flows = |name, kind, entries| Pin {
-        flows: true,
+        scale: Scale::Flows,
         ..pin(name, kind, size_of::<FlowKey>(), size_of::<Flow>(), entries, 3)
+    };
+    let slots = |name, value, share, since| Pin {
+        scale: Scale::Slots(share),
+        ..pin(name, Array, 4, value, sizes.room.slots / share, since)
+    };
+    let places = |name, kind, value| Pin {
+        scale: Scale::Places,
+        ..pin(name, kind, 4, value, sizes.room.places, 2)
     };
     let fragment = (size_of::<FragmentKey>(), size_of::<FragmentOwner>());
     [
@@ -62,28 +91,28 @@ pub(super) fn maps(tables: FlowTables) -> [Pin; 17] {
         array("TABLE", WORD, 1),
         array("DISPLACE", WORD, limits::TABLE_DISPLACEMENTS * 2),
         array("ENTRIES", size_of::<Entry>(), limits::TABLE_ENTRIES * 2),
-        array("RINGS", size_of::<SlotBlock>(), limits::RING_SLOTS / limits::SLOTS_PER_BLOCK),
-        pin("TIMES", Array, 4, WORD, limits::RING_SLOTS, 3),
+        slots("RINGS", size_of::<SlotBlock>(), limits::SLOTS_PER_BLOCK, 2),
+        slots("TIMES", WORD, 1, 3),
         pin("FULL", Array, 4, WORD, 1, 3),
-        array("REALS", WORD, limits::REALS),
-        array("ADDRESSES", 16, limits::REALS),
-        counters("STEERED", size_of::<Counters>(), limits::REALS),
-        counters("OUTCOMES", WORD, limits::OUTCOMES),
+        places("REALS", Array, WORD),
+        places("ADDRESSES", Array, 16),
+        places("STEERED", PerCpuArray, size_of::<Counters>()),
+        pin("OUTCOMES", PerCpuArray, 4, WORD, limits::OUTCOMES, 2),
         pin("FRAGMENTS", LruHash, fragment.0, fragment.1, limits::FRAGMENTS, 2),
-        flows("PINNED", Hash, tables.pinned),
-        flows("FRESH", LruHash, tables.fresh),
-        flows("DATAGRAMS", LruHash, tables.datagrams),
+        flows("PINNED", Hash, sizes.flows.pinned),
+        flows("FRESH", LruHash, sizes.flows.fresh),
+        flows("DATAGRAMS", LruHash, sizes.flows.datagrams),
     ]
 }
 
 impl Pin {
     /// The number of entries that is the loader's to set.
     pub(super) fn size(&self) -> Option<u32> {
-        self.flows.then_some(self.form.entries)
+        (self.scale != Scale::Fixed).then_some(self.form.entries)
     }
 
-    /// The name of its file. That of a table of flows says its size, so that one of another size can
-    /// stand beside it until its flows are copied.
+    /// The name of its file. Where its size varies it says that, so that one of another size can stand
+    /// beside it until what is in it is copied.
     pub(super) fn file(&self) -> String {
         match self.size() {
             Some(size) => format!("{}-{size}", self.name),
@@ -91,23 +120,49 @@ impl Pin {
         }
     }
 
-    /// Whatever is in a directory of this map's files, by size: one, but for tables of flows.
-    fn files(&self, dir: &Path) -> Result<Vec<Self>, Error> {
-        if !self.flows {
-            return Ok(vec![*self]);
+    /// Whatever is in a directory of this map's files, and what the map should be like: one, or, where its
+    /// size varies, one for each size, the smallest first.
+    fn files(&self, dir: &Path) -> Result<Vec<(PathBuf, Self)>, Error> {
+        if self.scale == Scale::Fixed {
+            return Ok(vec![(dir.join(self.name), *self)]);
         }
-        let sized = |file: &str| -> Option<Self> {
-            let entries = file.strip_prefix(self.name)?.strip_prefix('-')?.parse().ok()?;
-            Some(Self { form: Form { entries, ..self.form }, ..*self })
+        let sized = |file: String| -> Option<(PathBuf, Self)> {
+            let entries = match file.strip_prefix(self.name)? {
+                // As all of them were up to layout 3, whose names did not say it.
+                "" => self.least()?,
+                rest => rest.strip_prefix('-')?.parse().ok()?,
+            };
+            let form = Form { entries, ..self.form };
+            Some((dir.join(file), Self { form, ..*self }))
         };
-        Ok(names(dir)?.iter().filter_map(|file| sized(file)).collect())
+        let mut files: Vec<_> = names(dir)?.into_iter().filter_map(sized).collect();
+        files.sort_by_key(|(_, pin)| pin.form.entries);
+        Ok(files)
     }
 
-    /// Tables of flows of other sizes.
+    /// The size that it has at least; none of a table of flows.
+    fn least(&self) -> Option<u32> {
+        match self.scale {
+            Scale::Fixed | Scale::Flows => None,
+            Scale::Slots(share) => Some(Room::LEAST.slots / share),
+            Scale::Places => Some(Room::LEAST.places),
+        }
+    }
+
+    /// The room that a map of this size gives.
+    fn room(&self) -> Room {
+        let none = Room { slots: 0, places: 0 };
+        match self.scale {
+            Scale::Fixed | Scale::Flows => none,
+            Scale::Slots(share) => Room { slots: self.form.entries.saturating_mul(share), ..none },
+            Scale::Places => Room { places: self.form.entries, ..none },
+        }
+    }
+
+    /// Those of other sizes, the smallest first.
     pub(super) fn other_sizes(&self, dir: &Path) -> Result<Vec<Self>, Error> {
-        let mut others = self.files(dir)?;
-        others.retain(|other| other.form != self.form);
-        Ok(others)
+        let others = self.files(dir)?.into_iter().map(|(_, other)| other);
+        Ok(others.filter(|other| other.form != self.form).collect())
     }
 
     /// The map that is pinned in this directory, if one is.
@@ -116,7 +171,10 @@ impl Pin {
     ///
     /// Where that is not this map.
     pub(super) fn open(&self, dir: &Path) -> Result<Option<MapData>, Error> {
-        let path = dir.join(self.file());
+        self.open_file(dir.join(self.file()))
+    }
+
+    fn open_file(&self, path: PathBuf) -> Result<Option<MapData>, Error> {
         if !path.exists() {
             return Ok(None);
         }
@@ -144,7 +202,8 @@ fn partial(dir: &Path) -> PathBuf {
 
 /// Makes the directory for the maps, with what a daemon of another version has left in it, and
 /// compares those that are there with what they should be: a pinned map is taken over as it is.
-pub(super) fn prepare(pin_dir: &Path, tables: FlowTables) -> Result<PathBuf, Error> {
+/// Says which sizes they shall have, too, see [`settled`].
+pub(super) fn prepare(pin_dir: &Path, wanted: Sizes) -> Result<(PathBuf, Sizes), Error> {
     let existing = pin_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let on_bpffs = statfs(existing).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
     if !on_bpffs {
@@ -152,20 +211,35 @@ pub(super) fn prepare(pin_dir: &Path, tables: FlowTables) -> Result<PathBuf, Err
     }
     let dir = map_dir(pin_dir);
     if !dir.exists() {
-        make(pin_dir, &dir, tables)?;
+        make(pin_dir, &dir, wanted)?;
     }
-    maps(tables).iter().try_for_each(|pin| pin.open(&dir).map(drop))?;
-    Ok(dir)
+    let sizes = settled(&dir, wanted)?;
+    maps(sizes).iter().try_for_each(|pin| pin.open(&dir).map(drop))?;
+    Ok((dir, sizes))
 }
 
-fn make(pin_dir: &Path, dir: &Path, tables: FlowTables) -> Result<(), Error> {
+/// The sizes that the maps in a directory shall have: as wanted, but none of the arrays smaller than it is.
+///
+/// Where one has several sizes the smallest counts: a start that has not come to its end has left the
+/// others, and they may be empty.
+pub(super) fn settled(dir: &Path, wanted: Sizes) -> Result<Sizes, Error> {
+    let mut sizes = wanted;
+    for pin in maps(wanted).iter().filter(|pin| pin.least().is_some()) {
+        if let Some((_, smallest)) = pin.files(dir)?.first() {
+            sizes.room = sizes.room.max(smallest.room());
+        }
+    }
+    Ok(sizes)
+}
+
+fn make(pin_dir: &Path, dir: &Path, sizes: Sizes) -> Result<(), Error> {
     let partial = partial(dir);
     let failed = |source| Error::PinDirectory { path: partial.clone(), source };
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(failed)?;
     }
     fs::create_dir_all(&partial).map_err(failed)?;
-    carry_over(pin_dir, &partial, tables)?;
+    carry_over(pin_dir, &partial, sizes)?;
     fs::rename(&partial, dir).map_err(failed)
 }
 
@@ -181,12 +255,12 @@ pub(super) fn remove(dir: &Path) -> io::Result<()> {
 
 /// Pins the maps of a former version in the directory that is being made, too: both versions' programs
 /// share them until the former's are replaced.
-fn carry_over(pin_dir: &Path, to: &Path, tables: FlowTables) -> Result<(), Error> {
+fn carry_over(pin_dir: &Path, to: &Path, sizes: Sizes) -> Result<(), Error> {
     let others = layouts(pin_dir)?;
     let Some((layout, from)) = others.range(..LAYOUT).next_back().or(others.iter().next()) else {
         return Ok(());
     };
-    match left(*layout, from, tables)? {
+    match left(*layout, from, sizes)? {
         Left::Maps(maps) => {
             log::info!("{} maps of layout {layout} are carried over to {LAYOUT}", maps.len());
             maps.iter().try_for_each(|(pin, map)| {
@@ -212,7 +286,7 @@ enum Left {
     Nothing(String),
 }
 
-fn left(layout: u32, dir: &Path, tables: FlowTables) -> Result<Left, Error> {
+fn left(layout: u32, dir: &Path, sizes: Sizes) -> Result<Left, Error> {
     if layout > LAYOUT {
         return Ok(Left::Nothing("they are a newer version's".to_owned()));
     }
@@ -220,9 +294,13 @@ fn left(layout: u32, dir: &Path, tables: FlowTables) -> Result<Left, Error> {
         return Ok(Left::Nothing("they have another form".to_owned()));
     }
     let mut found = Vec::new();
-    for pin in maps(tables).into_iter().filter(|pin| pin.since <= layout) {
-        for pin in pin.files(dir)? {
-            match pin.open(dir) {
+    for pin in maps(sizes).into_iter().filter(|pin| pin.since <= layout) {
+        let files = pin.files(dir)?;
+        if files.is_empty() && pin.scale != Scale::Flows {
+            return Ok(Left::Nothing(format!("{} is missing", pin.name)));
+        }
+        for (path, pin) in files {
+            match pin.open_file(path) {
                 Ok(Some(map)) => found.push((pin, map)),
                 Ok(None) => return Ok(Left::Nothing(format!("{} is missing", pin.name))),
                 Err(error @ Error::ForeignMap { .. }) => {
@@ -261,9 +339,13 @@ pub(super) fn names(dir: &Path) -> Result<Vec<String>, Error> {
 mod tests {
     use super::*;
 
+    fn sizes(room: Room) -> Sizes {
+        Sizes { flows: FlowTables::default(), room }
+    }
+
     #[test]
     fn no_map_has_a_form_that_is_older_than_what_is_carried_over() {
-        let maps = maps(FlowTables::default());
+        let maps = maps(sizes(Room::LEAST));
         assert!(maps.iter().all(|pin| (CARRIED..=LAYOUT).contains(&pin.since)));
         assert!(maps.iter().all(|pin| !pin.file().contains('.')), "bpffs allows no dots");
     }

@@ -16,9 +16,8 @@ use super::{
     error::Error,
     flows::{Cursor, FlowTable},
     mapped::Mapped,
-    pins,
+    pins::{self, Scale, Sizes},
 };
-use crate::model::FlowTables;
 
 /// The copies that are under way.
 pub(super) struct Resize(Vec<Transfer>);
@@ -47,9 +46,9 @@ const KNOWN: u64 = 2;
 
 impl Resize {
     /// Finds the tables of other sizes than configured in the directory of maps.
-    pub(super) fn find(dir: &Path, tables: FlowTables) -> Result<Option<Self>, Error> {
+    pub(super) fn find(dir: &Path, sizes: Sizes) -> Result<Option<Self>, Error> {
         let mut copies = Vec::new();
-        for pin in pins::maps(tables) {
+        for pin in pins::maps(sizes).iter().filter(|pin| pin.scale == Scale::Flows) {
             for other in pin.other_sizes(dir)? {
                 let (Some(from), Some(to)) = (other.open(dir)?, pin.open(dir)?) else { continue };
                 let from = FlowTable::new(from)?;

@@ -27,7 +27,7 @@ pub use self::{
 };
 use crate::{
     maglev::{self, Candidate},
-    model::{Ports, Protocol},
+    model::{Ports, Protocol, Room},
 };
 
 /// One write to the dataplane.
@@ -93,27 +93,29 @@ pub struct Plan {
 pub enum PlanError {
     /// The arena is full.
     #[error(
-        "vip \"{vip}\": no room for a ring of {slots} slots (all rings together may have {}); \
-         use fewer VIPs or smaller pools",
-        limits::RING_SLOTS
+        "vip \"{vip}\": no room for a ring of {slots} slots (all rings together have {room}): {}",
+        advice(*room < Room::MOST.slots)
     )]
     NoRing {
         /// Whose ring.
         vip: String,
         /// Its length.
         slots: u32,
+        /// The size of the arena.
+        room: u32,
     },
     /// The arrays of reals are full.
     #[error(
-        "vip \"{vip}\": no room for a pool of {places} places (all pools together may have {}); \
-         use fewer VIPs or smaller pools",
-        limits::REALS
+        "vip \"{vip}\": no room for a pool of {places} places (all pools together have {room}): {}",
+        advice(*room < Room::MOST.places)
     )]
     NoPool {
         /// Whose pool.
         vip: String,
         /// Its size.
         places: u32,
+        /// The size of the arrays.
+        room: u32,
     },
     /// The service table is full.
     #[error(
@@ -125,6 +127,16 @@ pub enum PlanError {
         /// How many.
         keys: usize,
     },
+}
+
+/// What to do where there is no room.
+fn advice(can_grow: bool) -> &'static str {
+    if can_grow {
+        "put it into the configuration file and restart lbd, which then makes larger tables; \
+         nothing is interrupted"
+    } else {
+        "use fewer VIPs or smaller pools"
+    }
 }
 
 /// The plan that leads from `actual` to `desired`.
@@ -242,9 +254,10 @@ impl<'a> Planner<'a> {
     }
 
     fn new_ring(&self, vip: &DesiredVip) -> Result<u32, PlanError> {
-        let extents = self.used().map(|block| (block.ring, Block::ring_extent(block.ring_len())));
-        state::first_fit(extents, Block::ring_extent(vip.ring_len), limits::RING_SLOTS)
-            .ok_or_else(|| PlanError::NoRing { vip: vip.name.clone(), slots: vip.ring_len })
+        let room = self.actual.room.slots;
+        let extents = self.used().map(|block| (block.ring, Room::ring(block.ring_len())));
+        state::first_fit(extents, Room::ring(vip.ring_len), room)
+            .ok_or_else(|| PlanError::NoRing { vip: vip.name.clone(), slots: vip.ring_len, room })
     }
 
     /// The pool that the VIP has, or one with room to grow if it is new or too small.
@@ -254,14 +267,14 @@ impl<'a> Planner<'a> {
             .pool()
             .filter(|real| old.is_none_or(|old| !old.members.contains_key(&real.address)))
             .count();
-        let needed = (stay + come + 1) as u32;
-        if let Some(old) = old.filter(|old| needed <= old.places) {
+        let members = (stay + come) as u32;
+        if let Some(old) = old.filter(|old| members < old.places) {
             return Ok((old.pool, old.places));
         }
-        let places = (needed + needed / 2).next_power_of_two().max(8);
+        let (places, room) = (Room::pool(members), self.actual.room.places);
         let extents = self.used().map(|block| (block.pool, block.places));
-        let pool = state::first_fit(extents, places, limits::REALS)
-            .ok_or_else(|| PlanError::NoPool { vip: vip.name.clone(), places })?;
+        let pool = state::first_fit(extents, places, room)
+            .ok_or_else(|| PlanError::NoPool { vip: vip.name.clone(), places, room })?;
         Ok((pool, places))
     }
 
@@ -362,7 +375,7 @@ impl<'a> Planner<'a> {
         let steps = [self.prepare, self.slots, self.services, self.moved_slots, self.retire];
         Plan {
             ops: steps.into_iter().flatten().collect(),
-            state: State { blocks: self.blocks, entries },
+            state: State { room: self.actual.room, blocks: self.blocks, entries },
         }
     }
 }

@@ -3,14 +3,16 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use lb_common::{Entry, Member, RealWord, Slot, limits};
+use lb_common::{Entry, Member, RealWord, Slot};
 
 use super::DesiredVip;
-use crate::maglev::Candidate;
+use crate::{maglev::Candidate, model::Room};
 
 /// The contents of the tables, as last written or as read from the maps of a former daemon.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct State {
+    /// How large the tables are.
+    pub room: Room,
     /// One for each VIP.
     pub blocks: Vec<Block>,
     /// The service table, sorted by key.
@@ -22,7 +24,7 @@ pub struct State {
 pub struct Block {
     /// Its name; `None` when read from the maps, which do not know it.
     pub name: Option<String>,
-    /// The first slot of its ring in the arena, a multiple of [`limits::SLOTS_PER_BLOCK`].
+    /// The first slot of its ring in the arena, a multiple of [`SLOTS_PER_BLOCK`](lb_common::limits::SLOTS_PER_BLOCK).
     pub ring: u32,
     /// Its slots, shared between the states in which they are the same.
     pub slots: Arc<[Slot]>,
@@ -61,7 +63,20 @@ pub struct Base {
     pub holders: Vec<Option<u16>>,
 }
 
+impl Default for State {
+    /// Nothing, in tables as large as can be.
+    fn default() -> Self {
+        Self::empty(Room::MOST)
+    }
+}
+
 impl State {
+    /// Nothing, in tables of this size.
+    #[must_use]
+    pub fn empty(room: Room) -> Self {
+        Self { room, blocks: Vec::new(), entries: Vec::new() }
+    }
+
     /// The block of the VIP with this name.
     #[must_use]
     pub fn block(&self, name: &str) -> Option<&Block> {
@@ -115,11 +130,6 @@ impl Block {
         (1..self.places)
             .filter_map(|number| Member::new(number as u16))
             .find(|member| self.members.values().all(|occupant| occupant.member != *member))
-    }
-
-    /// Room in the arena: whole array values, so that no two rings share one.
-    pub(super) fn ring_extent(ring_len: u32) -> u32 {
-        ring_len.next_multiple_of(limits::SLOTS_PER_BLOCK)
     }
 }
 

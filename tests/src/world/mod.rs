@@ -16,7 +16,7 @@ use lb_common::{
 use lb_ebpf::{Forward, tables::Notes};
 use lb_user::{
     dataplane::{Cursor, Dataplane, Kernel, Loader, Memory},
-    model::{FlowTables, HashMode, Mac, Ports},
+    model::{FlowTables, HashMode, Mac, Ports, Room},
     plan::{Desired, DesiredReal, DesiredVip, Plan, Role, State, plan},
 };
 
@@ -365,7 +365,13 @@ pub fn engines() -> (Memory, Kernel, State) {
     const LOOPBACK: u32 = 1;
     let now = clock();
     let (memory, state) = host_at(now);
-    let loader = Loader { pin_dir: None, seed: SEED, log: false, tables: FlowTables::default() };
+    let loader = Loader {
+        pin_dir: None,
+        seed: SEED,
+        log: false,
+        tables: FlowTables::default(),
+        room: Room::LEAST,
+    };
     let mut kernel = Kernel::load(&loader).expect("the object loads");
     for port in &PORTS {
         kernel.set_port(port.number, port.word());

@@ -34,7 +34,7 @@ pub(super) fn model<'t>(
         tables.enumerate().map(|(index, table)| vip::draft(table, index, user)).collect();
     rules::between(&drafts);
     let vips: Vec<_> = drafts.into_iter().map(vip::Draft::finish).collect::<Option<_>>()?;
-    rules::rings_fit(&vips);
+    rules::rings_and_pools_fit(&vips);
     rules::probes_have_their_own_addresses(&node.as_ref()?.probe_prefixes, &vips);
     Some(Model { node: node?, vips: vips.into_iter().map(|(_, vip)| vip).collect(), hooks })
 }

@@ -11,7 +11,7 @@ use toml::Spanned;
 use super::{node, vip::Draft};
 use crate::{
     config::raw::Table,
-    model::{CheckVia, ProbePrefixes, Vip},
+    model::{CheckVia, ProbePrefixes, Room, Vip},
 };
 
 /// Notes every VIP that cannot be beside the others.
@@ -78,36 +78,39 @@ fn servers_are_no_vips(vips: &[Draft<'_>]) {
 /// Each VIP beyond a limit of the datapath's tables is noted once, at its beginning.
 fn tables_hold_all(vips: &[Draft<'_>]) {
     let mut addresses = HashSet::new();
-    let (mut keys, mut reals) = (0, 0);
+    let mut keys = 0;
     for vip in vips {
         let new_address = vip
             .address
             .as_ref()
             .map(Spanned::get_ref)
             .is_some_and(|address| addresses.insert(*address));
-        let before = (keys, reals);
+        let before = keys;
         keys += vip.ports.len() + usize::from(new_address);
-        reals += vip.reals.len();
-        exceeded(
-            vip,
-            "service keys (one for each address and each of ports)",
-            before.0,
-            keys,
-            limits::SERVICE_KEYS,
-        );
-        exceeded(vip, "reals over all VIPs", before.1, reals, limits::REALS);
+        let limit = limits::SERVICE_KEYS as usize;
+        if before <= limit && keys > limit {
+            vip.table.refuse(
+                vip.table.place(),
+                format_args!("more than {limit} service keys (one for each address and each of ports); this VIP does not fit"),
+            );
+        }
     }
 }
 
 /// Each pool's ring has its length from the pool.
-pub(super) fn rings_fit(vips: &[(Table<'_>, Vip)]) {
-    let mut slots = 0;
+pub(super) fn rings_and_pools_fit(vips: &[(Table<'_>, Vip)]) {
+    let mut taken = Room { slots: 0, places: 0 };
     for (table, vip) in vips {
-        let before = slots;
-        slots += u64::from(vip.ring_len());
-        let limit = u64::from(limits::RING_SLOTS);
-        if before <= limit && slots > limit {
-            table.refuse(table.place(), format_args!("more than {limit} ring slots; this VIP does not fit; use fewer VIPs or smaller pools"));
+        let before = taken;
+        taken = taken + Room::of(vip);
+        let Room { slots, places } = Room::MOST;
+        for (what, before, now, limit) in [
+            ("places for reals", before.places, taken.places, places),
+            ("ring slots", before.slots, taken.slots, slots),
+        ] {
+            if before <= limit && now > limit {
+                table.refuse(table.place(), format_args!("more than {limit} {what}; this VIP does not fit; use fewer VIPs or smaller pools"));
+            }
         }
     }
 }
@@ -129,15 +132,5 @@ pub(super) fn probes_have_their_own_addresses(prefixes: &ProbePrefixes, vips: &[
                 table.refuse(table.place(), format_args!("{address} is within {network}/{length}, where probes have their addresses; write others in probe_prefixes of [node]"));
             }
         }
-    }
-}
-
-fn exceeded(vip: &Draft<'_>, what: &str, before: usize, now: usize, limit: u32) {
-    let limit = limit as usize;
-    if before <= limit && now > limit {
-        vip.table.refuse(
-            vip.table.place(),
-            format_args!("more than {limit} {what}; this VIP does not fit"),
-        );
     }
 }

@@ -215,10 +215,10 @@ impl<'t> Server<'t> {
         let (mut reals, checks) = self.pool(&ports, &entries.services)?;
         reader.reals += reals.len() * entries.services.len();
         let many = reader.draft.vips.len() + entries.services.len() > limits::SERVICE_KEYS as usize;
-        if many || reader.reals > limits::REALS as usize {
+        if many || reader.reals > limits::REALS_MOST as usize {
             let message = format!(
                 "more than {} reals over all VIPs, or than {} VIPs, are more than can be loaded; import it in parts",
-                limits::REALS,
+                limits::REALS_MOST,
                 limits::SERVICE_KEYS
             );
             return Err(self.statement.wrong(0, message));

@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
             source,
             lines: text.lines().collect(),
             root,
-            left: Cell::new(limits::REALS as usize),
+            left: Cell::new(limits::REALS_MOST as usize),
         }
     }
 
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
     pub(super) fn room(&self, service: &Service<'_>) -> Result<(), Unreadable> {
         let left = self.left.get().checked_sub(service.servers.len() + 1);
         self.left.set(left.ok_or_else(|| {
-            self.wrong(service.at, format!("more than {} servers over all services", limits::REALS))
+            self.wrong(service.at, format!("more than {} servers over all services", limits::REALS_MOST))
         })?);
         Ok(())
     }
