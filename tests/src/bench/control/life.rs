@@ -154,7 +154,7 @@ fn start(lab: &Lab, shape: &Shape, config: &str) -> Result<(Daemon, f64, f64)> {
     let server = Port::new(lab.real(1).netns(), "eth0");
     let mut capture = server.capture(&shape.filter())?;
     let begun = Instant::now();
-    let first = |over: &AtomicBool| -> Result<f64> {
+    let mut first = || -> Result<f64> {
         let router = lab.router_lan();
         for port in (1024..60_000).cycle() {
             if capture.count()? > 0 || over.load(Ordering::Relaxed) {
@@ -166,7 +166,7 @@ fn start(lab: &Lab, shape: &Shape, config: &str) -> Result<(Daemon, f64, f64)> {
         Ok(begun.elapsed().as_secs_f64() * 1e3)
     };
     thread::scope(|scope| {
-        let first = scope.spawn(|| first(&over));
+        let first = scope.spawn(&mut first);
         let daemon = lab.balancers()[0].daemon_as_installed(&file);
         let ready = begun.elapsed().as_secs_f64() * 1e3;
         if daemon.is_err() {
