@@ -16,6 +16,7 @@ mod memory;
 mod pins;
 mod port;
 mod resize;
+mod steered;
 #[cfg(test)]
 mod tests;
 

@@ -14,7 +14,7 @@ mod rendezvous;
 pub use rendezvous::{WHOLE, deal};
 
 /// A member of a pool that may own slots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Candidate {
     /// Its real address, unique in the pool.
     pub address: IpAddr,

@@ -1,6 +1,10 @@
 //! The datapath's hold on the interfaces: where the program is attached, and what each port is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use lb_common::{PortWord, RealWord};
 
@@ -8,7 +12,7 @@ use super::{Reconciler, interfaces::Way, ports::Ports};
 use crate::{
     dataplane::{Error, Mode, Port},
     health::Reach,
-    model::{Real, Tag, Vip, XdpChoice},
+    model::{Mac, Real, Tag, Vip, XdpChoice},
     neighbour::hides_tags,
 };
 
@@ -169,6 +173,10 @@ impl Reconciler {
 
     /// How a real is reached, and the word that leads there: nobody's as long as nothing does.
     pub(super) fn reach(&self, real: &Real) -> (Reach, RealWord) {
+        self.reached.get(real, || self.find_reach(real))
+    }
+
+    fn find_reach(&self, real: &Real) -> (Reach, RealWord) {
         let (reach, way) = (self.network.reach(real), self.network.way(real));
         let (Some(mac), Ok(way)) = (reach.mac(), way) else {
             let believed = matches!(reach, Reach::Inherited(_));
@@ -177,6 +185,30 @@ impl Reconciler {
         match word(&self.ports, &way, mac.0) {
             Some(word) => (reach, word),
             None => (Reach::Cut(Ports::exhausted(&way)), RealWord::NONE),
+        }
+    }
+}
+
+/// How reals are reached, remembered while many are asked for and nothing changes: thousands of VIPs share a few
+/// servers.
+#[derive(Default)]
+pub(super) struct Reached(RefCell<Option<HashMap<(IpAddr, Option<Mac>), (Reach, RealWord)>>>);
+
+impl Reached {
+    /// From now on nothing is learnt of the network and its ports.
+    pub(super) fn begin(&self) {
+        self.0.replace(Some(HashMap::new()));
+    }
+
+    /// Something may be, from now on.
+    pub(super) fn end(&self) {
+        self.0.replace(None);
+    }
+
+    fn get(&self, real: &Real, find: impl FnOnce() -> (Reach, RealWord)) -> (Reach, RealWord) {
+        match &mut *self.0.borrow_mut() {
+            Some(known) => known.entry((real.address, real.mac)).or_insert_with(find).clone(),
+            None => find(),
         }
     }
 }

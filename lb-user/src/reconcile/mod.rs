@@ -37,7 +37,7 @@ pub use self::{
     watching::Watching,
 };
 use self::{
-    attaching::Attachments, course::Standing, interfaces::Place, ports::Ports, sweep::Sweeper,
+    attaching::{Attachments, Reached}, course::Standing, interfaces::Place, ports::Ports, sweep::Sweeper,
 };
 use crate::{
     announce::{Conflict, watch::Sighting},
@@ -152,6 +152,7 @@ pub struct Reconciler {
     /// When what the ledger says was last acted on.
     acted: Timestamp,
     sweeper: Sweeper,
+    reached: Reached,
     events: mpsc::Sender<Probed>,
 }
 
@@ -193,6 +194,7 @@ impl Reconciler {
             standings: BTreeMap::new(),
             acted: Timestamp::MIN,
             sweeper: Sweeper::new(Instant::now()),
+            reached: Reached::default(),
             events,
         };
         reconciler.inherit();
@@ -213,7 +215,7 @@ impl Reconciler {
     /// longer in the configuration has left while no daemon was there.
     fn inherit(&mut self) {
         for block in &self.state.blocks {
-            for (address, occupant) in &block.members {
+            for (address, occupant) in block.members.iter() {
                 if occupant.word.port() != 0 {
                     self.network.inherit(*address, Mac(occupant.word.mac()));
                 }
@@ -271,6 +273,8 @@ impl Reconciler {
 
     /// Acts on an event.
     pub async fn handle(&mut self, event: Event) -> Next {
+        // Nobody was promised that what the network does stands on the disk already.
+        let mut aside = false;
         match event {
             // What comes often does no more than it must.
             Event::Due if self.is_sweep_due() => {
@@ -281,16 +285,21 @@ impl Reconciler {
             Event::Findings => {
                 self.heed_findings();
                 self.follow_vips().await;
-                if let Err(error) = self.ledger.save_aside() {
-                    log::error!("the ledger: {error}");
-                }
+                self.save_ledger_aside();
                 return Next::Continue;
             }
-            Event::Network | Event::Due => self.follow_network().await,
+            Event::Network | Event::Due => {
+                self.follow_network().await;
+                aside = true;
+            }
             Event::Sighted(sighting) => self.sighted(sighting).await,
             Event::Request(request) => {
-                if self.answer(request).await == Next::Stop {
-                    return Next::Stop;
+                let changes = matches!(request, Request::Change(..) | Request::Detach(_));
+                match self.answer(request).await {
+                    Next::Stop => return Next::Stop,
+                    // Who only asks changes nothing that would have to be followed.
+                    Next::Continue if !changes => return Next::Continue,
+                    Next::Continue => {}
                 }
             }
             Event::Probed(probed) => self.probed(probed).await,
@@ -307,9 +316,19 @@ impl Reconciler {
         self.follow_vips().await;
         self.follow_checks().await;
         self.watch();
-        self.judge_vips();
-        self.save_ledger();
+        let news = self.judge_vips();
+        self.record_all(news);
+        match aside {
+            true => self.save_ledger_aside(),
+            false => self.save_ledger(),
+        }
         Next::Continue
+    }
+
+    fn save_ledger_aside(&mut self) {
+        if let Err(error) = self.ledger.save_aside() {
+            log::error!("the ledger: {error}");
+        }
     }
 
     fn is_sweep_due(&self) -> bool {
@@ -320,11 +339,12 @@ impl Reconciler {
     fn heed_findings(&mut self) {
         let began = Instant::now();
         let names = self.checking.take_news();
-        self.judge_only(&names);
+        let news = self.judge_only(&names);
         match plan::plan(&self.state, &self.desired_anew(&names)) {
             Ok(plan) => drop(self.apply(plan)),
             Err(error) => log::error!("{error}"),
         }
+        self.record_all(news);
         log::debug!("findings on {} VIPs acted on in {:?}", names.len(), began.elapsed());
     }
 
@@ -387,21 +407,23 @@ impl Reconciler {
     pub fn reconcile(&mut self) {
         self.network.end_doubts(Instant::now());
         self.checking.end_waiting();
-        self.tell_ways();
+        let mut news = self.ways();
         self.write_ports();
-        self.judge();
+        news.extend(self.judge());
         self.acted = Timestamp::now();
         match self.plan(&self.config.model, &self.state, &self.ledger) {
             // Logged where it failed; the next resync tries again.
             Ok(plan) => drop(self.apply(plan)),
             Err(error) => log::error!("{error}"),
         }
+        // Packets first: to tell of thousands takes its time.
+        self.record_all(news);
         self.release_ports();
     }
 
     /// Reads back what stands in the tables and repairs what differs.
     fn resync(&mut self) {
-        let mut actual = self.kernel.state();
+        let mut actual = self.kernel.state_beside(&self.state);
         for (found, known) in actual.blocks.iter_mut().zip(&self.state.blocks) {
             if found.ring == known.ring {
                 found.base = Arc::clone(&known.base);
@@ -422,7 +444,7 @@ impl Reconciler {
     fn apply(&mut self, plan: Plan) -> Result<(), dataplane::Error> {
         self.kernel.apply(&plan.ops).inspect_err(|error| log::error!("the tables: {error}"))?;
         self.state = plan.state;
-        if plan.ops.iter().any(|op| matches!(op, Op::Slots { .. } | Op::Real { .. })) {
+        if plan.ops.iter().any(|op| matches!(op, Op::Slots(_) | Op::Real { .. })) {
             self.sweeper.wake(Instant::now());
         }
         Ok(())

@@ -103,8 +103,7 @@ fn measures(section: &mut Section, shapes: &[Shape], yardstick: f64) {
 fn notes(rounds: usize) -> Vec<String> {
     let notes = [
         "The daemon and `lbctl` are the optimised ones, in a lab of network namespaces: a balancer with two \
-         interfaces, and servers behind them. Every pool is different from the others, but for `1000 × 10`, \
-         where all VIPs share one.",
+         interfaces, and servers behind them. Every pool is different from all others.",
         "VIPs have `announce = \"none\"`: to probe for and to announce an address takes seconds by protocol, \
          whatever the balancer does meanwhile. Servers are found by ARP, up to the 250 that the kernel's \
          table of neighbours holds in peace; the 1000 servers of `100 × 1000` have `mac` in the file.",

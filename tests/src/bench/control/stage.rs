@@ -55,7 +55,7 @@ impl Shape {
     /// The servers of a VIP: as many in a row as it has reals, each a stride from the one before; starts and
     /// strides make all pools different.
     fn servers(&self, vip: u32) -> impl Iterator<Item = u32> {
-        // Of the 11 and more smallest primes, none divides the number of servers.
+        // None has a divisor in common with the number of servers.
         const STRIDES: [u32; 40] = [
             1, 3, 7, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101,
             103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181,
