@@ -120,8 +120,10 @@ pub async fn run(config: Configuration) -> Result<()> {
         Reconciler::new(config, seed, kernel, surroundings, checking, records, probe_tx)?;
     follow_log(reconciler.kernel());
     settle(&mut reconciler, &mut network_rx).await;
-    reconciler.reconcile();
-    reconciler.attach().await?;
+    let news = reconciler.follow();
+    let attached = reconciler.attach().await;
+    reconciler.tell(news);
+    attached?;
 
     let signals = Signals::new()?;
     let (request_tx, request_rx) = mpsc::channel(QUEUE);
@@ -134,6 +136,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     }
     keep_only(&NEEDED).context("giving up capabilities")?;
     reconciler.begin().await;
+    give_back_memory();
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling the service manager")?;
     let sources = Sources {
         signals,
@@ -291,6 +294,18 @@ async fn settle(reconciler: &mut Reconciler, network: &mut mpsc::Receiver<neighb
             break;
         };
         reconciler.learn(event);
+        while let Ok(event) = network.try_recv() {
+            reconciler.learn(event);
+        }
+    }
+}
+
+/// Gives back to the kernel what only a start needs, which of a large configuration is more than what stays.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number only, and changes nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -312,8 +312,8 @@ impl Ledger {
     /// How far a real has come that starts slowly; `None` once it takes its whole part.
     #[must_use]
     pub fn start(&self, vip: &Vip, address: IpAddr, now: Timestamp) -> Option<Start> {
-        let started = self.course(&vip.name, address)?.started?;
         let lasts = vip.slow_start?;
+        let started = self.course(&vip.name, address)?.started?;
         let passed = Duration::try_from(now.duration_since(started)).unwrap_or_default();
         let steps = (passed.as_nanos() * u128::from(STEPS) / lasts.as_nanos().max(1)) as u32 + 1;
         (steps < STEPS).then(|| Start {
@@ -407,7 +407,7 @@ impl Ledger {
             let courses = self.pages.vips.get(&vip.name).into_iter().flatten();
             let next = |(address, course): (&IpAddr, &Course)| {
                 let drain = course.drain.as_ref().map(|drain| drain.deadline);
-                let start = self.start(vip, *address, now).map(|start| start.next);
+                let start = course.started.and_then(|_| self.start(vip, *address, now)).map(|start| start.next);
                 drain.filter(|deadline| *deadline > now).into_iter().chain(start).min()
             };
             courses.filter_map(next).min()

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -12,7 +12,7 @@ use super::{Reconciler, interfaces::Way, ports::Ports};
 use crate::{
     dataplane::{Error, Mode, Port},
     health::Reach,
-    model::{Mac, Real, Tag, Vip, XdpChoice},
+    model::{Mac, Real, Tag, XdpChoice},
     neighbour::hides_tags,
 };
 
@@ -119,7 +119,7 @@ impl Reconciler {
 
     /// Writes what each port is now: its interface's MAC address and index, if it is there.
     pub(super) fn write_ports(&mut self) {
-        for real in self.reals() {
+        for real in self.servers() {
             if let Ok(way) = self.network.way(&real) {
                 self.ports.claim(&way.port);
             }
@@ -147,7 +147,7 @@ impl Reconciler {
 
     /// Gives up the ports that nothing names any more: neither a way nor a word that was written.
     pub(super) fn release_ports(&mut self) {
-        let ways = self.reals().into_iter().filter_map(|real| self.network.way(&real).ok());
+        let ways = self.servers().into_iter().filter_map(|real| self.network.way(&real).ok());
         let mut named: BTreeSet<u8> = ways.filter_map(|way| self.ports.number(&way.port)).collect();
         let words = self.state.blocks.iter().flat_map(|block| block.members.values());
         named.extend(words.map(|occupant| occupant.word.port()));
@@ -160,15 +160,23 @@ impl Reconciler {
         }
     }
 
-    /// All reals and sorry servers, also those that are in several pools, and those that have left and
-    /// still have flows.
-    pub(super) fn reals(&self) -> Vec<Real> {
-        let pool = |vip: &Vip| {
-            let left = self.ledger.left(&vip.name).map(|(real, _)| real);
-            let sorry = vip.sorry.map(Real::plain);
-            vip.reals.iter().cloned().chain(sorry).chain(left).collect::<Vec<_>>()
+    /// All reals and sorry servers, and those that have left and still have flows: one for each address and
+    /// configured MAC address. Thousands of VIPs share a few servers, and where
+    /// a real is depends on nothing else.
+    pub(super) fn servers(&self) -> Vec<Real> {
+        let mut seen = HashSet::new();
+        let mut servers = Vec::new();
+        let mut add = |real: &Real| {
+            if seen.insert((real.address, real.mac)) {
+                servers.push(real.clone());
+            }
         };
-        self.config.model.vips.iter().flat_map(pool).collect()
+        for vip in &self.config.model.vips {
+            vip.reals.iter().for_each(&mut add);
+            vip.sorry.map(Real::plain).iter().for_each(&mut add);
+            self.ledger.left(&vip.name).for_each(|(real, _)| add(&real));
+        }
+        servers
     }
 
     /// How a real is reached, and the word that leads there: nobody's as long as nothing does.

@@ -19,7 +19,7 @@ mod trace;
 mod watching;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
     path::PathBuf,
     sync::Arc,
@@ -47,7 +47,7 @@ use crate::{
     },
     config,
     dataplane::{self, Dataplane as _, Kernel, Port},
-    event::{Hooks, Journal},
+    event::{Happening, Hooks, Journal},
     health::{Health, Reach},
     ledger::Ledger,
     model::{HashSeed, Mac, Model, Real, RealState, Vip},
@@ -228,7 +228,7 @@ impl Reconciler {
 
     /// Asks the kernel for the ways to all reals and to resolve them, and to tell of them.
     pub async fn track(&mut self) {
-        let reals = self.reals();
+        let reals = self.servers();
         let all: BTreeSet<IpAddr> = reals.iter().map(|real| real.address).collect();
         let resolved = reals.iter().filter(|real| real.mac.is_none());
         let resolved: BTreeSet<IpAddr> = resolved.map(|real| real.address).collect();
@@ -239,16 +239,22 @@ impl Reconciler {
     /// Whether the kernel has spoken about every real that may become usable, or was there before.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.config.model.vips.iter().all(|vip| {
-            vip.reals.iter().all(|real| {
-                let course = self.ledger.course(&vip.name, real.address);
-                let known = course.and_then(|course| course.known.as_ref());
-                let was_there = known.is_some_and(|known| known.verdict.health != Health::Down);
-                let reach = self.network.reach(real);
-                !matches!(reach, Reach::Unresolved | Reach::Inherited(_))
-                    || real.state != RealState::Active && !was_there
-            })
-        })
+        let is_open = |real: &Real| {
+            matches!(self.network.reach(real), Reach::Unresolved | Reach::Inherited(_))
+        };
+        let open = self.servers().into_iter().filter(is_open);
+        let open: HashSet<_> = open.map(|real| (real.address, real.mac)).collect();
+        let awaits = |vip: &Vip, real: &Real| {
+            let course = self.ledger.course(&vip.name, real.address);
+            let known = course.and_then(|course| course.known.as_ref());
+            let was_there = known.is_some_and(|known| known.verdict.health != Health::Down);
+            real.state == RealState::Active || was_there
+        };
+        let awaits = |vip: &Vip| {
+            let mut open = vip.reals.iter().filter(|real| open.contains(&(real.address, real.mac)));
+            open.any(|real| awaits(vip, real))
+        };
+        open.is_empty() || !self.config.model.vips.iter().any(awaits)
     }
 
     /// Takes in what happened in the network, without acting on it yet.
@@ -405,6 +411,19 @@ impl Reconciler {
 
     /// Brings the datapath to what configuration and network ask for now.
     pub fn reconcile(&mut self) {
+        let news = self.follow();
+        // Packets first: to tell of thousands takes its time.
+        self.tell(news);
+    }
+
+    /// Tells of what has happened, to whoever wants to know.
+    pub fn tell(&mut self, news: Vec<Happening>) {
+        self.record_all(news);
+    }
+
+    /// The same as [`reconcile`](Self::reconcile), but for what is to be told of it.
+    #[must_use]
+    pub fn follow(&mut self) -> Vec<Happening> {
         self.network.end_doubts(Instant::now());
         self.checking.end_waiting();
         let mut news = self.ways();
@@ -416,9 +435,8 @@ impl Reconciler {
             Ok(plan) => drop(self.apply(plan)),
             Err(error) => log::error!("{error}"),
         }
-        // Packets first: to tell of thousands takes its time.
-        self.record_all(news);
         self.release_ports();
+        news
     }
 
     /// Reads back what stands in the tables and repairs what differs.
