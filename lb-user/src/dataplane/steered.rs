@@ -74,7 +74,9 @@ impl Steered {
             count,
             ..Batch::of(&self.map)
         };
-        call(LOOKUP_BATCH, &mut batch).is_ok() && batch.count == count && keys.first() == Some(&first)
+        call(LOOKUP_BATCH, &mut batch).is_ok()
+            && batch.count == count
+            && keys.first() == Some(&first)
     }
 
     /// Sets these places' counters to zero.
@@ -101,14 +103,20 @@ impl Steered {
         self.element(UPDATE, place, &mut values).map_err(|error| failed("writing counters", &error))
     }
 
-    fn element(&self, command: libc::c_long, place: u32, values: &mut [Counters]) -> io::Result<()> {
+    fn element(
+        &self,
+        command: libc::c_long,
+        place: u32,
+        values: &mut [Counters],
+    ) -> io::Result<()> {
         let map = self.map.fd().as_fd().as_raw_fd() as u32;
         let (key, value) = (&raw const place as u64, values.as_mut_ptr() as u64);
         let element = Element { map, padding: 0, key, value, flags: 0 };
         // SAFETY: the request is as large as said; the key is a place, and there are values for as many CPUs as
         // there can be, of the size that was compared when this was made. All outlive the call.
-        let result =
-            unsafe { libc::syscall(libc::SYS_bpf, command, &raw const element, size_of::<Element>()) };
+        let result = unsafe {
+            libc::syscall(libc::SYS_bpf, command, &raw const element, size_of::<Element>())
+        };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }

@@ -411,7 +411,8 @@ impl Traffic {
             if done { Slot::new(slot.current(), None) } else { slot }
         };
         let slots: Vec<Slot> = (0..).zip(block.slots.iter()).map(closed).collect();
-        let Ok(()) = self.memory.apply(&[Op::Slots(Changed::neighbours(block.ring, slots.clone()))]);
+        let Ok(()) =
+            self.memory.apply(&[Op::Slots(Changed::neighbours(block.ring, slots.clone()))]);
         block.slots = slots.into();
     }
 

@@ -407,7 +407,10 @@ impl Ledger {
             let courses = self.pages.vips.get(&vip.name).into_iter().flatten();
             let next = |(address, course): (&IpAddr, &Course)| {
                 let drain = course.drain.as_ref().map(|drain| drain.deadline);
-                let start = course.started.and_then(|_| self.start(vip, *address, now)).map(|start| start.next);
+                let start = course
+                    .started
+                    .and_then(|_| self.start(vip, *address, now))
+                    .map(|start| start.next);
                 drain.filter(|deadline| *deadline > now).into_iter().chain(start).min()
             };
             courses.filter_map(next).min()

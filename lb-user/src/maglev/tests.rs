@@ -103,7 +103,11 @@ fn large_rings_are_those_that_other_balancers_compute() {
     for (len, weights, expected) in [
         (65_537, vec![1; 10], [0x23a3_e139_df31_befd, 0xf4ae_e57e_a3a1_4195]),
         (65_537, vec![1; 1000], [0x9534_86b4_1cf6_9ff1, 0x2c92_5372_c094_73e1]),
-        (65_537, (1..=256).cycle().take(1000).collect(), [0x87c0_c6d8_17e6_96b5, 0x38c4_e3b4_f4ad_5a75]),
+        (
+            65_537,
+            (1..=256).cycle().take(1000).collect(),
+            [0x87c0_c6d8_17e6_96b5, 0x38c4_e3b4_f4ad_5a75],
+        ),
         (limits::RING_MAX, vec![1; 4096], [0x82db_7f28_77b6_552f, 0x3e68_8200_f5fa_c5d5]),
         (4093, vec![1; 10], [0xe585_283b_36c2_533a, 0xcc64_394e_c221_7d9f]),
         (4093, (1..=10).collect(), [0xa83d_12c8_8324_7c84, 0xd7d3_97dc_f43d_3623]),

@@ -112,9 +112,8 @@ mod tests {
 
     #[test]
     fn the_largest_that_is_promised_has_room_to_grow() {
-        let equal = |vips: u32, slots, reals| {
-            room(vips * Room::ring(slots), vips * Room::pool(reals))
-        };
+        let equal =
+            |vips: u32, slots, reals| room(vips * Room::ring(slots), vips * Room::pool(reals));
         let many = equal(10_000, 4093, 10);
         assert_eq!(many, room(40_960_000, 160_000));
         assert_eq!(many.to_grow(), room(1 << 26, 1 << 18));

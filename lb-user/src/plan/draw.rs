@@ -45,7 +45,10 @@ fn bases(sketches: &[Sketch<'_>], seed: &Seed) -> Vec<Arc<Base>> {
         .map(|sketch| {
             let Sketch { vip, block } = *sketch;
             let weighted = || vip.reals.iter().filter(|real| real.weight > 0);
-            let candidate = |real: &super::DesiredReal| Candidate { address: real.address, weight: real.weight };
+            let candidate = |real: &super::DesiredReal| Candidate {
+                address: real.address,
+                weight: real.weight,
+            };
             let candidates: Vec<Candidate> = weighted().map(candidate).collect();
             let parts: Vec<u16> = weighted().map(|real| real.role.part()).collect();
             if candidates == block.base.candidates {
@@ -64,11 +67,13 @@ fn bases(sketches: &[Sketch<'_>], seed: &Seed) -> Vec<Arc<Base>> {
         Arc::new(Numbers::of(&maglev::ring(candidates, seed, *len)))
     });
     let known = sketches.iter().map(|sketch| &sketch.block.base);
-    let finish = |((candidates, parts, ring), known): ((_, Vec<u16>, Option<usize>), &Arc<Base>)| match ring {
-        None if parts == known.parts => Arc::clone(known),
-        None => Arc::new(Base { candidates, owners: Arc::clone(&known.owners), parts }),
-        Some(ring) => Arc::new(Base { candidates, owners: Arc::clone(&rings[ring]), parts }),
-    };
+    let finish =
+        |((candidates, parts, ring), known): ((_, Vec<u16>, Option<usize>), &Arc<Base>)| match ring
+        {
+            None if parts == known.parts => Arc::clone(known),
+            None => Arc::new(Base { candidates, owners: Arc::clone(&known.owners), parts }),
+            Some(ring) => Arc::new(Base { candidates, owners: Arc::clone(&rings[ring]), parts }),
+        };
     drafts.into_iter().zip(known).map(finish).collect()
 }
 
@@ -113,7 +118,8 @@ impl Sketch<'_> {
             owners.iter_mut().for_each(|owner| *owner = members[usize::from(*owner)]);
         } else {
             let holders = maglev::deal(&owners, &base.candidates, &base.parts, seed);
-            let holder = |holder: Option<u16>| holder.map_or(sorry, |holder| members[usize::from(holder)]);
+            let holder =
+                |holder: Option<u16>| holder.map_or(sorry, |holder| members[usize::from(holder)]);
             owners = holders.into_iter().map(holder).collect();
         }
         owners.resize(block.ring_len_of(vip) as usize, sorry);
@@ -157,7 +163,11 @@ fn lengthen(runs: &mut Vec<Range<u32>>, index: u32) {
 
 /// The results in the order of the items, of which each processor takes its part if there are many slots in
 /// them.
-fn in_parallel<T: Sync, R: Send>(items: &[T], slots: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    slots: usize,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     let threads = match slots {
         0..MANY => 1,
         _ => thread::available_parallelism().map_or(1, usize::from),
@@ -171,9 +181,9 @@ fn in_parallel<T: Sync, R: Send>(items: &[T], slots: usize, work: impl Fn(&T) ->
         let parts: Vec<_> = parts
             .map(|part| scope.spawn(move || part.iter().map(work).collect::<Vec<_>>()))
             .collect();
-        let joined = parts.into_iter().flat_map(|part| {
-            part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
+        let joined = parts
+            .into_iter()
+            .flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.collect()
     })
 }

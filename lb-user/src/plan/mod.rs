@@ -260,9 +260,11 @@ impl<'a> Planner<'a> {
 
     fn new_ring(&mut self, vip: &DesiredVip) -> Result<u32, PlanError> {
         let room = self.actual.room.slots;
-        self.slots_in_use
-            .take(Room::ring(vip.ring_len), room)
-            .ok_or_else(|| PlanError::NoRing { vip: vip.name.clone(), slots: vip.ring_len, room })
+        self.slots_in_use.take(Room::ring(vip.ring_len), room).ok_or_else(|| PlanError::NoRing {
+            vip: vip.name.clone(),
+            slots: vip.ring_len,
+            room,
+        })
     }
 
     /// The pool that the VIP has, or one with room to grow if it is new or too small.
@@ -277,10 +279,11 @@ impl<'a> Planner<'a> {
             return Ok((old.pool, old.places));
         }
         let (places, room) = (Room::pool(members), self.actual.room.places);
-        let pool = self
-            .places_in_use
-            .take(places, room)
-            .ok_or_else(|| PlanError::NoPool { vip: vip.name.clone(), places, room })?;
+        let pool = self.places_in_use.take(places, room).ok_or_else(|| PlanError::NoPool {
+            vip: vip.name.clone(),
+            places,
+            room,
+        })?;
         Ok((pool, places))
     }
 
@@ -351,7 +354,8 @@ impl<'a> Planner<'a> {
     /// Draws the rings of what is new or has changed. Slots that differ are written neighbours together, and before
     /// them when they were opened.
     fn rings(&mut self, vips: &[DesiredVip]) {
-        let sketch = |(index, _): &(usize, bool)| Sketch { vip: &vips[*index], block: &self.blocks[*index] };
+        let sketch =
+            |(index, _): &(usize, bool)| Sketch { vip: &vips[*index], block: &self.blocks[*index] };
         let sketches: Vec<_> = self.sketched.iter().map(sketch).collect();
         let drawn = draw(&sketches, &self.seed, self.now);
         for ((index, moves), drawn) in self.sketched.iter().zip(drawn) {

@@ -119,7 +119,9 @@ impl Slots {
         match &*self.0 {
             Packed::Stable(Numbers(Width::Narrow(numbers))) => {
                 let numbers = numbers.get(part).unwrap_or_default();
-                indices.zip(numbers).for_each(|(index, number)| visit(index, stable((*number).into())));
+                indices
+                    .zip(numbers)
+                    .for_each(|(index, number)| visit(index, stable((*number).into())));
             }
             Packed::Stable(Numbers(Width::Wide(numbers))) => {
                 let numbers = numbers.get(part).unwrap_or_default();

@@ -217,7 +217,11 @@ impl Extents {
 mod tests {
     use super::*;
 
-    fn first_fit(used: impl IntoIterator<Item = (u32, u32)>, length: u32, limit: u32) -> Option<u32> {
+    fn first_fit(
+        used: impl IntoIterator<Item = (u32, u32)>,
+        length: u32,
+        limit: u32,
+    ) -> Option<u32> {
         Extents::new(used).take(length, limit)
     }
 

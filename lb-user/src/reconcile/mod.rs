@@ -37,7 +37,11 @@ pub use self::{
     watching::Watching,
 };
 use self::{
-    attaching::{Attachments, Reached}, course::Standing, interfaces::Place, ports::Ports, sweep::Sweeper,
+    attaching::{Attachments, Reached},
+    course::Standing,
+    interfaces::Place,
+    ports::Ports,
+    sweep::Sweeper,
 };
 use crate::{
     announce::{Conflict, watch::Sighting},

@@ -63,7 +63,8 @@ impl Reconciler {
             names.enumerate().map(|(index, name)| (name, index)).collect()
         };
         let (olds, news) = (by_name(before), by_name(model));
-        let names = |model: &Model| model.vips.iter().map(|vip| vip.name.clone()).collect::<Vec<_>>();
+        let names =
+            |model: &Model| model.vips.iter().map(|vip| vip.name.clone()).collect::<Vec<_>>();
         let gone = names(before).into_iter().filter(|name| !news.contains_key(name));
         let all = names(model).into_iter().chain(gone);
         let moved: BTreeMap<String, Moved> =
@@ -158,7 +159,10 @@ impl Reconciler {
     ) -> Option<VipPlan> {
         let slots = |state: &'_ State| state.block(name).map(|block| block.slots.clone());
         let stay = |(before, after): (Slots, Slots)| before.is_shared_with(&after);
-        if old.is_some() && old == new && slots(&self.state).zip(slots(&plan.state)).is_some_and(stay) {
+        if old.is_some()
+            && old == new
+            && slots(&self.state).zip(slots(&plan.state)).is_some_and(stay)
+        {
             return None;
         }
         let reals = self.real_plans(old, new, plan, name);

@@ -48,7 +48,10 @@ impl<'a> Reader<'a> {
     pub(super) fn room(&self, service: &Service<'_>) -> Result<(), Unreadable> {
         let left = self.left.get().checked_sub(service.servers.len() + 1);
         self.left.set(left.ok_or_else(|| {
-            self.wrong(service.at, format!("more than {} servers over all services", limits::REALS_MOST))
+            self.wrong(
+                service.at,
+                format!("more than {} servers over all services", limits::REALS_MOST),
+            )
         })?);
         Ok(())
     }

@@ -33,7 +33,8 @@ impl Arena {
             let map = MapData::from_pin(pinned_rings(&lab.pin_dir())?)?;
             let info = map.info()?;
             let length = info.max_entries() as usize * info.value_size() as usize;
-            let memory = MmapOptions::new().len(length).map_raw_read_only(map.fd().as_fd().as_raw_fd())?;
+            let memory =
+                MmapOptions::new().len(length).map_raw_read_only(map.fd().as_fd().as_raw_fd())?;
             Ok(Self { memory })
         })
     }
@@ -92,5 +93,8 @@ impl Arena {
 /// The slots whose owners differ, with those that they have afterwards.
 pub(super) fn moved(before: &Owners, after: &Owners) -> Vec<(usize, u16)> {
     let pairs = before.iter().zip(after).enumerate();
-    pairs.filter(|(_, (before, after))| before != after).map(|(slot, (_, after))| (slot, *after)).collect()
+    pairs
+        .filter(|(_, (before, after))| before != after)
+        .map(|(slot, (_, after))| (slot, *after))
+        .collect()
 }

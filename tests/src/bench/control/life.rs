@@ -78,7 +78,8 @@ impl<'a> Life<'a> {
     fn wait_for_reals(&self) -> Result<()> {
         wait::until("slots for every real", wait::PATIENCE, || {
             let status = self.daemon.lbctl(&["-o", "json", "status"])?.success()?.stdout;
-            Ok((!status.contains("\"share\":0.0,") && !status.contains("\"share\": 0.0,")).then_some(()))
+            Ok((!status.contains("\"share\":0.0,") && !status.contains("\"share\": 0.0,"))
+                .then_some(()))
         })
     }
 

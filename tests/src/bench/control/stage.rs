@@ -57,8 +57,9 @@ impl Shape {
     fn servers(&self, vip: u32) -> impl Iterator<Item = u32> {
         // None has a divisor in common with the number of servers.
         const STRIDES: [u32; 40] = [
-            1, 3, 7, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101,
-            103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181,
+            1, 3, 7, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89,
+            97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179,
+            181,
         ];
         let servers = self.servers;
         let stride = STRIDES[(vip / servers) as usize % STRIDES.len()];
@@ -75,12 +76,19 @@ impl Shape {
     pub(super) fn text(&self, is_heavy: impl Fn(u32) -> bool) -> Result<String> {
         let mut text = String::new();
         for vip in 0..self.vips {
-            writeln!(text, "[[vip]]\nname = \"{}\"\naddress = \"{}\"", Self::vip(vip), Self::address(vip))?;
+            writeln!(
+                text,
+                "[[vip]]\nname = \"{}\"\naddress = \"{}\"",
+                Self::vip(vip),
+                Self::address(vip)
+            )?;
             writeln!(text, "ports = [\"tcp/80\"]\nannounce = \"none\"\n")?;
             let far = vip % self.far == 0;
             for (index, number) in self.servers(vip).enumerate() {
                 match index {
-                    0 if far => writeln!(text, "[[vip.real]]\naddress = \"{}\"", address::far_real(1))?,
+                    0 if far => {
+                        writeln!(text, "[[vip.real]]\naddress = \"{}\"", address::far_real(1))?
+                    }
                     _ => writeln!(text, "[[vip.real]]\naddress = \"{}\"", server(number))?,
                 }
                 if self.fixed && !(far && index == 0) {

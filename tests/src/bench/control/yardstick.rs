@@ -24,7 +24,12 @@ impl Yardstick {
     }
 
     pub(super) fn add(&self, section: &mut Section) {
-        section.add("yardstick: a million numbers sorted", "1 thread", Unit::Millis, self.0.clone());
+        section.add(
+            "yardstick: a million numbers sorted",
+            "1 thread",
+            Unit::Millis,
+            self.0.clone(),
+        );
     }
 }
 
