@@ -92,7 +92,7 @@ const DEALT: [u16; 13] = [0, 1, 1, 0, 0, 1, 0, 0, 1, 0, 1, 1, 1];
 
 /// FNV-1a over whole words.
 fn digest(owners: impl IntoIterator<Item = u16>) -> u64 {
-    let add = |hash, owner| (hash ^ u64::from(owner)).wrapping_mul(0x100_0000_01b3);
+    let add = |hash: u64, owner: u16| (hash ^ u64::from(owner)).wrapping_mul(0x100_0000_01b3);
     owners.into_iter().fold(0xcbf2_9ce4_8422_2325, add)
 }
 

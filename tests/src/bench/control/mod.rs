@@ -105,8 +105,8 @@ fn notes(rounds: usize) -> Vec<String> {
         "The daemon and `lbctl` are the optimised ones, in a lab of network namespaces: a balancer with two \
          interfaces, and servers behind them. Every pool is different from all others.",
         "VIPs have `announce = \"none\"`: to probe for and to announce an address takes seconds by protocol, \
-         whatever the balancer does meanwhile. Servers are found by ARP, up to the 250 that the kernel's \
-         table of neighbours holds in peace; the 1000 servers of `100 × 1000` have `mac` in the file.",
+         whatever the balancer does meanwhile. 113 servers are found by ARP: beyond 128 neighbours the kernel \
+         collects what it thinks unused. The 1000 servers of `100 × 1000` have `mac` in the file.",
         "First packet: a SYN to the last VIP is sent from the router every millisecond, from before the \
          process starts until one arrives at a server.",
         "One real down: the cable of the second interface, by which one of the reals is reached that is in \

@@ -29,14 +29,14 @@ pub(super) struct Shape {
 
 impl Shape {
     pub(super) const LARGE: Self =
-        Self { name: "10000 × 10", vips: 10_000, reals: 10, far: 25, servers: 250, fixed: false };
+        Self { name: "10000 × 10", vips: 10_000, reals: 10, far: 25, servers: 113, fixed: false };
     const WIDE: Self =
-        Self { name: "100 × 1000", vips: 100, reals: 1000, far: 1, servers: 1100, fixed: true };
+        Self { name: "100 × 1000", vips: 100, reals: 1000, far: 1, servers: 1103, fixed: true };
     pub(super) const MANY: Self =
-        Self { name: "1000 × 10", vips: 1000, reals: 10, far: 1, servers: 250, fixed: false };
+        Self { name: "1000 × 10", vips: 1000, reals: 10, far: 1, servers: 113, fixed: false };
     pub(super) const ALL: [Self; 3] = [Self::LARGE, Self::WIDE, Self::MANY];
     pub(super) const QUICK: [Self; 1] =
-        [Self { name: "100 × 10", vips: 100, reals: 10, far: 1, servers: 250, fixed: false }];
+        [Self { name: "100 × 10", vips: 100, reals: 10, far: 1, servers: 113, fixed: false }];
 
     /// The name of a VIP, from 0.
     pub(super) fn vip(vip: u32) -> String {
@@ -53,16 +53,11 @@ impl Shape {
     }
 
     /// The servers of a VIP: as many in a row as it has reals, each a stride from the one before; starts and
-    /// strides make all pools different.
+    /// strides make all pools different (113 times 112 are).
     fn servers(&self, vip: u32) -> impl Iterator<Item = u32> {
-        // None has a divisor in common with the number of servers.
-        const STRIDES: [u32; 40] = [
-            1, 3, 7, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89,
-            97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179,
-            181,
-        ];
+        // Their number is a prime, so that every stride reaches as many.
         let servers = self.servers;
-        let stride = STRIDES[(vip / servers) as usize % STRIDES.len()];
+        let stride = 1 + vip / servers % (servers - 1);
         (0..self.reals).map(move |real| (vip + real * stride) % servers)
     }
 
