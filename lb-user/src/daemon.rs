@@ -22,7 +22,7 @@ use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at},
 };
 
@@ -294,6 +294,8 @@ async fn settle(reconciler: &mut Reconciler, network: &mut mpsc::Receiver<neighb
             break;
         };
         reconciler.learn(event);
+        // What comes next is on its way.
+        yield_now().await;
         while let Ok(event) = network.try_recv() {
             reconciler.learn(event);
         }
@@ -482,8 +484,9 @@ async fn events(reconciler: &mut Reconciler, mut sources: Sources) -> Result<Nex
             }
             event = sources.network.recv() => {
                 let event = event.context("the watcher of the network has ended")?;
-                // What came together is acted on together.
+                // What came together is acted on together: the watcher hands it on one by one.
                 reconciler.learn(event);
+                yield_now().await;
                 while let Ok(event) = sources.network.try_recv() {
                     reconciler.learn(event);
                 }

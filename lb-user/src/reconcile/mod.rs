@@ -19,7 +19,7 @@ mod trace;
 mod watching;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     path::PathBuf,
     sync::Arc,
@@ -246,19 +246,21 @@ impl Reconciler {
         let is_open = |real: &Real| {
             matches!(self.network.reach(real), Reach::Unresolved | Reach::Inherited(_))
         };
-        let open = self.servers().into_iter().filter(is_open);
-        let open: HashSet<_> = open.map(|real| (real.address, real.mac)).collect();
         let awaits = |vip: &Vip, real: &Real| {
             let course = self.ledger.course(&vip.name, real.address);
             let known = course.and_then(|course| course.known.as_ref());
             let was_there = known.is_some_and(|known| known.verdict.health != Health::Down);
             real.state == RealState::Active || was_there
         };
-        let awaits = |vip: &Vip| {
-            let mut open = vip.reals.iter().filter(|real| open.contains(&(real.address, real.mac)));
-            open.any(|real| awaits(vip, real))
+        // The first that is awaited is answer enough, and each server is looked at once.
+        let mut open = HashMap::new();
+        let mut is_awaited = |vip: &Vip, real: &Real| {
+            *open.entry((real.address, real.mac)).or_insert_with(|| is_open(real))
+                && awaits(vip, real)
         };
-        open.is_empty() || !self.config.model.vips.iter().any(awaits)
+        let vips = self.config.model.vips.iter();
+        !vips.flat_map(|vip| vip.reals.iter().map(move |real| (vip, real)))
+            .any(|(vip, real)| is_awaited(vip, real))
     }
 
     /// Takes in what happened in the network, without acting on it yet.
