@@ -259,7 +259,8 @@ impl Reconciler {
                 && awaits(vip, real)
         };
         let vips = self.config.model.vips.iter();
-        !vips.flat_map(|vip| vip.reals.iter().map(move |real| (vip, real)))
+        !vips
+            .flat_map(|vip| vip.reals.iter().map(move |real| (vip, real)))
             .any(|(vip, real)| is_awaited(vip, real))
     }
 
