@@ -13,7 +13,14 @@ pub trait Address: Copy + Default + Eq {
     /// machine's address, so a table's empty entries match nothing; keys of the two families differ.
     fn key(self, protocol: u8, port: u16) -> u64;
 
-    /// Whether an entry that has the key has the address, too.
+    /// What the datapath compares with [`Entry::service`]: of IPv4 the key, of IPv6 all but the address.
+    fn service(self, protocol: u8, port: u16) -> u64;
+
+    /// The address, where that is not all of it, and what [`Address::service`] says, for
+    /// [`hash::service`].
+    fn mixed(self, service: u64) -> u64;
+
+    /// Whether an entry that is of this service is of this address, too.
     fn is_of(self, entry: &Entry) -> bool;
 
     /// The hash of a flow, of which the upper 32 bits are to be used. `ports` in wire order.
@@ -27,6 +34,18 @@ pub trait Address: Copy + Default + Eq {
 
     /// What the fragments of a datagram between these have in common.
     fn fragment(source: Self, destination: Self, identification: u32, protocol: u8) -> FragmentKey;
+}
+
+impl Entry {
+    /// [`Address::mixed`] of the entry's own service.
+    #[must_use]
+    pub fn mixed(&self) -> u64 {
+        if self.service & KEY_OF_V6 == 0 {
+            self.service
+        } else {
+            V6(self.address).mixed(self.service)
+        }
+    }
 }
 
 /// An IPv4 address.
@@ -68,6 +87,16 @@ impl Address for V4 {
     }
 
     #[inline(always)]
+    fn service(self, protocol: u8, port: u16) -> u64 {
+        self.key(protocol, port)
+    }
+
+    #[inline(always)]
+    fn mixed(self, service: u64) -> u64 {
+        service
+    }
+
+    #[inline(always)]
     fn is_of(self, _: &Entry) -> bool {
         true
     }
@@ -103,6 +132,16 @@ impl Address for V6 {
     #[inline(always)]
     fn key(self, protocol: u8, port: u16) -> u64 {
         hash::key6(self.0, protocol, port) | KEY_OF_V6
+    }
+
+    #[inline(always)]
+    fn service(self, protocol: u8, port: u16) -> u64 {
+        KEY_OF_V6 | u64::from(protocol) << 16 | u64::from(port)
+    }
+
+    #[inline(always)]
+    fn mixed(self, service: u64) -> u64 {
+        hash::mixed6(self.0, service)
     }
 
     #[inline(always)]

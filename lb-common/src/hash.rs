@@ -54,11 +54,22 @@ pub const fn slot(hash: u64, len: u32) -> u32 {
     (((hash >> 32) * len as u64) >> 32) as u32
 }
 
-/// The hash of a service key under the seed of a table's layout.
+/// The hash of a service ([`Address::mixed`](crate::Address::mixed)) in a table that was laid out under this
+/// word, of which both halves are to be used: one multiplication, and its upper half over the lower, which the
+/// upper half of what is hashed would not reach. (Who lays out a table tries seeds until none collide, so
+/// this need not be any better.)
 #[inline(always)]
 #[must_use]
-pub const fn service(key: u64, seed: u32) -> u64 {
-    finish(absorb(seed as u64, key, M1))
+pub const fn service(mixed: u64, table: u64) -> u64 {
+    let hash = (mixed ^ table).wrapping_mul(M3);
+    hash ^ (hash >> 32)
+}
+
+/// An IPv6 address and what else says which service, in one word: equal for two services if they are made for it.
+#[inline(always)]
+#[must_use]
+pub const fn mixed6(address: [u64; 2], service: u64) -> u64 {
+    (address[0] ^ service).wrapping_mul(M2) ^ address[1]
 }
 
 #[inline(always)]

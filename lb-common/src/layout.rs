@@ -188,6 +188,14 @@ impl RealWord {
     pub const fn port(self) -> u8 {
         (self.0 >> 60) as u8
     }
+
+    /// Whether the real is reached untagged through this port: one comparison, which most packets are
+    /// decided by.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_untagged_at(self, port: u8) -> bool {
+        self.0 >> 48 == (port as u64) << 12
+    }
 }
 
 /// A way out of the balancer: the MAC address of one of its interfaces (bits 0 to 47), and the outer
@@ -314,30 +322,43 @@ impl TableWord {
         1 << ((self.0 >> 40) as u32 & 31)
     }
 
-    /// Where the displacement for a key with this hash stands.
+    /// Where the displacement for a service with this hash stands: by the hash's highest bits.
     #[inline(always)]
     #[must_use]
     pub const fn displacement_index(self, hash: u64) -> u32 {
-        self.half() * limits::TABLE_DISPLACEMENTS
-            + ((hash >> 32) as u32 & (self.displacements() - 1))
+        let log2 = (self.0 >> 40) & 31;
+        self.half() * limits::TABLE_DISPLACEMENTS + (((hash >> 32) << log2) >> 32) as u32
     }
 
-    /// Where the entry for a key with this hash and displacement stands.
+    /// Where the entry for a service with this hash and displacement stands: by the highest bits of the
+    /// hash's lower half.
     #[inline(always)]
     #[must_use]
     pub const fn entry_index(self, hash: u64, displacement: u32) -> u32 {
-        let spread = (hash as u32).wrapping_add(displacement.wrapping_mul(0x9e37_79b1));
-        let spread = (spread ^ (spread >> 16)).wrapping_mul(0x85eb_ca6b);
-        self.half() * limits::TABLE_ENTRIES + ((spread >> 8) & (self.entries() - 1))
+        let log2 = (self.0 >> 32) & 31;
+        let low = (hash ^ displacement as u64) & u32::MAX as u64;
+        self.half() * limits::TABLE_ENTRIES + ((low << log2) >> 32) as u32
     }
 }
+
+/// What every packet asks first, in one place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entrance {
+    /// The word of the port that frames come in on.
+    pub own: PortWord,
+    /// Which service table is in force.
+    pub table: TableWord,
+}
+shared!(Entrance, size = 16);
 
 /// One entry of the service table: a key and what a packet that matches it needs, in a cache line.
 /// It is never changed in the half that is read.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// See [`Address::key`](crate::Address::key); 0 in an unused entry.
+    /// See [`Address::key`](crate::Address::key); 0 in an unused entry. For the daemon: the datapath compares
+    /// `service`.
     pub key: u64,
     /// The first slot of the VIP's ring in the arena.
     pub ring: u32,
@@ -354,8 +375,10 @@ pub struct Entry {
     pub grace: u32,
     /// The IPv6 address as two words in wire order, of which the key has a hash only; zero for IPv4.
     pub address: [u64; 2],
+    /// See [`Address::service`](crate::Address::service). (Zero before layout 4.)
+    pub service: u64,
     /// Zero. Keeps an entry from straddling two cache lines.
-    pub padding: [u64; 2],
+    pub padding: u64,
 }
 shared!(Entry, size = 64);
 
@@ -382,7 +405,6 @@ impl Entry {
             low as u64 | (high as u64) << 32
         }
         let [first, second] = self.address;
-        let [padding, more] = self.padding;
         [
             self.key,
             join(self.ring, self.ring_len),
@@ -390,15 +412,15 @@ impl Entry {
             join(self.places, self.grace),
             first,
             second,
-            padding,
-            more,
+            self.service,
+            self.padding,
         ]
     }
 
     /// The inverse of [`Entry::words`].
     #[must_use]
     pub const fn from_words(words: [u64; Self::WORDS]) -> Self {
-        let [key, ring, pool, places, first, second, padding, more] = words;
+        let [key, ring, pool, places, first, second, service, padding] = words;
         Self {
             key,
             ring: ring as u32,
@@ -408,7 +430,8 @@ impl Entry {
             places: places as u32,
             grace: (places >> 32) as u32,
             address: [first, second],
-            padding: [padding, more],
+            service,
+            padding,
         }
     }
 

@@ -100,7 +100,8 @@ const _: () = assert!(RING_SLOTS.is_multiple_of(SLOTS_PER_BLOCK));
 const _: () = assert!(RING_SLOTS.is_power_of_two() && RING_SLOTS_MOST.is_power_of_two());
 const _: () = assert!(RING_MAX <= RING_SLOTS && RING_SLOTS <= RING_SLOTS_MOST);
 const _: () = assert!(RING_SLOTS_MOST <= 1 << 28, "the ring of a FlowKey has 28 bits");
-const _: () = assert!(SLOTS_PER_BLOCK >= 1 << 4, "4 bits of a FlowKey's ring stand in its low bits");
+const _: () =
+    assert!(SLOTS_PER_BLOCK >= 1 << 4, "4 bits of a FlowKey's ring stand in its low bits");
 const _: () = assert!(REALS.is_power_of_two() && REALS_MOST.is_power_of_two());
 const _: () = assert!(TABLE_ENTRIES.is_power_of_two() && TABLE_DISPLACEMENTS.is_power_of_two());
 const _: () = assert!(SERVICE_KEYS <= TABLE_ENTRIES / 2);

@@ -54,6 +54,44 @@ impl Course {
     /// Where codes are counted that are no XDP action: the target was not called, or is none.
     pub const OTHER: usize = 7;
 
+    /// The number of words.
+    pub const WORDS: usize = size_of::<Self>() / 8;
+
+    /// The words that stand in memory.
+    #[must_use]
+    pub const fn words(&self) -> [u64; Self::WORDS] {
+        const fn join(low: u32, high: u32) -> u64 {
+            low as u64 | (high as u64) << 32
+        }
+        let [to, from] = self.macs;
+        let [a, b, c, d, e, f, g, h] = self.codes;
+        let flows = join(self.flows, self.services);
+        let next = join(self.flow, self.service);
+        let firsts = join(self.first_client, self.first_vip);
+        let rest = join(self.port, self.left);
+        [flows, next, firsts, rest, to, from, self.first, self.last, a, b, c, d, e, f, g, h]
+    }
+
+    /// The inverse of [`Course::words`].
+    #[must_use]
+    pub const fn from_words(words: [u64; Self::WORDS]) -> Self {
+        let [flows, next, firsts, rest, to, from, first, last, a, b, c, d, e, f, g, h] = words;
+        Self {
+            flows: flows as u32,
+            services: (flows >> 32) as u32,
+            flow: next as u32,
+            service: (next >> 32) as u32,
+            first_client: firsts as u32,
+            first_vip: (firsts >> 32) as u32,
+            port: rest as u32,
+            left: (rest >> 32) as u32,
+            macs: [to, from],
+            first,
+            last,
+            codes: [a, b, c, d, e, f, g, h],
+        }
+    }
+
     /// The port of the client of a flow.
     #[inline(always)]
     #[must_use]
@@ -62,11 +100,13 @@ impl Course {
     }
 }
 
-/// The hash of a service's key in the floors' table: one multiplication, the least there is.
+/// The hash of a service's key in the floors' table: one multiplication, and its upper half over the lower, which
+/// the key's upper half would not reach.
 #[inline(always)]
 #[must_use]
 pub const fn floor_hash(key: u64, seed: u64) -> u64 {
-    (key ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    let hash = (key ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ (hash >> 32)
 }
 
 /// Displacements of the floors' table of services.
@@ -95,7 +135,7 @@ pub const fn floor_bucket(hash: u64) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn floor_entry(hash: u64, displacement: u32) -> u32 {
-    ((hash >> 32) as u32 ^ displacement) & (FLOOR_ENTRIES - 1)
+    (hash as u32 ^ displacement) & (FLOOR_ENTRIES - 1)
 }
 
 /// A service of the floors: a key and what a packet for it needs.
@@ -114,4 +154,35 @@ pub struct FloorService {
     pub reserved: u32,
     /// Zero.
     pub more: u64,
+}
+
+/// What a generator of live frames sends: copies of one UDP datagram from many sources. One value, read and
+/// written by one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stream {
+    /// The whole frame but for what numbers the flow. Frames come back to the generator's pool as they were
+    /// left, so all of it is written each time.
+    pub frame: [u64; Stream::LENGTH / 8],
+    /// How many sources there are, 1 or more, one frame of each after the other.
+    pub flows: u32,
+    /// Number of the next one's flow.
+    pub flow: u32,
+    /// What the last 4 bytes of the first source's address are, as a number.
+    pub first_source: u32,
+    /// Not 0 where the addresses are of IPv6.
+    pub is_v6: u32,
+    /// The sum of the 16-bit words of the IPv4 header, but for its checksum and the source.
+    pub header_sum: u32,
+    /// How many frames are left.
+    pub left: u32,
+    /// When the first frame and the last one were made, in nanoseconds of the monotonic clock.
+    pub first: u64,
+    /// See `first`.
+    pub last: u64,
+}
+
+impl Stream {
+    /// How long the frame is, without the checksum that network cards add.
+    pub const LENGTH: usize = 64;
 }

@@ -2,13 +2,14 @@
 
 use lb_common::Outcome;
 
-use crate::{Forward, tables::Count};
+use crate::{Ended, tables::Count};
 
 /// Counts one frame.
 #[inline(always)]
-pub fn frame(counters: &impl Count, outcome: Outcome, forward: &Forward) {
-    counters.outcome(outcome);
-    if outcome == Outcome::Forwarded {
+pub fn frame(counters: &impl Count, ended: &Ended) {
+    let Ended { outcome, forward } = ended;
+    counters.outcome(*outcome);
+    if *outcome == Outcome::Forwarded {
         counters.steered(forward.place, forward.length, forward.begins);
     }
 }

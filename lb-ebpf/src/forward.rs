@@ -24,11 +24,14 @@ pub fn rewrite(
     link: &Link,
     real: RealWord,
 ) -> Result<(), Outcome> {
+    if real.mac_bits() == link.source && real.port() != 0 {
+        return Err(Outcome::Bounced);
+    }
+    if link.tags.count() == 0 && real.is_untagged_at(tables.port_number()) {
+        return address(frame, real.mac_bits(), link.own);
+    }
     if real.port() == 0 {
         return Err(if real == RealWord::RESET { Outcome::Reset } else { Outcome::Unresolved });
-    }
-    if real.mac_bits() == link.source {
-        return Err(Outcome::Bounced);
     }
     let port = if real.port() == tables.port_number() {
         PortWord(link.own)
@@ -38,10 +41,16 @@ pub fn rewrite(
     if link.tags.count() != 0 || real.vlan() != 0 || port.outer_vlan() != 0 {
         tag(frame, link.tags, port, real)?;
     }
+    address(frame, real.mac_bits(), port.mac_bits())
+}
+
+/// Writes both addresses.
+#[inline(always)]
+fn address(frame: &mut impl Frame, destination: u64, source: u64) -> Result<(), Outcome> {
     let mut packet = frame.packet();
     let ethernet: &mut Ethernet = packet.header_mut(0)?;
-    set_mac(&mut ethernet.destination, real.mac_bits());
-    set_mac(&mut ethernet.source, port.mac_bits());
+    set_mac(&mut ethernet.destination, destination);
+    set_mac(&mut ethernet.source, source);
     Ok(())
 }
 

@@ -35,7 +35,7 @@ pub mod detour;
 
 pub mod bench;
 
-use lb_common::{Outcome, V4, V6, layout::Rule};
+use lb_common::{Entrance, Outcome, V4, V6, layout::Rule};
 
 use crate::{
     echo::Ping,
@@ -66,6 +66,33 @@ pub struct Forward {
     pub length: u64,
 }
 
+/// How a frame ended, and, if it was forwarded, where it was steered.
+///
+/// (Not a `Result`: kernels before 6.3 let no program read what only one of two ways has written, as
+/// compilers like to do.)
+#[derive(Clone, Copy)]
+pub struct Ended {
+    /// How.
+    pub outcome: Outcome,
+    /// Nothing in particular unless it was forwarded.
+    pub forward: Forward,
+}
+
+impl Ended {
+    #[inline(always)]
+    fn with(outcome: Outcome) -> Self {
+        Self { outcome, forward: Forward::default() }
+    }
+
+    #[inline(always)]
+    fn new(result: Result<Forward, Outcome>) -> Self {
+        match result {
+            Ok(forward) => Self { outcome: Outcome::Forwarded, forward },
+            Err(outcome) => Self::with(outcome),
+        }
+    }
+}
+
 /// Decides about one frame, rewrites it if it is to be sent on, and counts it.
 ///
 /// # Errors
@@ -76,60 +103,47 @@ pub fn process(
     tables: &impl Tables,
     counters: &impl Count,
 ) -> Result<Forward, Outcome> {
-    let mut forward = Forward::default();
-    match decide(frame, tables, counters, &mut forward) {
-        Outcome::Forwarded => Ok(forward),
-        outcome => Err(outcome),
+    match decide(frame, tables, counters) {
+        Ended { outcome: Outcome::Forwarded, forward } => Ok(forward),
+        Ended { outcome, .. } => Err(outcome),
     }
 }
 
-/// The same for the kernel: how the frame ended, and, filled in if it was forwarded, where it was
-/// steered. (Not one or the other, since kernels before 6.3 let no program read what only one of two
-/// ways has written, as compilers like to do.)
+/// The same for the kernel.
 #[inline(always)]
-pub fn decide(
-    frame: &mut impl Frame,
-    tables: &impl Tables,
-    counters: &impl Count,
-    forward: &mut Forward,
-) -> Outcome {
-    let outcome = match steer(frame, tables, forward) {
-        Ok(()) => Outcome::Forwarded,
-        Err(outcome) => outcome,
-    };
-    count::frame(counters, outcome, forward);
-    outcome
+pub fn decide(frame: &mut impl Frame, tables: &impl Tables, counters: &impl Count) -> Ended {
+    let ended = steer(frame, tables);
+    count::frame(counters, &ended);
+    ended
 }
 
 /// Most frames take the first or the second turn: plain packets of slots that have not moved. All others,
 /// whatever is special about them, begin anew in one of the others.
 #[inline(always)]
-fn steer(
-    frame: &mut impl Frame,
-    tables: &impl Tables,
-    forward: &mut Forward,
-) -> Result<(), Outcome> {
+fn steer(frame: &mut impl Frame, tables: &impl Tables) -> Ended {
+    let entrance = tables.entrance();
     let packet = frame.packet();
-    let link = link::read(&packet, tables)?;
+    let link = match link::read(&packet, &entrance) {
+        Ok(link) => link,
+        Err(outcome) => return Ended::with(outcome),
+    };
     if let Some(datagram) = V4::plain(&packet, &link) {
-        if let Some(ended) = short_path(frame, tables, &link, &datagram, forward) {
-            return ended;
-        }
-        return special::<V4>(frame, tables, forward);
+        return match short_path(frame, tables, &entrance, &link, &datagram) {
+            Some(result) => Ended::new(result),
+            None => begin_anew::<V4>(frame, tables),
+        };
     }
     if let Some(datagram) = V6::plain(&packet, &link) {
-        if let Some(ended) = short_path(frame, tables, &link, &datagram, forward) {
-            return ended;
-        }
-        return special::<V6>(frame, tables, forward);
+        return match short_path(frame, tables, &entrance, &link, &datagram) {
+            Some(result) => Ended::new(result),
+            None => begin_anew::<V6>(frame, tables),
+        };
     }
-    let link = link::read_tags(&packet, &link)?;
-    if link::is_ipv4(&link) {
-        special::<V4>(frame, tables, forward)
-    } else if link::is_ipv6(&link) {
-        special::<V6>(frame, tables, forward)
-    } else {
-        Err(Outcome::NotIp)
+    match link::read_tags(&packet, &link) {
+        Ok(link) if link::is_ipv4(&link) => begin_anew::<V4>(frame, tables),
+        Ok(link) if link::is_ipv6(&link) => begin_anew::<V6>(frame, tables),
+        Ok(_) => Ended::with(Outcome::NotIp),
+        Err(outcome) => Ended::with(outcome),
     }
 }
 
@@ -139,11 +153,11 @@ fn steer(
 fn short_path<A: Family>(
     frame: &mut impl Frame,
     tables: &impl Tables,
+    entrance: &Entrance,
     link: &Link,
     datagram: &Datagram<A>,
-    forward: &mut Forward,
-) -> Option<Result<(), Outcome>> {
-    let service = match service::lookup(tables, datagram) {
+) -> Option<Result<Forward, Outcome>> {
+    let service = match service::lookup(tables, entrance.table, datagram) {
         Ok(service) => service,
         Err(outcome) => return Some(Err(outcome)),
     };
@@ -152,9 +166,20 @@ fn short_path<A: Family>(
         Ok(owner) => owner,
         Err(outcome) => return Some(Err(outcome)),
     };
-    match send(frame, tables, link, datagram, owner, slot, forward) {
+    // All of it is there.
+    let length = frame.packet().len();
+    match send(frame, tables, link, datagram, owner, slot, length) {
         Err(Outcome::Reset) => None,
         ended => Some(ended),
+    }
+}
+
+#[inline(always)]
+fn begin_anew<A: Family + Ping + Reset>(frame: &mut impl Frame, tables: &impl Tables) -> Ended {
+    let mut forward = Forward::default();
+    match special::<A>(frame, tables, &mut forward) {
+        Ok(()) => Ended { outcome: Outcome::Forwarded, forward },
+        Err(outcome) => Ended::with(outcome),
     }
 }
 
@@ -183,7 +208,7 @@ fn read<A: Family>(
     datagram: &mut Datagram<A>,
 ) -> Result<(), Outcome> {
     let packet = frame.packet();
-    *link = link::read_tags(&packet, &link::read(&packet, tables)?)?;
+    *link = link::read_tags(&packet, &link::read(&packet, &tables.entrance())?)?;
     *datagram = A::datagram(&packet, link.ip())?;
     let (end, first) = (datagram.end as u64, packet.len());
     if end > first && end > frame.whole() {
@@ -202,7 +227,7 @@ fn path<A: Family + Ping + Reset>(
     datagram: &Datagram<A>,
     forward: &mut Forward,
 ) -> Result<(), Outcome> {
-    let (owner, slot) = match service::lookup(tables, datagram) {
+    let (owner, slot) = match service::lookup(tables, tables.entrance().table, datagram) {
         Ok(service) => {
             let slot = ring::slot(tables, service, datagram);
             (flow::owner(tables, service, slot, datagram)?, slot)
@@ -211,8 +236,12 @@ fn path<A: Family + Ping + Reset>(
         Err(Outcome::EchoAnswered) => return Err(echo::answer::<A>(frame, tables, link)),
         Err(outcome) => return Err(outcome),
     };
-    match send(frame, tables, link, datagram, owner, slot, forward) {
-        Ok(()) => fragment::remember(tables, datagram, owner.place),
+    let length = frame.packet().len().max(datagram.end as u64);
+    match send(frame, tables, link, datagram, owner, slot, length) {
+        Ok(sent) => {
+            *forward = sent;
+            fragment::remember(tables, datagram, owner.place);
+        }
         Err(Outcome::Reset) => return Err(reset::answer::<A>(frame, link.ip())),
         Err(outcome) => return Err(outcome),
     }
@@ -228,18 +257,16 @@ fn send<A>(
     datagram: &Datagram<A>,
     owner: Owner,
     slot: u32,
-    forward: &mut Forward,
-) -> Result<(), Outcome> {
-    let first = frame.packet().len();
+    length: u64,
+) -> Result<Forward, Outcome> {
     let real = tables.real(owner.place);
     forward::rewrite(frame, tables, link, real)?;
-    *forward = Forward {
+    Ok(Forward {
         place: owner.place,
         slot,
         rule: owner.rule,
         begins: datagram.ports.begins,
         port: real.port(),
-        length: first.max(datagram.end as u64),
-    };
-    Ok(())
+        length,
+    })
 }

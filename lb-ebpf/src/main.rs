@@ -9,7 +9,7 @@ mod programs {
     use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
     use aya_log_ebpf::debug;
     use lb_common::{Action, Outcome, TraceRecord};
-    use lb_ebpf::{Forward, decide, packet::Frame, tables::Tables as _};
+    use lb_ebpf::{Ended, Forward, decide, packet::Frame, tables::Tables as _};
 
     use crate::maps::{self, Live, Maps, Uncounted};
 
@@ -47,8 +47,7 @@ mod programs {
 
     #[inline(always)]
     fn balance(ctx: &XdpContext, frame: &mut impl Frame) -> u32 {
-        let mut forward = Forward::default();
-        let outcome = decide(frame, &Maps::<true>, &Maps::<true>, &mut forward);
+        let Ended { outcome, forward } = decide(frame, &Maps::<true>, &Maps::<true>);
         if matches!(outcome, Outcome::Malformed | Outcome::NoReal | Outcome::Unresolved) {
             tell(ctx, outcome.index());
         }
@@ -63,8 +62,7 @@ mod programs {
 
     #[inline(always)]
     fn follow(frame: &mut impl Frame) -> u32 {
-        let mut forward = Forward::default();
-        let outcome = decide(frame, &Maps::<false>, &Uncounted, &mut forward);
+        let Ended { outcome, forward } = decide(frame, &Maps::<false>, &Uncounted);
         let Forward { slot, place, rule, .. } = forward;
         maps::record(TraceRecord { outcome: outcome.index(), slot, place, rule: rule as u32 });
         action(outcome, &forward)

@@ -9,8 +9,8 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_common::{
-    Bucket, Counters, Entry, Flow, FlowKey, FragmentKey, FragmentOwner, LAYOUT, Outcome, PortWord,
-    RealWord, Seed, Slot, SlotBlock, TableWord, Tick, Times, TraceRecord, limits,
+    Bucket, Counters, Entrance, Entry, Flow, FlowKey, FragmentKey, FragmentOwner, LAYOUT, Outcome,
+    PortWord, RealWord, Seed, Slot, SlotBlock, Tick, Times, TraceRecord, limits,
 };
 
 use lb_ebpf::{
@@ -29,8 +29,12 @@ static DEVICES: DevMap = DevMap::with_max_entries(limits::PORTS, 0);
 /// What each port is, for the daemon that takes over; the datapath never looks.
 #[map]
 static INTERFACES: Array<[u8; 32]> = Array::with_max_entries(limits::PORTS, MAPPED);
+/// Which service table is in force, for the daemon that takes over; the datapath looks into `ENTRANCE`.
 #[map]
 static TABLE: Array<u64> = Array::with_max_entries(1, MAPPED);
+/// What every packet asks. Not pinned: of this instance alone, at its own port.
+#[map]
+static ENTRANCE: Array<Entrance> = Array::with_max_entries(1, MAPPED);
 #[map]
 static DISPLACE: Array<u64> = Array::with_max_entries(limits::TABLE_DISPLACEMENTS * 2, MAPPED);
 #[map]
@@ -189,6 +193,18 @@ impl<const NOTES: bool> Tables for Maps<NOTES> {
     }
 
     #[inline(always)]
+    fn entrance(&self) -> Entrance {
+        let Some(entrance) = ENTRANCE.get_ptr(0) else {
+            return Entrance::default();
+        };
+        // SAFETY: a value of the array, whose words the daemon replaces by single stores.
+        let own = unsafe { core::ptr::read_volatile(&raw const (*entrance).own) };
+        // SAFETY: as above.
+        let table = unsafe { core::ptr::read_volatile(&raw const (*entrance).table) };
+        Entrance { own, table }
+    }
+
+    #[inline(always)]
     fn port(&self, number: u8) -> PortWord {
         PortWord(word(&PORTS, u32::from(number)))
     }
@@ -196,11 +212,6 @@ impl<const NOTES: bool> Tables for Maps<NOTES> {
     #[inline(always)]
     fn seed(&self) -> Seed {
         constant(&SEED)
-    }
-
-    #[inline(always)]
-    fn table(&self) -> TableWord {
-        TableWord(word(&TABLE, 0))
     }
 
     #[inline(always)]

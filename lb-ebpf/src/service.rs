@@ -4,7 +4,7 @@
 //! Dietzfelbinger, ESA 2009): the key's hash chooses a displacement, both choose the one entry
 //! where the key can be. No loop, no helper call, one comparison.
 
-use lb_common::{Address, Entry, Outcome, hash, layout::TableWord};
+use lb_common::{Address, Entry, Outcome, TableWord, hash};
 use network_types::ip::IpProto;
 
 use crate::{
@@ -21,9 +21,9 @@ use crate::{
 #[inline(always)]
 pub fn lookup<'a, A: Address>(
     tables: &'a impl Tables,
+    table: TableWord,
     datagram: &Datagram<A>,
 ) -> Result<&'a Entry, Outcome> {
-    let table = tables.table();
     if !table.is_written() {
         return Err(Outcome::NotVip);
     }
@@ -71,9 +71,9 @@ fn find<A: Address>(
     protocol: u8,
     port: u16,
 ) -> Option<&Entry> {
-    let key = address.key(protocol, port);
-    let hash = hash::service(key, table.seed());
+    let service = address.service(protocol, port);
+    let hash = hash::service(address.mixed(service), table.0);
     let displacement = tables.displacement(table.displacement_index(hash));
     let entry = tables.entry(table.entry_index(hash, displacement))?;
-    (entry.key == key && address.is_of(entry)).then_some(entry)
+    (entry.service == service && address.is_of(entry)).then_some(entry)
 }

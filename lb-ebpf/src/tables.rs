@@ -2,7 +2,7 @@
 //! (`maps`), and the daemon's and the tests' memory.
 
 use lb_common::{
-    Entry, Flow, FlowKey, FragmentKey, Outcome, PortWord, RealWord, Seed, Slot, TableWord, Tick,
+    Entrance, Entry, Flow, FlowKey, FragmentKey, Outcome, PortWord, RealWord, Seed, Slot, Tick,
     Times,
 };
 
@@ -31,12 +31,12 @@ pub enum Shelf {
 pub trait Tables {
     /// The number of the port that the frame came in on, 1 or more.
     fn port_number(&self) -> u8;
+    /// What every packet asks first.
+    fn entrance(&self) -> Entrance;
     /// One port; unknown outside of the array.
     fn port(&self, number: u8) -> PortWord;
     /// The seed of the flow hash.
     fn seed(&self) -> Seed;
-    /// Which service table is in force.
-    fn table(&self) -> TableWord;
     /// One displacement of the service table; 0 outside of it.
     fn displacement(&self, index: u32) -> u32;
     /// One entry of the service table.

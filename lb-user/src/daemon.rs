@@ -38,8 +38,9 @@ use crate::{
     event::{Hooks, Journal},
     health::checker::{Checker, Finding},
     ledger::Ledger,
-    model::{HashSeed, Model, Node, Room},
+    model::{HashSeed, Model, Node, Room, Vip},
     neighbour::{self, Watcher},
+    plan,
     probe::{Prober, exec::Runner},
     reconcile::{
         Announcing, Checking, Configuration, Event, Network, Next, Reconciler, Records,
@@ -99,7 +100,7 @@ pub async fn run(config: Configuration) -> Result<()> {
         tables: node.tables,
         room: config.model.vips.iter().map(Room::of).sum::<Room>().to_grow(),
     };
-    let kernel = Kernel::load(&loader)?;
+    let kernel = load(loader, &config.model.vips)?;
     let announcing = Announcing::new(Addresses::connect()?, &node.state_dir)
         .with_context(|| format!("{}/announced", node.state_dir.display()))?;
     let ledger = Ledger::open(&node.state_dir)
@@ -120,8 +121,13 @@ pub async fn run(config: Configuration) -> Result<()> {
         Reconciler::new(config, seed, kernel, surroundings, checking, records, probe_tx)?;
     follow_log(reconciler.kernel());
     settle(&mut reconciler, &mut network_rx).await;
-    let news = reconciler.follow();
+    // What a former daemon's programs read, if they read smaller tables, must be what ours find.
+    let grows = reconciler.kernel().is_growing();
+    let mut news = if grows { Vec::new() } else { reconciler.follow() };
     let attached = reconciler.attach().await;
+    if grows && attached.is_ok() {
+        news = reconciler.follow();
+    }
     reconciler.tell(news);
     attached?;
 
@@ -169,6 +175,22 @@ pub async fn detach(model: &Model) -> Result<()> {
         .context("removing announced addresses")?;
     remove_socket(&node.socket);
     Ok(())
+}
+
+/// Loads the datapath with tables in which these VIPs have room, beside what a former daemon has left there.
+fn load(loader: Loader, vips: &[Vip]) -> Result<Kernel, dataplane::Error> {
+    let mut kernel = Kernel::load(&loader)?;
+    let needed = plan::needed(&kernel.state(), vips);
+    let room = kernel.room().max(needed.to_grow());
+    if !kernel.room().holds(needed) && kernel.room() != room {
+        drop(kernel);
+        kernel = Kernel::load(&Loader { room, ..loader })?;
+    }
+    if kernel.room() != Room::LEAST {
+        let Room { slots, places } = kernel.room();
+        log::info!("the tables have {slots} ring slots and {places} places for reals");
+    }
+    Ok(kernel)
 }
 
 /// What runs programs for checks and hooks. Without one everything else works.

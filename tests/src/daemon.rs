@@ -34,7 +34,7 @@ pub struct Daemon {
     config: PathBuf,
     socket: PathBuf,
     /// It logs so much that nobody wants to read it.
-    is_busy: bool,
+    hushed: bool,
 }
 
 impl Daemon {
@@ -55,8 +55,15 @@ impl Daemon {
         let netns = balancer.netns().clone();
         let process = launch(&netns, balancer.dir(), config, filter)?;
         let (dir, config) = (balancer.dir().to_owned(), config.to_owned());
-        let is_busy = filter == "info";
-        Ok(Self { process, netns, dir, config, socket: balancer.socket(), is_busy })
+        let hushed = filter != DEBUG;
+        Ok(Self { process, netns, dir, config, socket: balancer.socket(), hushed })
+    }
+
+    /// The same, and what it logged is not printed in the end.
+    #[must_use]
+    pub fn hushed(mut self) -> Self {
+        self.hushed = true;
+        self
     }
 
     /// Its configuration file.
@@ -108,7 +115,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if self.process.stays() || self.is_busy {
+        if self.process.stays() || self.hushed {
             return;
         }
         if let Ok(log) = self.log() {

@@ -49,6 +49,7 @@ pub mod changes;
 pub mod checked;
 pub mod client;
 pub mod counters;
+pub mod cpu;
 pub mod daemon;
 pub mod debian;
 pub mod faulty;

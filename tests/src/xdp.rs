@@ -97,6 +97,14 @@ pub fn attach_redirect(netns: &Netns, interface: &str, to: &str) -> Result<Owned
     })
 }
 
+/// Attaches a program that somebody else has loaded, in the driver, for as long as the returned link is held.
+pub(crate) fn attach_program(netns: &Netns, interface: &str, program: &OwnedFd) -> Result<OwnedFd> {
+    netns.run(|| {
+        bpf::link(program, if_nametoindex(interface)?, BPF_XDP, XDP_FLAGS_DRV_MODE)
+            .with_context(|| format!("cannot attach XDP to {interface}"))
+    })
+}
+
 /// Attaches a program, which is made inside the namespace, in the driver.
 fn native(
     netns: &Netns,

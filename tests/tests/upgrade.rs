@@ -26,6 +26,23 @@ const FORMER: u32 = 2;
 /// The maps that it did not have.
 const NEW: [&str; 5] = ["TIMES", "FULL", "PINNED", "FRESH", "DATAGRAMS"];
 
+/// The layout before arrays had sizes in their names: all were as large as they are at least.
+const UNSIZED: u32 = 3;
+
+/// The arrays that have got them.
+const SIZED: [(&str, &str); 5] = [
+    ("RINGS", "RINGS-262144"),
+    ("TIMES", "TIMES-4194304"),
+    ("REALS", "REALS-65536"),
+    ("ADDRESSES", "ADDRESSES-65536"),
+    ("STEERED", "STEERED-65536"),
+];
+
+/// What a map of a former layout is called now.
+fn sized(name: &str) -> &str {
+    SIZED.iter().find(|(plain, _)| *plain == name).map_or(name, |(_, sized)| sized)
+}
+
 fn directory(lab: &Lab, layout: u32) -> PathBuf {
     lab.pin_dir().join(format!("layout-{layout}"))
 }
@@ -60,15 +77,18 @@ fn settled() -> Vec<String> {
     vec![format!("layout-{LAYOUT}"), "link-eth0".to_owned()]
 }
 
-/// Makes of what is pinned what a daemon of the former layout leaves.
-fn age(lab: &Lab) -> Result<()> {
-    let (now, then) = (directory(lab, LAYOUT), directory(lab, FORMER));
+/// Makes of what is pinned what a daemon of a former layout leaves.
+fn age(lab: &Lab, layout: u32) -> Result<()> {
+    let (now, then) = (directory(lab, LAYOUT), directory(lab, layout));
     lab.in_balancer(|| {
         fs::rename(&now, &then)?;
+        for (plain, sized) in SIZED {
+            fs::rename(then.join(sized), then.join(plain))?;
+        }
         for file in fs::read_dir(&then)? {
             let file = file?;
             let name = file.file_name().to_string_lossy().into_owned();
-            if NEW.iter().any(|new| name.starts_with(new)) {
+            if layout == FORMER && NEW.iter().any(|new| name.starts_with(new)) {
                 fs::remove_file(file.path())?;
             }
         }
@@ -77,15 +97,16 @@ fn age(lab: &Lab) -> Result<()> {
 }
 
 /// Leaves what a start has left that was killed: these of the former maps are pinned in a directory
-/// of this name, too.
+/// of this name, too, as they are called now.
 fn begin(lab: &Lab, name: &str, carried: impl Fn(&str) -> bool + Send + Sync) -> Result<()> {
     let (then, begun) = (directory(lab, FORMER), lab.pin_dir().join(name));
     lab.in_balancer(|| {
         fs::create_dir(&begun)?;
         for file in fs::read_dir(&then)? {
             let file = file?;
-            if carried(&file.file_name().to_string_lossy()) {
-                MapData::from_pin(file.path())?.pin(begun.join(file.file_name()))?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            if carried(&name) {
+                MapData::from_pin(file.path())?.pin(begun.join(sized(&name)))?;
             }
         }
         Ok(())
@@ -145,42 +166,50 @@ fn flows(rack: &Rack) -> Result<u64> {
     rack.status()?["vips"][0]["flows"].as_u64().context("flows")
 }
 
-/// Upgrades from the former layout, where `prepare` may add to what that has left.
-fn upgrade(prepare: impl Fn(&Lab) -> Result<()>) -> Result<()> {
+/// Upgrades from a former layout, where `prepare` may add to what that has left.
+fn upgrade(layout: u32, prepare: impl Fn(&Lab) -> Result<()>) -> Result<()> {
     let mut rack = Rack::new(3)?;
     rack.answers(30)?;
     let mut stream = rack.lab.client().connect(Rack::web())?;
     let server = ask(&mut stream)?;
     let (before, counted) = (owners(&rack.daemon)?, flows(&rack)?);
     rack.daemon.terminate()?;
-    age(&rack.lab)?;
+    age(&rack.lab, layout)?;
     prepare(&rack.lab)?;
-    let former = maps(&rack.lab, FORMER)?;
+    let former = maps(&rack.lab, layout)?;
     let served = under_requests(&mut rack, Daemon::restart)?;
     assert!(served > 0);
     assert_eq!(ask(&mut stream)?, server);
     assert_eq!(owners(&rack.daemon)?, before);
     assert!(flows(&rack)? >= counted + served, "counters go on");
     let now = maps(&rack.lab, LAYOUT)?;
-    assert_eq!(now.len(), former.len() + NEW.len());
-    assert!(former.iter().all(|(name, map)| now.get(name) == Some(map)), "{former:?} {now:?}");
+    assert_eq!(now.len(), former.len() + if layout == FORMER { NEW.len() } else { 0 });
+    assert!(
+        former.iter().all(|(name, map)| now.get(sized(name)) == Some(map)),
+        "{former:?} {now:?}"
+    );
     assert_eq!(pins(&rack.lab)?, settled());
     Ok(())
 }
 
 #[test]
 fn a_daemon_of_the_next_layout_goes_on_with_the_maps_of_the_former() -> Result<()> {
-    upgrade(|_| Ok(()))
+    upgrade(FORMER, |_| Ok(()))
+}
+
+#[test]
+fn arrays_whose_names_did_not_say_their_sizes_live_on_with_the_noted_flows() -> Result<()> {
+    upgrade(UNSIZED, |_| Ok(()))
 }
 
 #[test]
 fn an_upgrade_that_was_killed_while_it_carried_maps_over_is_begun_anew() -> Result<()> {
-    upgrade(|lab| begin(lab, &format!("layout-{LAYOUT}-partial"), |name| name < "P"))
+    upgrade(FORMER, |lab| begin(lab, &format!("layout-{LAYOUT}-partial"), |name| name < "P"))
 }
 
 #[test]
 fn an_upgrade_that_was_killed_before_it_switched_the_program_goes_on() -> Result<()> {
-    upgrade(|lab| begin(lab, &format!("layout-{LAYOUT}"), |_| true))
+    upgrade(FORMER, |lab| begin(lab, &format!("layout-{LAYOUT}"), |_| true))
 }
 
 #[test]
@@ -211,13 +240,13 @@ fn what_a_newer_layout_has_left_is_replaced_from_the_configuration() -> Result<(
 fn maps_of_the_former_layout_that_are_not_whole_are_left_alone() -> Result<()> {
     let mut rack = Rack::new(2)?;
     rack.daemon.terminate()?;
-    age(&rack.lab)?;
+    age(&rack.lab, FORMER)?;
     let rings = directory(&rack.lab, FORMER).join("RINGS");
     rack.lab.in_balancer(|| Ok(fs::remove_file(&rings)?))?;
     let former = maps(&rack.lab, FORMER)?;
     assert!(under_requests(&mut rack, Daemon::restart)? > 0);
     let now = maps(&rack.lab, LAYOUT)?;
-    assert!(former.iter().all(|(name, map)| now[name] != *map), "{former:?} {now:?}");
+    assert!(former.iter().all(|(name, map)| now[sized(name)] != *map), "{former:?} {now:?}");
     assert!(rack.daemon.log()?.contains("RINGS is missing"));
     Ok(())
 }
@@ -227,7 +256,7 @@ fn a_pinned_map_that_is_not_ours_keeps_a_daemon_from_starting() -> Result<()> {
     let mut rack = Rack::new(1)?;
     rack.daemon.terminate()?;
     let dir = directory(&rack.lab, LAYOUT);
-    rack.lab.in_balancer(|| Ok(fs::rename(dir.join("OUTCOMES"), dir.join("REALS"))?))?;
+    rack.lab.in_balancer(|| Ok(fs::rename(dir.join("OUTCOMES"), dir.join("REALS-65536"))?))?;
     let refused = rack.daemon.restart().expect_err("a foreign map").to_string();
     let said = "is not a map of this program (it is PerCpuArray of 64 values of 8 bytes, keys of 4, \
                 not Array of 65536 values of 8 bytes, keys of 4): run `lbd --config FILE --detach`";

@@ -13,14 +13,14 @@ mod programs {
         bindings::{BPF_F_MMAPABLE, xdp_action},
         helpers::bpf_ktime_get_ns,
         macros::{map, xdp},
-        maps::{Array, LruHashMap, PerCpuArray, ProgramArray},
+        maps::{Array, DevMap, LruHashMap, PerCpuArray, ProgramArray},
         programs::XdpContext,
     };
     use lb_common::{Outcome, layout::mac_bits};
     use lb_ebpf::{
         bench::{
             Course, FLOOR_DISPLACEMENTS, FLOOR_ENTRIES, FLOOR_FLOWS, FLOOR_REALS, FLOOR_RING,
-            FloorService, Layout, floor_bucket, floor_entry, floor_hash,
+            FloorService, Layout, Stream, floor_bucket, floor_entry, floor_hash,
         },
         packet::{Ethernet, Packet, PortPair, set_mac, word16, word32, words64},
     };
@@ -179,7 +179,12 @@ mod programs {
     /// The least that forwards: it looks whether there is an Ethernet header, and writes both addresses.
     #[xdp(frags)]
     pub fn f0(ctx: XdpContext) -> u32 {
-        let mut packet = packet(&ctx);
+        forward(&ctx)
+    }
+
+    #[inline(always)]
+    fn forward(ctx: &XdpContext) -> u32 {
+        let mut packet = packet(ctx);
         match packet.header_mut::<Ethernet>(0) {
             Ok(ethernet) => {
                 set_mac(&mut ethernet.destination, mac_bits([2, 0, 0, 0, 0, 11]));
@@ -371,6 +376,92 @@ mod programs {
         let hash = floor_hash(key, SEED);
         let displacement = get(&DISPLACEMENTS, floor_bucket(hash))?;
         get(&SERVICES, floor_entry(hash, *displacement)).filter(|service| service.key == key)
+    }
+
+    /// Of the programs for live frames: what is sent, where F0 sends it on to, how many have arrived.
+    #[map]
+    static STREAM: Array<Stream> = Array::with_max_entries(1, 0);
+    #[map]
+    static WAY_OUT: DevMap = DevMap::with_max_entries(1, 0);
+    #[map]
+    static ARRIVED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+    /// Makes of a live frame the stream's next, and sends it.
+    #[xdp]
+    pub fn generate(ctx: XdpContext) -> u32 {
+        let Some(stream) = STREAM.get_ptr_mut(0) else {
+            return xdp_action::XDP_ABORTED;
+        };
+        // SAFETY: a value of the array, which nobody else touches while the program runs.
+        let stream = unsafe { &mut *stream };
+        if stream.first == 0 {
+            // SAFETY: a helper without preconditions.
+            stream.first = unsafe { bpf_ktime_get_ns() };
+        }
+        if following(&mut packet(&ctx), stream).is_err() {
+            return xdp_action::XDP_ABORTED;
+        }
+        stream.left = stream.left.wrapping_sub(1);
+        if stream.left == 0 {
+            // SAFETY: a helper without preconditions.
+            stream.last = unsafe { bpf_ktime_get_ns() };
+        }
+        xdp_action::XDP_TX
+    }
+
+    #[inline(always)]
+    fn following(packet: &mut Packet, stream: &mut Stream) -> Result<(), Outcome> {
+        let flow = stream.flow;
+        stream.flow = if flow + 1 >= stream.flows { 0 } else { flow + 1 };
+        let source = stream.first_source.wrapping_add(flow).to_be();
+        let mut at = 0;
+        while at < Stream::LENGTH / 8 {
+            store(packet, at * 8, stream.frame[at])?;
+            at += 1;
+        }
+        if stream.is_v6 != 0 {
+            return store(packet, IP + 20, source);
+        }
+        let sum = stream.header_sum + (source & 0xffff) + (source >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        store(packet, IP + 10, !(sum + (sum >> 16)) as u16)?;
+        store(packet, IP + 12, source)
+    }
+
+    /// Like F0, out of another interface.
+    #[xdp(frags)]
+    pub fn f0_redirect(ctx: XdpContext) -> u32 {
+        match forward(&ctx) {
+            xdp_action::XDP_TX => WAY_OUT.redirect(0, 0).unwrap_or(xdp_action::XDP_ABORTED),
+            other => other,
+        }
+    }
+
+    /// Loses UDP and counts it; everything else passes, so that the kernel answers for its neighbours.
+    #[xdp]
+    pub fn count_drop(ctx: XdpContext) -> u32 {
+        if !is_udp(&packet(&ctx)).unwrap_or(false) {
+            return xdp_action::XDP_PASS;
+        }
+        if let Some(arrived) = ARRIVED.get_ptr_mut(0) {
+            // SAFETY: this CPU's value; nothing else on this CPU counts while the program runs.
+            unsafe { *arrived += 1 };
+        }
+        xdp_action::XDP_DROP
+    }
+
+    #[inline(always)]
+    fn is_udp(packet: &Packet) -> Result<bool, Outcome> {
+        let ethernet: &Ethernet = packet.header(0)?;
+        let ether_type = word16(&ethernet.ether_type);
+        let protocol = if ether_type == EtherType::Ipv4 as u16 {
+            packet.header::<Ipv4Hdr>(IP)?.proto
+        } else if ether_type == EtherType::Ipv6 as u16 {
+            packet.header::<Ipv6Hdr>(IP)?.next_hdr
+        } else {
+            return Ok(false);
+        };
+        Ok(protocol == IpProto::Udp as u8)
     }
 
     #[panic_handler]

@@ -33,10 +33,10 @@ impl Family for V4 {
             return None;
         }
         let ip: &Ipv4Hdr = packet.header(Link::UNTAGGED).ok()?;
-        if ip.vihl != PLAIN || u16::from_be_bytes(ip.frags) & FRAGMENT != 0 {
+        if ip.vihl != PLAIN || word16(&ip.frags) & FRAGMENT.to_be() != 0 {
             return None;
         }
-        let length = usize::from(u16::from_be_bytes(ip.tot_len)).checked_sub(Ipv4Hdr::LEN)?;
+        let length = usize::from(u16::from_be(word16(&ip.tot_len))).checked_sub(Ipv4Hdr::LEN)?;
         let (source, destination) = (V4(word32(&ip.src_addr)), V4(word32(&ip.dst_addr)));
         super::plain(packet, source, destination, ip.proto, Ipv4Hdr::LEN, length)
     }

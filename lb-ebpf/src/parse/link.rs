@@ -1,12 +1,9 @@
 //! Ethernet and VLAN tags.
 
-use lb_common::Outcome;
+use lb_common::{Entrance, Outcome};
 use network_types::eth::EtherType;
 
-use crate::{
-    packet::{Ethernet, Packet, Tag, mac_bits, word16},
-    tables::Tables,
-};
+use crate::packet::{Ethernet, Packet, Tag, mac_bits, word16};
 
 /// What comes before the IP header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,8 +105,8 @@ pub(crate) const SERVICE_TAG: u16 = u16::to_be(0x88a8);
 ///
 /// The outcome that the frame has without further ado.
 #[inline(always)]
-pub fn read(packet: &Packet, tables: &impl Tables) -> Result<Link, Outcome> {
-    let own = tables.port(tables.port_number()).mac_bits();
+pub fn read(packet: &Packet, entrance: &Entrance) -> Result<Link, Outcome> {
+    let own = entrance.own.mac_bits();
     let ethernet: &Ethernet = packet.header(0)?;
     // A flooded frame for somebody else must not be forwarded a second time.
     if mac_bits(&ethernet.destination) != own {

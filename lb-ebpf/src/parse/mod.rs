@@ -102,14 +102,23 @@ fn plain<A>(
     if end as u64 > packet.len() {
         return None;
     }
-    let (transport @ Transport::Ports, ports) = transport(packet, protocol, offset, length) else {
+    // The same for both protocols, so that it is in one place in memory and in one register.
+    let pair: &PortPair = packet.header(offset).ok()?;
+    let both = ports(&pair.source, &pair.destination);
+    let ports = if protocol == IpProto::Tcp as u8 {
+        let ports = tcp(packet, offset, length).ok()?;
+        Ports { begins: ports.begins, ends: ports.ends, ..both }
+    } else if protocol == IpProto::Udp as u8 {
+        udp(packet, offset, length).ok()?;
+        both
+    } else {
         return None;
     };
     Some(Datagram {
         source,
         destination,
         protocol,
-        transport,
+        transport: Transport::Ports,
         ports,
         identification: 0,
         is_first: false,

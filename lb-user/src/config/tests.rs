@@ -705,13 +705,25 @@ fn a_pool_beyond_the_limit_is_refused() {
 
 #[test]
 fn vips_beyond_the_datapaths_tables_are_refused() {
-    let sixteen: String = (1..=16).map(|vip| many_reals(vip, 4096)).collect();
-    assert_eq!(refused(&with_node(&sixteen)), "accepted");
-    let found = refused(&with_node(&(sixteen + &many_reals(17, 1))));
+    // The fewest reals that take a pool of 8192 places.
+    let pools: String = (1..=64).map(|vip| many_reals(vip, 2731)).collect();
+    assert_eq!(refused(&with_node(&pools)), "accepted");
     assert_eq!(
-        found,
-        "83:1: vip \"v17\": more than 65536 reals over all VIPs; this VIP does not fit\n\
-         83:1: vip \"v17\": more than 4194304 ring slots; this VIP does not fit; use fewer VIPs or smaller pools"
+        refused(&with_node(&(pools + &many_reals(65, 1)))),
+        "323:1: vip \"v65\": more than 524288 places for reals; this VIP does not fit; use fewer VIPs or smaller pools"
+    );
+    // Unequal weights take the longest ring.
+    let ring = |vip: usize| {
+        let (high, low) = (vip / 250, vip % 250);
+        format!(
+            "[[vip]]\nname = \"v{vip}\"\naddress = \"192.0.{high}.{low}\"\nports = [\"any\"]\nreal = [{{ address = \"10.0.0.1\", weight = 256 }}, {{ address = \"10.0.0.2\" }}]\n"
+        )
+    };
+    let rings: String = (1..=512).map(ring).collect();
+    assert_eq!(refused(&with_node(&rings)), "accepted");
+    assert_eq!(
+        refused(&with_node(&(rings + &ring(513)))),
+        "2563:1: vip \"v513\": more than 134217728 ring slots; this VIP does not fit; use fewer VIPs or smaller pools"
     );
 }
 

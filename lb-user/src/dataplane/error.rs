@@ -18,6 +18,17 @@ pub enum Error {
         /// What was tried.
         what: &'static str,
     },
+    /// The tables are too large for this machine.
+    #[error(
+        "not enough memory for tables with {slots} ring slots and {places} places for reals (12 bytes a \
+         slot, and 40 a place with 32 more for every CPU): use fewer VIPs or smaller pools"
+    )]
+    NoMemory {
+        /// Slots for rings.
+        slots: u32,
+        /// Places for pools.
+        places: u32,
+    },
     /// The pin directory is elsewhere.
     #[error(
         "pin_dir {path:?} is not on a BPF file system: `mount -t bpf bpf /sys/fs/bpf`, or choose \

@@ -1,17 +1,21 @@
 //! The loaded programs: an instance of the object for each interface, which knows its port as a
 //! constant, all on the same maps.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf,
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
-use lb_common::TraceRecord;
+use lb_common::{PortWord, TableWord, TraceRecord};
 
 use super::{
     attach::{self, Mode},
     error::Error,
+    growth::Growth,
     kernel::{mapped, missing},
     load::Loader,
     mapped::Mapped,
@@ -44,11 +48,14 @@ pub(super) struct Instances {
 struct Instance {
     object: Ebpf,
     record: Mapped,
+    entrance: Mapped,
 }
 
 impl Instance {
     fn new(mut object: Ebpf) -> Result<Self, Error> {
-        Ok(Self { record: mapped(&mut object, "TRACE")?, object })
+        let record = mapped(&mut object, "TRACE")?;
+        let entrance = mapped(&mut object, "ENTRANCE")?;
+        Ok(Self { record, entrance, object })
     }
 }
 
@@ -77,6 +84,12 @@ impl Instances {
         Resize::find(&pins::map_dir(pin_dir), self.loader.sizes())
     }
 
+    /// The arrays that are larger than a former daemon's, with what was in those, if any.
+    pub(super) fn growth(&self) -> Result<Option<Growth>, Error> {
+        let begin = |pin_dir: &PathBuf| Growth::begin(&pins::map_dir(pin_dir), self.loader.sizes());
+        self.loader.pin_dir.as_ref().map_or(Ok(None), begin)
+    }
+
     /// Loads one for this port, unless there is one.
     pub(super) fn load(&mut self, port: u8) -> Result<(), Error> {
         if !self.loaded.contains_key(&port) {
@@ -85,6 +98,20 @@ impl Instances {
             self.loaded.insert(port, Instance::new(object)?);
         }
         Ok(())
+    }
+
+    /// Tells the instance of a port, if there is one, the port's word.
+    pub(super) fn set_own(&self, port: u8, word: PortWord) {
+        if let Some(instance) = self.loaded.get(&port) {
+            instance.entrance.store(0, word.0);
+        }
+    }
+
+    /// Tells all instances which service table is in force.
+    pub(super) fn set_table(&self, word: TableWord) {
+        for instance in self.loaded.values() {
+            instance.entrance.store(1, word.0);
+        }
     }
 
     pub(super) fn ports(&self) -> impl Iterator<Item = u8> {

@@ -22,12 +22,13 @@ use super::{
     attach::{self, Mode},
     error::Error,
     flows::FlowTable,
+    growth::Growth,
     instances::{self, Instances},
     load::Loader,
     mapped::Mapped,
     port::{self, Port},
     resize::{Held, Resize},
-    steered::Steered,
+    steered::{self, Steered},
 };
 use crate::{
     model::{Room, XdpChoice},
@@ -53,6 +54,8 @@ pub struct Kernel {
     addresses: Mapped,
     steered: Steered,
     outcomes: PerCpuArray<MapData, u64>,
+    /// What is in larger arrays is a copy, until the programs on them are in force.
+    growth: Option<Growth>,
 }
 
 impl Kernel {
@@ -63,8 +66,9 @@ impl Kernel {
     /// Where the pin directory, the permissions or the kernel do not serve.
     pub fn load(loader: &Loader) -> Result<Self, Error> {
         let mut instances = Instances::new(loader)?;
+        let growth = instances.growth()?;
         let ebpf = instances.first()?;
-        Ok(Self {
+        let kernel = Self {
             ports: mapped(ebpf, "PORTS")?,
             devices: devices(ebpf)?,
             interfaces: mapped(ebpf, "INTERFACES")?,
@@ -82,7 +86,12 @@ impl Kernel {
             steered: steered(ebpf)?,
             outcomes: per_cpu(ebpf, "OUTCOMES")?,
             instances,
-        })
+            growth,
+        };
+        let port = instances::FIRST;
+        kernel.instances.set_own(port, PortWord(kernel.ports.load(usize::from(port))));
+        kernel.instances.set_table(TableWord(kernel.table.load(0)));
+        Ok(kernel)
     }
 
     /// Loads the program for one more interface, at this port.
@@ -91,7 +100,10 @@ impl Kernel {
     ///
     /// Where the kernel refuses it.
     pub fn prepare(&mut self, port: u8) -> Result<(), Error> {
-        self.instances.load(port)
+        self.instances.load(port)?;
+        self.instances.set_own(port, PortWord(self.ports.load(usize::from(port))));
+        self.instances.set_table(TableWord(self.table.load(0)));
+        Ok(())
     }
 
     /// Fails, before anything is changed, if the program could not be attached.
@@ -116,32 +128,38 @@ impl Kernel {
         choice: XdpChoice,
         pin_dir: &Path,
     ) -> Result<Mode, Error> {
-        let mode = match self.instances.resize(pin_dir)? {
-            Some(resize) => self.attach_resized(resize, interfaces, choice, pin_dir).await?,
-            None => self.instances.attach_all(interfaces, choice, pin_dir).await?,
+        let resize = self.instances.resize(pin_dir)?;
+        let growth = self.growth.take();
+        let mode = if resize.is_none() && growth.is_none() {
+            self.instances.attach_all(interfaces, choice, pin_dir).await?
+        } else {
+            self.attach_copied(resize, growth, interfaces, choice, pin_dir).await?
         };
         attach::tidy(pin_dir, interfaces.iter().map(|(_, interface)| *interface))?;
         Ok(mode)
     }
 
-    /// The same where tables of flows have another size: no flow is unknown to the new programs.
-    async fn attach_resized(
+    /// The same where tables have another size: nothing is unknown to the new programs.
+    async fn attach_copied(
         &mut self,
-        mut resize: Resize,
+        mut resize: Option<Resize>,
+        mut growth: Option<Growth>,
         interfaces: &[(u8, &str)],
         choice: XdpChoice,
         pin_dir: &Path,
     ) -> Result<Mode, Error> {
         // Most of it, while nothing is held.
-        resize.copy()?;
-        let held = Held::new(&mut self.full);
+        resize.as_mut().map(Resize::copy).transpose()?;
+        growth.as_mut().map(Growth::catch_up).transpose()?;
+        let held = resize.is_some().then(|| Held::new(&mut self.full));
         wait_for_readers();
-        resize.copy()?;
+        resize.as_mut().map(Resize::copy).transpose()?;
         let mode = self.instances.attach_all(interfaces, choice, pin_dir).await?;
         wait_for_readers();
-        resize.copy()?;
+        resize.as_mut().map(Resize::copy).transpose()?;
         drop(held);
-        resize.finish()?;
+        resize.map(Resize::finish).transpose()?;
+        growth.map(Growth::finish).transpose()?;
         Ok(mode)
     }
 
@@ -193,6 +211,7 @@ impl Kernel {
     /// this address are balanced.
     pub fn set_port(&mut self, number: u8, word: PortWord) {
         self.ports.store(usize::from(number), word.0);
+        self.instances.set_own(number, word);
     }
 
     /// Says which interface is at a port, by its index.
@@ -224,6 +243,14 @@ impl Kernel {
         let slots = (self.rings.words() * 2).min(self.times.words());
         let places = self.reals.words().min(self.addresses.words() / 2);
         Room { slots: slots as u32, places: places as u32 }
+    }
+
+    /// Whether a former daemon's programs read smaller arrays of rings and pools than those that are
+    /// written here. Nothing is to be written, then, before [`attach_all`](Self::attach_all) has put others in
+    /// their place.
+    #[must_use]
+    pub fn is_growing(&self) -> bool {
+        self.growth.is_some()
     }
 
     /// What stands in the tables, as a former daemon has left it.
@@ -277,12 +304,18 @@ impl Kernel {
             .filter(|entry| entry.key != 0)
             .collect();
         entries.sort_by_key(|entry| entry.key);
-        let mut services: Vec<&Entry> = entries.iter().filter(|entry| entry.ring_len > 0).collect();
+        let room = self.room();
+        let inside = |entry: &&Entry| {
+            entry.ring_len > 0
+                && entry.ring.checked_add(entry.ring_len).is_some_and(|end| end <= room.slots)
+                && entry.pool.checked_add(entry.places).is_some_and(|end| end <= room.places)
+        };
+        let mut services: Vec<&Entry> = entries.iter().filter(inside).collect();
         services.sort_by_key(|entry| entry.ring);
         services.dedup_by_key(|entry| entry.ring);
         let block = |entry| known(self, entry).unwrap_or_else(|| self.block(entry));
         let blocks = services.into_iter().map(block).collect();
-        State::new(self.room(), blocks, entries)
+        State::new(room, blocks, entries)
     }
 
     fn entry(&self, index: u32) -> Entry {
@@ -345,8 +378,7 @@ impl Kernel {
     ///
     /// When the map cannot be read.
     pub fn steered(&self, place: u32) -> Result<Counters, Error> {
-        let counters = self.steered.read(place, 1)?;
-        Ok(counters.first().copied().unwrap_or_default())
+        self.steered.total(place)
     }
 
     /// The same of places in a row.
@@ -419,13 +451,7 @@ impl Kernel {
             Op::Services(entries) => self.write_services(entries)?,
             Op::MoveCounters { from, to } => {
                 let (moved, total) = (self.steered(*from)?, self.steered(*to)?);
-                let total = Counters {
-                    packets: total.packets + moved.packets,
-                    bytes: total.bytes + moved.bytes,
-                    flows: total.flows + moved.flows,
-                    reserved: 0,
-                };
-                self.steered.set(*to, total)?;
+                self.steered.put(*to, steered::joined(total, moved))?;
                 self.steered.clear(&[*from])?;
             }
         }
@@ -462,6 +488,7 @@ impl Kernel {
             }
         }
         self.table.store(0, table.word.0);
+        self.instances.set_table(table.word);
         wait_for_readers();
         Ok(())
     }
@@ -507,10 +534,7 @@ pub(super) fn mapped(ebpf: &mut Ebpf, name: &str) -> Result<Mapped, Error> {
     let Some(Map::Array(map)) = ebpf.map(name) else {
         return Err(missing(name));
     };
-    let info = map.info().map_err(|error| Error::kernel(format!("map {name}"), &error))?;
-    let stride = (info.value_size() as usize).next_multiple_of(8);
-    Mapped::new(map, info.max_entries(), stride)
-        .map_err(|error| Error::kernel(format!("mapping {name} into memory"), &error))
+    Mapped::of(map, name)
 }
 
 fn devices(ebpf: &mut Ebpf) -> Result<DevMap<MapData>, Error> {

@@ -67,10 +67,18 @@ impl Loader {
                 loader.map_pin_path(pin.name, dir.join(pin.file()));
             }
         }
+        let before = map_dir.as_deref().map(pins::names).transpose()?.unwrap_or_default();
         loader.load(OBJECT).map_err(|error| {
             // What was made for nothing goes again; a directory with pins in it stays.
+            if let Some(dir) = &map_dir {
+                drop(pins::forget_new(dir, &before));
+            }
             for dir in map_dir.iter().chain(&self.pin_dir) {
                 drop(std::fs::remove_dir(dir));
+            }
+            if why_no_map(&error) == Some(io::ErrorKind::OutOfMemory) {
+                let Room { slots, places } = sizes.room;
+                return Error::NoMemory { slots, places };
             }
             refused(&error)
         })
@@ -80,13 +88,17 @@ impl Loader {
 /// What it means that the kernel refused a map or a program.
 pub(super) fn refused(error: &aya::EbpfError) -> Error {
     let text = chain(error);
-    let denied = matches!(
-        error,
-        aya::EbpfError::MapError(MapError::CreateError { io_error, .. })
-            if io_error.kind() == io::ErrorKind::PermissionDenied
-    );
+    let denied = why_no_map(error) == Some(io::ErrorKind::PermissionDenied);
     if denied || text.contains("Operation not permitted") || text.contains("Permission denied") {
         return Error::NoPermission { what: "load BPF maps and programs" };
     }
     Error::Kernel { what: "loading the datapath".to_owned(), detail: text }
+}
+
+/// Why a map could not be made, if that is what has failed.
+fn why_no_map(error: &aya::EbpfError) -> Option<io::ErrorKind> {
+    match error {
+        aya::EbpfError::MapError(MapError::CreateError { io_error, .. }) => Some(io_error.kind()),
+        _ => None,
+    }
 }

@@ -8,17 +8,22 @@ use std::{
 use aya::maps::MapData;
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::error::Error;
+
 /// A mapped array (`BPF_F_MMAPABLE`), seen as words.
 pub(super) struct Mapped {
     memory: MmapRaw,
 }
 
 impl Mapped {
-    /// Maps an array of `values` values of `stride` bytes, a multiple of 8.
-    pub(super) fn new(map: &MapData, values: u32, stride: usize) -> std::io::Result<Self> {
-        let length = values as usize * stride;
-        let memory = MmapOptions::new().len(length).map_raw(map.fd().as_fd().as_raw_fd())?;
-        Ok(Self { memory })
+    /// Maps an array, which has this name.
+    pub(super) fn of(map: &MapData, name: &str) -> Result<Self, Error> {
+        let info = map.info().map_err(|error| Error::kernel(format!("map {name}"), &error))?;
+        let stride = (info.value_size() as usize).next_multiple_of(8);
+        let length = info.max_entries() as usize * stride;
+        let memory = MmapOptions::new().len(length).map_raw(map.fd().as_fd().as_raw_fd());
+        let failed = |error| Error::kernel(format!("mapping {name} into memory"), &error);
+        Ok(Self { memory: memory.map_err(failed)? })
     }
 
     /// How many 64-bit words it has.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use lb_common::{
-    Counters, Entry, Flow, FlowKey, FragmentKey, Outcome, PortWord, RealWord, Seed, Slot,
+    Counters, Entrance, Entry, Flow, FlowKey, FragmentKey, Outcome, PortWord, RealWord, Seed, Slot,
     TableWord, Tick, Times, limits,
 };
 use lb_ebpf::{
@@ -178,8 +178,9 @@ impl Tables for Memory {
         self.seed
     }
 
-    fn table(&self) -> TableWord {
-        self.table.as_ref().map_or(TableWord::default(), |table| table.word)
+    fn entrance(&self) -> Entrance {
+        let table = self.table.as_ref().map_or(TableWord::default(), |table| table.word);
+        Entrance { own: self.port(self.port_number()), table }
     }
 
     fn displacement(&self, index: u32) -> u32 {

@@ -140,6 +140,11 @@ impl Pin {
         Ok(files)
     }
 
+    /// Whether it is an array that the configuration may need larger.
+    pub(super) fn grows(&self) -> bool {
+        self.least().is_some()
+    }
+
     /// The size that it has at least; none of a table of flows.
     fn least(&self) -> Option<u32> {
         match self.scale {
@@ -224,7 +229,7 @@ pub(super) fn prepare(pin_dir: &Path, wanted: Sizes) -> Result<(PathBuf, Sizes),
 /// others, and they may be empty.
 pub(super) fn settled(dir: &Path, wanted: Sizes) -> Result<Sizes, Error> {
     let mut sizes = wanted;
-    for pin in maps(wanted).iter().filter(|pin| pin.least().is_some()) {
+    for pin in maps(wanted).iter().filter(|pin| pin.grows()) {
         if let Some((_, smallest)) = pin.files(dir)?.first() {
             sizes.room = sizes.room.max(smallest.room());
         }
@@ -251,6 +256,15 @@ pub(super) fn remove(dir: &Path) -> io::Result<()> {
     }
     fs::rename(dir, &partial)?;
     fs::remove_dir_all(&partial)
+}
+
+/// Removes the maps of a directory whose names are not among these.
+pub(super) fn forget_new(dir: &Path, known: &[String]) -> Result<(), Error> {
+    for name in names(dir)?.iter().filter(|name| !known.contains(name)) {
+        let path = dir.join(name);
+        fs::remove_file(&path).map_err(|source| Error::PinDirectory { path, source })?;
+    }
+    Ok(())
 }
 
 /// Pins the maps of a former version in the directory that is being made, too: both versions' programs
@@ -341,6 +355,37 @@ mod tests {
 
     fn sizes(room: Room) -> Sizes {
         Sizes { flows: FlowTables::default(), room }
+    }
+
+    #[test]
+    fn arrays_that_depend_on_the_configuration_say_their_size_in_their_names() {
+        let room = Room { slots: 1 << 23, places: 1 << 17 };
+        let maps = maps(sizes(room));
+        let names: Vec<String> = maps.iter().filter(|pin| pin.grows()).map(Pin::file).collect();
+        let expected =
+            ["RINGS-524288", "TIMES-8388608", "REALS-131072", "ADDRESSES-131072", "STEERED-131072"];
+        assert_eq!(names, expected);
+        for pin in maps.iter().filter(|pin| pin.grows()) {
+            let Room { slots, places } = pin.room();
+            assert!([(1 << 23, 0), (0, 1 << 17)].contains(&(slots, places)), "{}", pin.name);
+        }
+        assert_eq!(maps.iter().filter(|pin| pin.scale == Scale::Flows).count(), 3);
+    }
+
+    #[test]
+    fn the_smallest_of_several_sizes_counts_and_more_is_made_where_more_is_wanted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let settled = |wanted| settled(dir.path(), sizes(wanted)).expect("names").room;
+        assert_eq!(settled(Room::LEAST), Room::LEAST);
+        for file in ["RINGS-1048576", "RINGS-524288", "TIMES-16777216", "TIMES-8388608", "REALS"] {
+            fs::write(dir.path().join(file), "").expect("a file");
+        }
+        let there = Room { slots: 1 << 23, ..Room::LEAST };
+        assert_eq!(settled(Room::LEAST), there, "none becomes smaller");
+        assert_eq!(settled(Room::MOST), Room::MOST);
+        // A start was killed while it removed what it had replaced.
+        fs::remove_file(dir.path().join("RINGS-524288")).expect("the file");
+        assert_eq!(settled(Room::LEAST), Room { slots: 1 << 24, ..Room::LEAST });
     }
 
     #[test]

@@ -14,8 +14,8 @@ use super::{
     flows::{Batch, call},
 };
 
-/// Places that are set at once.
-const CHUNK: usize = 4096;
+/// Places that are read or set at once.
+pub(super) const CHUNK: usize = 4096;
 
 const LOOKUP: libc::c_long = 1;
 const UPDATE: libc::c_long = 2;
@@ -25,6 +25,7 @@ const UPDATE_BATCH: libc::c_long = 26;
 /// The counters of all places.
 pub(super) struct Steered {
     map: MapData,
+    places: u32,
     cpus: usize,
 }
 
@@ -46,10 +47,20 @@ impl Steered {
             return Err(unknown(format!("values of {} bytes", info.value_size())));
         }
         let cpus = nr_cpus().map_err(|(file, error)| unknown(format!("{file}: {error}")))?;
-        Ok(Self { map, cpus })
+        Ok(Self { map, places: info.max_entries(), cpus })
     }
 
-    /// What these places have counted, over all CPUs.
+    /// How many places there are.
+    pub(super) fn places(&self) -> u32 {
+        self.places
+    }
+
+    /// What this place has counted, over all CPUs.
+    pub(super) fn total(&self, place: u32) -> Result<Counters, Error> {
+        Ok(self.read(place, 1)?.first().copied().unwrap_or_default())
+    }
+
+    /// The same of places in a row.
     pub(super) fn read(&self, first: u32, count: u32) -> Result<Vec<Counters>, Error> {
         let mut values = vec![Counters::default(); count as usize * self.cpus];
         if !self.read_batch(first, count, &mut values) {
@@ -90,16 +101,25 @@ impl Steered {
                 ..Batch::of(&self.map)
             };
             if call(UPDATE_BATCH, &mut batch).is_err() {
-                places.iter().try_for_each(|place| self.set(*place, Counters::default()))?;
+                places.iter().try_for_each(|place| self.put(*place, Counters::default()))?;
             }
         }
         Ok(())
     }
 
     /// Sets a place's counters, all of it on the first CPU.
-    pub(super) fn set(&self, place: u32, total: Counters) -> Result<(), Error> {
+    pub(super) fn put(&self, place: u32, total: Counters) -> Result<(), Error> {
         let mut values = vec![Counters::default(); self.cpus];
         values[0] = total;
+        self.element(UPDATE, place, &mut values).map_err(|error| failed("writing counters", &error))
+    }
+
+    /// Adds to a place's counters. What the datapath counts there in that moment may be lost.
+    pub(super) fn add(&self, place: u32, more: Counters) -> Result<(), Error> {
+        let mut values = vec![Counters::default(); self.cpus];
+        self.element(LOOKUP, place, &mut values)
+            .map_err(|error| failed("reading counters", &error))?;
+        values[0] = joined(values[0], more);
         self.element(UPDATE, place, &mut values).map_err(|error| failed("writing counters", &error))
     }
 
@@ -122,12 +142,27 @@ impl Steered {
 }
 
 fn sum(of_cpus: &[Counters]) -> Counters {
-    of_cpus.iter().fold(Counters::default(), |sum, counters| Counters {
-        packets: sum.packets + counters.packets,
-        bytes: sum.bytes + counters.bytes,
-        flows: sum.flows + counters.flows,
+    of_cpus.iter().fold(Counters::default(), |sum, counters| joined(sum, *counters))
+}
+
+/// Both together.
+pub(super) fn joined(one: Counters, other: Counters) -> Counters {
+    Counters {
+        packets: one.packets + other.packets,
+        bytes: one.bytes + other.bytes,
+        flows: one.flows + other.flows,
         reserved: 0,
-    })
+    }
+}
+
+/// What was counted since `before`.
+pub(super) fn since(now: Counters, before: Counters) -> Counters {
+    Counters {
+        packets: now.packets.saturating_sub(before.packets),
+        bytes: now.bytes.saturating_sub(before.bytes),
+        flows: now.flows.saturating_sub(before.flows),
+        reserved: 0,
+    }
 }
 
 fn failed(what: &str, error: &io::Error) -> Error {

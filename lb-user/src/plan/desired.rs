@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use lb_common::{Address as _, Entry, RealWord, Seed, Tick, V4, V6};
+use lb_common::{Address, Entry, RealWord, Seed, Tick, V4, V6};
 
 use crate::{
     maglev::WHOLE,
@@ -135,8 +135,8 @@ impl DesiredVip {
         }
     }
 
-    /// The keys of its ports.
-    pub(super) fn keys(&self) -> impl Iterator<Item = u64> {
+    /// The keys and the services of its ports ([`Entry::key`], [`Entry::service`]).
+    pub(super) fn keys(&self) -> impl Iterator<Item = (u64, u64)> {
         self.ports.iter().map(|ports| match ports {
             Ports::Any => self.key(0, 0),
             Ports::All(protocol) => self.key(protocol.number(), 0),
@@ -144,15 +144,18 @@ impl DesiredVip {
         })
     }
 
-    /// The key of its address itself.
-    pub(super) fn address_key(&self) -> u64 {
+    /// The same of its address itself.
+    pub(super) fn address_key(&self) -> (u64, u64) {
         self.key(0, 0)
     }
 
-    fn key(&self, protocol: u8, port: u16) -> u64 {
+    fn key(&self, protocol: u8, port: u16) -> (u64, u64) {
+        fn of(address: impl Address, protocol: u8, port: u16) -> (u64, u64) {
+            (address.key(protocol, port), address.service(protocol, port))
+        }
         match self.address {
-            IpAddr::V4(address) => V4::new(address.octets()).key(protocol, port),
-            IpAddr::V6(address) => V6::new(address.octets()).key(protocol, port),
+            IpAddr::V4(address) => of(V4::new(address.octets()), protocol, port),
+            IpAddr::V6(address) => of(V6::new(address.octets()), protocol, port),
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod desired;
 mod draw;
+mod needed;
 mod packed;
 mod slots;
 mod state;
@@ -22,6 +23,7 @@ use thiserror::Error;
 
 pub use self::{
     desired::{Desired, DesiredReal, DesiredVip, Role},
+    needed::needed,
     packed::{Changed, Numbers, Slots},
     slots::{Serving, next_slots, opens},
     state::{Base, Block, Occupant, State},
@@ -180,7 +182,7 @@ fn claim(actual: &State, desired: &Desired) -> Vec<Option<usize>> {
     }
     let mut claimed = |vip: &DesiredVip| {
         by_name.remove(vip.name.as_str()).or_else(|| {
-            let mut rings = vip.keys().filter_map(|key| actual.ring(key));
+            let mut rings = vip.keys().filter_map(|(key, _)| actual.ring(key));
             rings.find_map(|ring| by_ring.remove(&ring))
         })
     };
@@ -412,9 +414,10 @@ impl State {
 fn entries(vips: &[DesiredVip], blocks: &[Block]) -> Result<Vec<Entry>, PlanError> {
     let mut entries = BTreeMap::new();
     for vip in vips {
-        let key = vip.address_key();
+        let (key, service) = vip.address_key();
         let address: &mut Entry = entries.entry(key).or_default();
-        (address.key, address.address) = (key, vip.address_words());
+        (address.key, address.service) = (key, service);
+        address.address = vip.address_words();
         address.flags |= if vip.local { Entry::LOCAL } else { 0 };
         for ports in &vip.ports {
             address.flags |= match ports {
@@ -425,10 +428,11 @@ fn entries(vips: &[DesiredVip], blocks: &[Block]) -> Result<Vec<Entry>, PlanErro
         }
     }
     for (vip, block) in vips.iter().zip(blocks) {
-        for key in vip.keys() {
+        for (key, service) in vip.keys() {
             let entry: &mut Entry = entries.entry(key).or_default();
             *entry = Entry {
                 key,
+                service,
                 ring: block.ring,
                 ring_len: block.ring_len(),
                 pool: block.pool,

@@ -17,6 +17,9 @@ pub struct Table {
 /// Displacements that are tried for a bucket before another seed is.
 const DISPLACEMENTS_TRIED: u32 = 1 << 12;
 
+/// What spreads the displacements that are tried over all 32 bits (the golden ratio).
+const SPREAD: u32 = 0x9e37_79b1;
+
 /// Seeds that are tried. Tables are at most half full and buckets small, so that each try all but
 /// always succeeds; what is left of failing a hundred times is beyond naming.
 const SEEDS_TRIED: u32 = 100;
@@ -40,7 +43,7 @@ impl Table {
         let first_bucket = word.half() * limits::TABLE_DISPLACEMENTS;
         let mut buckets = vec![Vec::new(); word.displacements() as usize];
         for entry in entries {
-            let hash = hash::service(entry.key, word.seed());
+            let hash = hash::service(entry.mixed(), word.0);
             buckets[(word.displacement_index(hash) - first_bucket) as usize].push((hash, entry));
         }
         let mut table = Self {
@@ -53,7 +56,8 @@ impl Table {
         let mut positions = Vec::new();
         for bucket in order {
             let keys = &buckets[bucket];
-            let displacement = (0..DISPLACEMENTS_TRIED).find(|displacement| {
+            let mut tried = (0..DISPLACEMENTS_TRIED).map(|number| number.wrapping_mul(SPREAD));
+            let displacement = tried.find(|displacement| {
                 positions.clear();
                 keys.iter().all(|(hash, _)| {
                     let position = (word.entry_index(*hash, *displacement) - first_entry) as usize;
@@ -70,56 +74,73 @@ impl Table {
         Some(table)
     }
 
-    /// The entry that the datapath finds for a key.
+    /// The entry that the datapath finds for the service of this one.
     #[must_use]
-    pub fn find(&self, key: u64) -> Option<&Entry> {
-        let hash = hash::service(key, self.word.seed());
+    pub fn find(&self, of: &Entry) -> Option<&Entry> {
+        let hash = hash::service(of.mixed(), self.word.0);
         let bucket = self.word.displacement_index(hash) % limits::TABLE_DISPLACEMENTS;
         let displacement = self.displacements[bucket as usize];
         let position = self.word.entry_index(hash, displacement) % limits::TABLE_ENTRIES;
-        self.entries.get(position as usize).filter(|entry| entry.key == key)
+        let entry = self.entries.get(position as usize)?;
+        (entry.service == of.service && entry.address == of.address).then_some(entry)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use lb_common::{Address as _, V4};
+    use lb_common::{Address, V4, V6};
     use proptest::prelude::*;
 
     use super::*;
 
+    fn entry(key: u64) -> Entry {
+        Entry { key, service: key, ring: key as u32, ..Entry::default() }
+    }
+
     fn entries(keys: impl IntoIterator<Item = u64>) -> Vec<Entry> {
-        keys.into_iter().map(|key| Entry { key, ring: key as u32, ..Entry::default() }).collect()
+        keys.into_iter().map(entry).collect()
+    }
+
+    /// The entry of an address's TCP port.
+    fn of(address: impl Address, words: [u64; 2], port: u16) -> Entry {
+        let (key, service) = (address.key(6, port), address.service(6, port));
+        Entry { key, service, address: words, ..Entry::default() }
     }
 
     proptest! {
         #[test]
-        fn every_key_is_found_and_no_other(
+        fn every_service_is_found_and_no_other(
             keys in prop::collection::btree_set(1u64.., 0..300),
             strangers in prop::collection::vec(1u64.., 100),
         ) {
             let table = Table::lay_out(&entries(keys.iter().copied()), 1).expect("a layout");
             for key in &keys {
-                prop_assert_eq!(table.find(*key).map(|entry| entry.key), Some(*key));
+                let found = table.find(&entry(*key)).map(|entry| entry.key);
+                prop_assert_eq!(found, Some(*key));
             }
             for stranger in strangers {
-                prop_assert_eq!(table.find(stranger).is_some(), keys.contains(&stranger));
+                prop_assert_eq!(table.find(&entry(stranger)).is_some(), keys.contains(&stranger));
             }
         }
     }
 
     #[test]
-    fn a_full_table_of_neighbouring_addresses_and_ports_is_laid_out() {
-        let keys: BTreeSet<u64> = (0..limits::SERVICE_KEYS)
-            .map(|n| {
-                let address = V4::new((0xc000_0200 + n / 4).to_be_bytes());
-                address.key(6, 80 + (n % 4) as u16)
+    fn full_tables_of_neighbouring_addresses_and_ports_are_laid_out() {
+        let numbers = || (0..limits::SERVICE_KEYS).map(|n| (n / 4, 80 + (n % 4) as u16));
+        let v4 =
+            numbers().map(|(n, port)| of(V4::new((0xc000_0200 + n).to_be_bytes()), [0; 2], port));
+        // The last bytes of the address count on, or those of the network.
+        let v6 = |shift: u32| {
+            numbers().map(move |(n, port)| {
+                let first = 0x2001_0db8_0000_0000_0000_0000_0000_0010_u128;
+                let address = V6::new((first + (u128::from(n) << shift)).to_be_bytes());
+                of(address, address.0, port)
             })
-            .collect();
-        assert_eq!(keys.len(), limits::SERVICE_KEYS as usize);
-        let table = Table::lay_out(&entries(keys.iter().copied()), 0).expect("a layout");
-        assert!(keys.iter().all(|key| table.find(*key).is_some()));
+        };
+        for all in [v4.collect::<Vec<Entry>>(), v6(0).collect(), v6(64).collect(), v6(48).collect()]
+        {
+            let table = Table::lay_out(&all, 0).expect("a layout");
+            assert!(all.iter().all(|entry| table.find(entry) == Some(entry)));
+        }
     }
 }

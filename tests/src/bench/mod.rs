@@ -18,12 +18,14 @@ pub mod report;
 use figure::Section;
 
 /// How thoroughly it is measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How many rounds there are, in each of which everything that is compared is measured once.
     pub rounds: usize,
     /// Less of everything, to see that it works: the figures mean little.
     pub quick: bool,
+    /// Only rows of the datapath with this text.
+    pub rows: Option<String>,
 }
 
 /// A part of the benchmark.
@@ -47,7 +49,7 @@ impl Part {
         [Self::Datapath, Self::Live, Self::Control, Self::Latency, Self::Http];
 
     /// Measures it.
-    pub fn run(self, options: Options) -> Result<Section> {
+    pub fn run(self, options: &Options) -> Result<Section> {
         match self {
             Self::Datapath => datapath::run(options),
             Self::Live => live::run(options),

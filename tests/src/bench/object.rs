@@ -6,16 +6,36 @@ use aya::{Ebpf, EbpfLoader, programs::Xdp};
 use lb_ebpf::bench::Layout;
 
 /// The object, which lb-user's build script has built.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("LB_OBJECTS"), "/bench"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("LB_OBJECTS"), "/bench"));
 
-/// Loads the object, none of its programs, for frames of this layout.
-pub fn object(layout: Layout) -> Result<Ebpf> {
+/// Its large tables, which only floors have a use for.
+const TABLES: [&str; 8] = [
+    "DISPLACEMENTS",
+    "SERVICES",
+    "RING",
+    "REALS",
+    "SERVICE_COUNTERS",
+    "REAL_COUNTERS",
+    "FLOWS",
+    "FLOWS_V6",
+];
+
+/// Loads the object, none of its programs.
+pub fn object() -> Result<Ebpf> {
+    EbpfLoader::new().load(OBJECT).context("loading the benchmark's programs")
+}
+
+/// The same for its wrapper alone, for frames of this layout.
+pub fn small(layout: Layout) -> Result<Ebpf> {
     let Layout { client, vip, ports, identification, is_v6, is_quoted } = layout;
     let words = [client, vip, ports, identification, is_v6, is_quoted];
-    EbpfLoader::new()
-        .override_global("LAYOUT", &words, true)
-        .load(OBJECT)
-        .context("loading the benchmark's programs")
+    let mut loader = EbpfLoader::new();
+    loader.override_global("LAYOUT", &words, true);
+    for table in TABLES {
+        loader.map_max_entries(table, 1);
+    }
+    loader.load(OBJECT).context("loading the benchmark's wrapper")
 }
 
 /// The object's program with this name, loaded into the kernel if it is not yet.
@@ -34,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_kernel_takes_all_programs_of_the_benchmark() -> Result<()> {
-        let mut object = object(Layout::default())?;
+        let mut object = object()?;
         for name in ["nothing", "f0", "f1", "f1_v6", "f2", "f2_v6", "wrapper"] {
             program(&mut object, name)?;
         }

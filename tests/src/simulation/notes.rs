@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use lb_common::{
-    Entry, Flow, FlowKey, FragmentKey, PortWord, RealWord, Seed, Slot, TableWord, Tick, Times,
+    Entrance, Entry, Flow, FlowKey, FragmentKey, PortWord, RealWord, Seed, Slot, Tick, Times,
     limits,
 };
 use lb_ebpf::tables::{Notes, Shelf, Tables};
@@ -305,8 +305,8 @@ impl Tables for World {
         Seed([0; 2])
     }
 
-    fn table(&self) -> TableWord {
-        TableWord::default()
+    fn entrance(&self) -> Entrance {
+        Entrance::default()
     }
 
     fn displacement(&self, _: u32) -> u32 {

@@ -1,6 +1,6 @@
-//! Programs of other systems' administrators that only tests run: Debian packages, unpacked below
-//! `.tools/debian/root` and never installed, as some would set up this machine's network, or start
-//! at boot.
+//! Programs that only tests and the benchmark run, of other systems' administrators, and other balancers:
+//! Debian packages, unpacked below `.tools/debian/root` and never installed, as some would set up this
+//! machine's network, or start at boot.
 
 use std::{
     fs,
@@ -13,11 +13,13 @@ use anyhow::{Context, Result, ensure};
 use crate::command;
 
 /// What is asked for; apt adds what these need and this machine lacks.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 15] = [
     "ansible-core",
     "busybox-static",
     "cloud-init",
+    "haproxy",
     "ifupdown",
+    "libnginx-mod-stream",
     "netplan.io",
     "network-manager",
     "nftables",
@@ -26,6 +28,7 @@ const PACKAGES: [&str; 12] = [
     "procps",
     "shellcheck",
     "systemd",
+    "wrk",
 ];
 
 /// The file in the root that says for which packages it was made.
@@ -38,7 +41,7 @@ pub fn there() -> bool {
 
 /// Fetches and unpacks them: all of them or none.
 pub fn fetch() -> Result<()> {
-    eprintln!("fetching the programs that check what lbctl prints, of Debian: once");
+    eprintln!("fetching programs for tests and the benchmark, of Debian: once");
     let root = root();
     let part = root.with_extension("part");
     clear(&part)?;
@@ -46,8 +49,8 @@ pub fn fetch() -> Result<()> {
     fs::create_dir_all(debs.join("partial"))?;
     download(&debs).with_context(|| {
         format!(
-            "the tests of what lbctl prints for real servers need programs of Debian's packages \
-             {}, which could not be fetched; is there a network?",
+            "the tests of what lbctl prints for real servers and the benchmark need programs of Debian's \
+             packages {}, which could not be fetched; is there a network?",
             PACKAGES.join(", ")
         )
     })?;

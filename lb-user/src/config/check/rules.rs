@@ -19,7 +19,7 @@ pub(super) fn between(vips: &[Draft<'_>]) {
     names_are_unique(vips);
     services_are_unique(vips);
     servers_are_no_vips(vips);
-    tables_hold_all(vips);
+    service_keys_fit(vips);
 }
 
 fn names_are_unique(vips: &[Draft<'_>]) {
@@ -75,8 +75,8 @@ fn servers_are_no_vips(vips: &[Draft<'_>]) {
     }
 }
 
-/// Each VIP beyond a limit of the datapath's tables is noted once, at its beginning.
-fn tables_hold_all(vips: &[Draft<'_>]) {
+/// The VIP with which the limit is passed is noted, at its beginning.
+fn service_keys_fit(vips: &[Draft<'_>]) {
     let mut addresses = HashSet::new();
     let mut keys = 0;
     for vip in vips {
@@ -97,7 +97,7 @@ fn tables_hold_all(vips: &[Draft<'_>]) {
     }
 }
 
-/// Each pool's ring has its length from the pool.
+/// The same for what depends on whole pools.
 pub(super) fn rings_and_pools_fit(vips: &[(Table<'_>, Vip)]) {
     let mut taken = Room { slots: 0, places: 0 };
     for (table, vip) in vips {

@@ -39,7 +39,7 @@ const ROWS: [Row; 10] = [
 /// # Errors
 ///
 /// Where a lab cannot be made, or a daemon does not do what it is asked.
-pub fn run(options: Options) -> Result<Section> {
+pub fn run(options: &Options) -> Result<Section> {
     let mut section = Section::new("Control: many VIPs, many reals");
     let mut yardstick = Yardstick::default();
     rings::measure(&mut section, &mut yardstick, options.rounds.max(3));
@@ -50,7 +50,7 @@ pub fn run(options: Options) -> Result<Section> {
     for _ in 0..rounds {
         yardstick.measure();
         for (shape, taken) in shapes.iter().zip(&mut taken) {
-            taken.push(Life::live(shape, &options)?);
+            taken.push(Life::live(shape, options)?);
         }
     }
     for (shape, taken) in shapes.iter().zip(&taken) {

@@ -20,6 +20,9 @@ struct Cli {
     /// How often each thing is measured.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
+    /// Of the datapath, only rows with this text.
+    #[arg(long, value_name = "TEXT")]
+    rows: Option<String>,
     /// Less of everything, to see that it works; the figures mean little.
     #[arg(long)]
     quick: bool,
@@ -36,12 +39,12 @@ struct Cli {
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    let options = Options { rounds: cli.rounds.into(), quick: cli.quick };
-    let parts = if cli.only.is_empty() { Part::ALL.to_vec() } else { cli.only.clone() };
+    let parts = if cli.only.is_empty() { Part::ALL.to_vec() } else { cli.only };
+    let options = Options { rounds: cli.rounds.into(), quick: cli.quick, rows: cli.rows };
     let mut sections = Vec::new();
     for part in parts {
         eprintln!("{part:?} …");
-        sections.push(part.run(options).with_context(|| format!("measuring {part:?}"))?);
+        sections.push(part.run(&options).with_context(|| format!("measuring {part:?}"))?);
     }
     let machine = machine();
     let text = report::markdown(&machine, &sections);
