@@ -22,7 +22,7 @@ use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at},
 };
 
@@ -123,13 +123,13 @@ pub async fn run(config: Configuration) -> Result<()> {
     settle(&mut reconciler, &mut network_rx).await;
     // What a former daemon's programs read, if they read smaller tables, must be what ours find.
     let grows = reconciler.kernel().is_growing();
-    if !grows {
-        reconciler.reconcile();
+    let mut news = if grows { Vec::new() } else { reconciler.follow() };
+    let attached = reconciler.attach().await;
+    if grows && attached.is_ok() {
+        news = reconciler.follow();
     }
-    reconciler.attach().await?;
-    if grows {
-        reconciler.reconcile();
-    }
+    reconciler.tell(news);
+    attached?;
 
     let signals = Signals::new()?;
     let (request_tx, request_rx) = mpsc::channel(QUEUE);
@@ -142,6 +142,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     }
     keep_only(&NEEDED).context("giving up capabilities")?;
     reconciler.begin().await;
+    give_back_memory();
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling the service manager")?;
     let sources = Sources {
         signals,
@@ -315,6 +316,20 @@ async fn settle(reconciler: &mut Reconciler, network: &mut mpsc::Receiver<neighb
             break;
         };
         reconciler.learn(event);
+        // What comes next is on its way.
+        yield_now().await;
+        while let Ok(event) = network.try_recv() {
+            reconciler.learn(event);
+        }
+    }
+}
+
+/// Gives back to the kernel what only a start needs, which of a large configuration is more than what stays.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number only, and changes nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
@@ -491,8 +506,9 @@ async fn events(reconciler: &mut Reconciler, mut sources: Sources) -> Result<Nex
             }
             event = sources.network.recv() => {
                 let event = event.context("the watcher of the network has ended")?;
-                // What came together is acted on together.
+                // What came together is acted on together: the watcher hands it on one by one.
                 reconciler.learn(event);
+                yield_now().await;
                 while let Ok(event) = sources.network.try_recv() {
                     reconciler.learn(event);
                 }

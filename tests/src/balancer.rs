@@ -93,6 +93,11 @@ impl Balancer {
         Daemon::start_with(self, file)
     }
 
+    /// Starts `lbd` with this file, which logs no more than where it is installed, and waits until it is ready.
+    pub fn daemon_as_installed(&self, file: &Path) -> Result<Daemon> {
+        Daemon::start_logging(self, file, "info")
+    }
+
     /// Runs `lbctl`, whether a daemon is running or not.
     pub fn lbctl(&self, words: &[&str]) -> Result<Output> {
         daemon::lbctl(&self.netns, &self.socket(), words)

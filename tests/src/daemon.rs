@@ -21,6 +21,9 @@ use crate::{
     wait,
 };
 
+/// What is logged in tests.
+const DEBUG: &str = "debug,aya=info,aya_obj=info";
+
 /// A running `lbd`, killed on drop. What it logged is printed then, which the test harness shows
 /// for tests that fail.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub struct Daemon {
     dir: PathBuf,
     config: PathBuf,
     socket: PathBuf,
+    /// It logs so much that nobody wants to read it.
     hushed: bool,
 }
 
@@ -43,10 +47,16 @@ impl Daemon {
 
     /// Starts the daemon with this file, as the balancer sees it, and waits until it is ready.
     pub(crate) fn start_with(balancer: &Balancer, config: &Path) -> Result<Self> {
+        Self::start_logging(balancer, config, DEBUG)
+    }
+
+    /// The same with a filter of what is logged.
+    pub(crate) fn start_logging(balancer: &Balancer, config: &Path, filter: &str) -> Result<Self> {
         let netns = balancer.netns().clone();
-        let process = launch(&netns, balancer.dir(), config)?;
+        let process = launch(&netns, balancer.dir(), config, filter)?;
         let (dir, config) = (balancer.dir().to_owned(), config.to_owned());
-        Ok(Self { process, netns, dir, config, socket: balancer.socket(), hushed: false })
+        let hushed = filter != DEBUG;
+        Ok(Self { process, netns, dir, config, socket: balancer.socket(), hushed })
     }
 
     /// The same, and what it logged is not printed in the end.
@@ -93,7 +103,7 @@ impl Daemon {
         if self.process.exited()?.is_none() {
             self.terminate()?;
         }
-        self.process = launch(&self.netns, &self.dir, &self.config)?;
+        self.process = launch(&self.netns, &self.dir, &self.config, DEBUG)?;
         Ok(())
     }
 
@@ -130,7 +140,7 @@ fn log(dir: &Path) -> PathBuf {
 
 /// Starts the daemon and waits for its word on the socket that service managers offer
 /// (sd_notify(3)).
-fn launch(netns: &Netns, dir: &Path, config: &Path) -> Result<Process> {
+fn launch(netns: &Netns, dir: &Path, config: &Path, filter: &str) -> Result<Process> {
     let notify = dir.join("notify.sock");
     match fs::remove_file(&notify) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -144,7 +154,7 @@ fn launch(netns: &Netns, dir: &Path, config: &Path) -> Result<Process> {
     command.arg("--config").arg(config);
     command.env("NOTIFY_SOCKET", &notify);
     if std::env::var_os("RUST_LOG").is_none() {
-        command.env("RUST_LOG", "debug,aya=info,aya_obj=info");
+        command.env("RUST_LOG", filter);
     }
     // What stays running must not hold on to a pipe that somebody reads to its end.
     command.stdin(Stdio::null()).stdout(Stdio::null());

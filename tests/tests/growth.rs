@@ -18,7 +18,7 @@ use lb_common::{LAYOUT, RealWord, Seed, SlotBlock, Tick};
 use lb_user::{
     config,
     dataplane::{Dataplane as _, Kernel, Loader},
-    model::{FlowTables, Room, Vip, XdpChoice},
+    model::{FlowTables, Real, Room, Vip, XdpChoice},
     plan::{Desired, DesiredReal, DesiredVip, Role, plan},
 };
 use tests::{Daemon, Lab, LabOptions, Rack, Talk, address};
@@ -213,8 +213,12 @@ fn a_start_that_was_killed_while_it_made_larger_tables_is_begun_anew_with_whole_
     let files = |factor| arrays(room(factor).slots, room(factor).places);
     let vips = config::parse(&lab.config(&Rack::both(1, "")))?.vips;
     let desired = |role: Role, now: u32| {
-        let real =
-            |address, weight| DesiredReal { address, weight, word: RealWord::new([2; 6], 1), role };
+        let real = |real: &Real| DesiredReal {
+            address: real.address,
+            weight: real.weight,
+            word: RealWord::new([2; 6], 1),
+            role,
+        };
         let vips = vips.iter().map(|vip: &Vip| DesiredVip::new(vip, false, real)).collect();
         Desired { seed: Seed([1, 2]), now: Tick(now), vips }
     };

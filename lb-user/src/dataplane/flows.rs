@@ -32,15 +32,23 @@ pub enum Cursor {
 
 /// The part of `union bpf_attr` that batches take (include/uapi/linux/bpf.h).
 #[repr(C)]
-struct Batch {
-    from: u64,
-    to: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map: u32,
-    element_flags: u64,
-    flags: u64,
+pub(super) struct Batch {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) keys: u64,
+    pub(super) values: u64,
+    pub(super) count: u32,
+    pub(super) map: u32,
+    pub(super) element_flags: u64,
+    pub(super) flags: u64,
+}
+
+impl Batch {
+    /// Nothing of a map.
+    pub(super) fn of(map: &MapData) -> Self {
+        let map = map.fd().as_fd().as_raw_fd() as u32;
+        Self { from: 0, to: 0, keys: 0, values: 0, count: 0, map, element_flags: 0, flags: 0 }
+    }
 }
 
 const LOOKUP: libc::c_long = 24;
@@ -127,20 +135,11 @@ impl FlowTable {
     }
 
     fn request(&self) -> Batch {
-        Batch {
-            from: 0,
-            to: 0,
-            keys: 0,
-            values: 0,
-            count: 0,
-            map: self.map.fd().as_fd().as_raw_fd() as u32,
-            element_flags: 0,
-            flags: 0,
-        }
+        Batch::of(&self.map)
     }
 }
 
-fn call(command: libc::c_long, batch: &mut Batch) -> io::Result<()> {
+pub(super) fn call(command: libc::c_long, batch: &mut Batch) -> io::Result<()> {
     // SAFETY: the request is as large as said; the buffers that it names have room for `count` values of
     // the map's sizes, which the loader has compared, and outlive the call.
     let result =

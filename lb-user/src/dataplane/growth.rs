@@ -14,14 +14,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{Map, MapData};
+use aya::maps::MapData;
 use lb_common::{Counters, Times};
 
 use super::{
     error::Error,
     mapped::Mapped,
     pins::{self, Pin, Sizes},
-    steered::{Steered, since},
+    steered::{CHUNK, Steered, since},
 };
 
 /// The copies that are under way.
@@ -123,10 +123,7 @@ struct Counting {
 
 impl Counting {
     fn new(from: MapData, to: MapData) -> Result<Self, Error> {
-        let pair = Pair {
-            from: Steered::new(Map::PerCpuArray(from))?,
-            to: Steered::new(Map::PerCpuArray(to))?,
-        };
+        let pair = Pair { from: Steered::new(from)?, to: Steered::new(to)? };
         Ok(Self { pair, copied: HashMap::new() })
     }
 
@@ -146,15 +143,18 @@ impl Counting {
     /// For each place of which more is counted than when this was asked last: what it was then and is now.
     fn each_change(
         &mut self,
-        act: impl Fn(&mut Steered, u32, Counters, Counters) -> Result<(), Error>,
+        act: impl Fn(&Steered, u32, Counters, Counters) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let Pair { from, to } = &mut self.pair;
-        for place in 0..from.places().min(to.places()) {
-            let now = from.total(place)?;
-            let before = self.copied.get(&place).copied().unwrap_or_default();
-            if now != before {
-                act(to, place, before, now)?;
-                self.copied.insert(place, now);
+        let Pair { from, to } = &self.pair;
+        let places = from.places().min(to.places());
+        for first in (0..places).step_by(CHUNK) {
+            let count = (places - first).min(CHUNK as u32);
+            for (place, now) in (first..).zip(from.read(first, count)?) {
+                let before = self.copied.get(&place).copied().unwrap_or_default();
+                if now != before {
+                    act(to, place, before, now)?;
+                    self.copied.insert(place, now);
+                }
             }
         }
         Ok(())

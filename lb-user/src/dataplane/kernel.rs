@@ -1,7 +1,7 @@
 //! The datapath in the kernel: its maps, read and written, and its programs, attached and run.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr},
     path::Path,
     sync::{Arc, atomic::Ordering},
@@ -83,7 +83,7 @@ impl Kernel {
             datagrams: flows(ebpf, "DATAGRAMS")?,
             reals: mapped(ebpf, "REALS")?,
             addresses: mapped(ebpf, "ADDRESSES")?,
-            steered: Steered::new(ebpf.take_map("STEERED").ok_or_else(|| missing("STEERED"))?)?,
+            steered: steered(ebpf)?,
             outcomes: per_cpu(ebpf, "OUTCOMES")?,
             instances,
             growth,
@@ -256,6 +256,44 @@ impl Kernel {
     /// What stands in the tables, as a former daemon has left it.
     #[must_use]
     pub fn state(&self) -> State {
+        self.read(|_, _| None)
+    }
+
+    /// The same, where this is known: what stands there as it is known has its names and all that belongs to it,
+    /// and shares its memory.
+    #[must_use]
+    pub fn state_beside(&self, known: &State) -> State {
+        let by_ring: HashMap<u32, &Block> =
+            known.blocks.iter().map(|block| (block.ring, block)).collect();
+        self.read(|kernel, entry| {
+            let known = *by_ring.get(&entry.ring)?;
+            kernel.is_as(entry, known).then(|| known.clone())
+        })
+    }
+
+    /// Whether a block stands in the tables as it is known.
+    fn is_as(&self, entry: &Entry, known: &Block) -> bool {
+        let place = |of: &Entry| (of.pool, of.places, of.ring_len);
+        if place(entry) != (known.pool, known.places, known.ring_len()) {
+            return false;
+        }
+        let is_there = |(address, occupant): (&IpAddr, &Occupant)| {
+            let place = occupant.member.place(known.pool) as usize;
+            self.reals.load(place) == occupant.word.0 && self.address(place) == Some(*address)
+        };
+        let places = (1..known.places).map(|number| (known.pool + number) as usize);
+        let taken = places.filter(|place| {
+            self.addresses.load(place * 2) != 0 || self.addresses.load(place * 2 + 1) != 0
+        });
+        let words = self.rings.half_words(known.ring as usize, known.slots.len());
+        let mut same = true;
+        known.slots.each(0..known.slots.len(), |index, slot| {
+            same &= words[index].load(Ordering::Relaxed) == slot.0;
+        });
+        same && known.members.iter().all(is_there) && taken.count() == known.members.len()
+    }
+
+    fn read(&self, known: impl Fn(&Self, &Entry) -> Option<Block>) -> State {
         let table = TableWord(self.table.load(0));
         if !table.is_written() {
             return State::empty(self.room());
@@ -275,8 +313,9 @@ impl Kernel {
         let mut services: Vec<&Entry> = entries.iter().filter(inside).collect();
         services.sort_by_key(|entry| entry.ring);
         services.dedup_by_key(|entry| entry.ring);
-        let blocks = services.into_iter().map(|entry| self.block(entry)).collect();
-        State { room, blocks, entries }
+        let block = |entry| known(self, entry).unwrap_or_else(|| self.block(entry));
+        let blocks = services.into_iter().map(block).collect();
+        State::new(room, blocks, entries)
     }
 
     fn entry(&self, index: u32) -> Entry {
@@ -300,7 +339,7 @@ impl Kernel {
             slots,
             pool: entry.pool,
             places: entry.places,
-            members: members.collect(),
+            members: Arc::new(members.collect()),
             base: Arc::default(),
             planned: None,
         }
@@ -340,6 +379,15 @@ impl Kernel {
     /// When the map cannot be read.
     pub fn steered(&self, place: u32) -> Result<Counters, Error> {
         self.steered.total(place)
+    }
+
+    /// The same of places in a row.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn steered_to(&self, first: u32, count: u32) -> Result<Vec<Counters>, Error> {
+        self.steered.read(first, count)
     }
 
     /// How many frames ended so, over all CPUs.
@@ -391,22 +439,20 @@ impl Kernel {
         match op {
             Op::Address { place, address } => self.write_address(*place as usize, *address),
             Op::Real { place, word } => self.reals.store(*place as usize, word.0),
-            Op::ClearCounters { place } => self.steered.put(*place, Counters::default())?,
+            Op::ClearCounters { place } => self.steered.clear(&[*place])?,
             Op::Open { first, count, at } => {
                 for index in *first..first + count {
                     self.times.store(index as usize, Times::opened_at(*at).0);
                 }
             }
-            Op::Slots { first, slots } => {
-                for (index, slot) in (*first as usize..).zip(slots) {
-                    self.rings.half_word(index).store(slot.0, Ordering::Release);
-                }
-            }
+            Op::Slots(changed) => changed.each(|index, slot| {
+                self.rings.half_word(index as usize).store(slot.0, Ordering::Release);
+            }),
             Op::Services(entries) => self.write_services(entries)?,
             Op::MoveCounters { from, to } => {
                 let (moved, total) = (self.steered(*from)?, self.steered(*to)?);
                 self.steered.put(*to, steered::joined(total, moved))?;
-                self.steered.put(*from, Counters::default())?;
+                self.steered.clear(&[*from])?;
             }
         }
         Ok(())
@@ -452,7 +498,20 @@ impl Dataplane for Kernel {
     type Error = Error;
 
     fn apply(&mut self, ops: &[Op]) -> Result<(), Error> {
-        ops.iter().try_for_each(|op| self.write(op))
+        // Counters are cleared together, before anything can lead to their places: nothing does as long as places
+        // are only described.
+        let mut cleared = Vec::new();
+        for op in ops {
+            match op {
+                Op::ClearCounters { place } => cleared.push(*place),
+                Op::Address { .. } | Op::Real { .. } => self.write(op)?,
+                Op::Open { .. } | Op::Slots(_) | Op::Services(_) | Op::MoveCounters { .. } => {
+                    self.steered.clear(&std::mem::take(&mut cleared))?;
+                    self.write(op)?;
+                }
+            }
+        }
+        self.steered.clear(&cleared)
     }
 }
 
@@ -487,6 +546,13 @@ fn flows(ebpf: &mut Ebpf, name: &str) -> Result<FlowTable, Error> {
     match ebpf.take_map(name) {
         Some(Map::HashMap(map) | Map::LruHashMap(map)) => FlowTable::new(map),
         _ => Err(missing(name)),
+    }
+}
+
+fn steered(ebpf: &mut Ebpf) -> Result<Steered, Error> {
+    match ebpf.take_map("STEERED") {
+        Some(Map::PerCpuArray(map)) => Steered::new(map),
+        _ => Err(missing("STEERED")),
     }
 }
 

@@ -50,6 +50,15 @@ impl Mapped {
         unsafe { AtomicU32::from_ptr(word) }
     }
 
+    /// The 32-bit words from this one on, so many.
+    pub(super) fn half_words(&self, first: usize, count: usize) -> &[AtomicU32] {
+        assert!(first <= self.memory.len() / 4 && count <= self.memory.len() / 4 - first);
+        // SAFETY: within the mapping, by the assertion.
+        let start = unsafe { self.memory.as_mut_ptr().cast::<AtomicU32>().add(first) };
+        // SAFETY: an atomic word is laid out as the word is; aligned, and alive, as in `half_word`.
+        unsafe { std::slice::from_raw_parts(start, count) }
+    }
+
     pub(super) fn load(&self, index: usize) -> u64 {
         self.word(index).load(Ordering::Relaxed)
     }

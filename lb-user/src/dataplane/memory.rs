@@ -129,7 +129,7 @@ impl Memory {
                 let opened = (*first..first + count).map(|index| (index, Times::opened_at(*at)));
                 self.times.get_mut().extend(opened);
             }
-            Op::Slots { first, slots } => self.write_slots(*first, slots),
+            Op::Slots(changed) => changed.each(|index, slot| self.write_slot(index, slot)),
             Op::Services(entries) => {
                 let half = self.table.as_ref().map_or(0, |table| 1 - table.word.half());
                 self.table = Table::lay_out(entries, half);
@@ -147,14 +147,12 @@ impl Memory {
     }
 
     /// Slots are kept in the blocks of the kernel's array.
-    fn write_slots(&mut self, first: u32, slots: &[Slot]) {
-        for (index, slot) in (first..).zip(slots) {
-            let block = self
-                .slots
-                .entry(index / limits::SLOTS_PER_BLOCK)
-                .or_insert_with(|| vec![Slot::EMPTY; limits::SLOTS_PER_BLOCK as usize]);
-            block[(index % limits::SLOTS_PER_BLOCK) as usize] = *slot;
-        }
+    fn write_slot(&mut self, index: u32, slot: Slot) {
+        let block = self
+            .slots
+            .entry(index / limits::SLOTS_PER_BLOCK)
+            .or_insert_with(|| vec![Slot::EMPTY; limits::SLOTS_PER_BLOCK as usize]);
+        block[(index % limits::SLOTS_PER_BLOCK) as usize] = slot;
     }
 }
 

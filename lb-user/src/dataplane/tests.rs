@@ -12,7 +12,7 @@ use proptest::{collection::vec, prelude::*};
 use super::{Dataplane as _, Memory};
 use crate::{
     model::{HashMode, Ports, Protocol},
-    plan::{Desired, DesiredReal, DesiredVip, Op, Role, State, plan},
+    plan::{Changed, Desired, DesiredReal, DesiredVip, Op, Role, State, plan},
 };
 
 const SEED: Seed = Seed([1, 2]);
@@ -402,16 +402,17 @@ impl Traffic {
                 .find(|(_, real)| Some(real.member) == member)
                 .map(|(_, real)| real.word.mac()[5])
         };
-        let closed = |(index, slot): (u32, &Slot)| {
+        let closed = |(index, slot): (u32, Slot)| {
             let opened = self.memory.times(block.ring + index).opened();
             let owner = last(slot.current());
             let mut flows = self.flows.values().filter(|(_, slot)| *slot == index);
             let done =
                 self.now.since(opened) > GRACE && flows.all(|(real, _)| Some(*real) == owner);
-            if done { Slot::new(slot.current(), None) } else { *slot }
+            if done { Slot::new(slot.current(), None) } else { slot }
         };
         let slots: Vec<Slot> = (0..).zip(block.slots.iter()).map(closed).collect();
-        let Ok(()) = self.memory.apply(&[Op::Slots { first: block.ring, slots: slots.clone() }]);
+        let Ok(()) =
+            self.memory.apply(&[Op::Slots(Changed::neighbours(block.ring, slots.clone()))]);
         block.slots = slots.into();
     }
 

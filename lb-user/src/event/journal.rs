@@ -64,6 +64,20 @@ impl Journal {
 
     /// Notes what has happened, logs it, and tells those who listen.
     pub fn record(&mut self, now: Timestamp, what: Happening) -> Arc<Event> {
+        let event = self.note(now, what);
+        self.write(std::slice::from_ref(&event));
+        event
+    }
+
+    /// The same of many things that have happened together: one write for all of them.
+    pub fn record_all(&mut self, now: Timestamp, what: Vec<Happening>) {
+        let events: Vec<_> = what.into_iter().map(|what| self.note(now, what)).collect();
+        if !events.is_empty() {
+            self.write(&events);
+        }
+    }
+
+    fn note(&mut self, now: Timestamp, what: Happening) -> Arc<Event> {
         log::log!(what.level(), "{what}");
         let event = Arc::new(Event { number: self.next, time: now, what });
         self.next += 1;
@@ -71,7 +85,6 @@ impl Journal {
         if self.kept.len() > KEPT {
             self.kept.pop_front();
         }
-        self.write(&event);
         // Nobody needs to listen.
         drop(self.listeners.send(Arc::clone(&event)));
         event
@@ -99,10 +112,12 @@ impl Journal {
         self.kept.iter().any(|event| event.what.vip() == Some(name))
     }
 
-    /// Writes an event to the file; a file that was full or could not be written is written anew.
-    fn write(&mut self, event: &Event) {
+    /// Writes events to the file; a file that was full or could not be written is written anew.
+    fn write(&mut self, events: &[Arc<Event>]) {
         let result = match &mut self.end {
-            Some(end) if self.lines < LINES => add(end, event).inspect(|()| self.lines += 1),
+            Some(end) if self.lines + events.len() <= LINES => {
+                add(end, events).inspect(|()| self.lines += events.len())
+            }
             _ => self.rewrite(),
         };
         match result {
@@ -171,8 +186,9 @@ fn append(file: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(file)
 }
 
-fn add(end: &mut File, event: &Event) -> io::Result<()> {
-    end.write_all(line(event)?.as_bytes())
+fn add(end: &mut File, events: &[Arc<Event>]) -> io::Result<()> {
+    let lines = events.iter().map(|event| line(event)).collect::<io::Result<String>>()?;
+    end.write_all(lines.as_bytes())
 }
 
 fn line(event: &Event) -> io::Result<String> {

@@ -70,6 +70,15 @@ pub enum Checked {
 }
 
 impl Checked {
+    /// What [`told`](Self::told) says of health.
+    fn health(&self) -> Health {
+        match self {
+            Self::Nothing => Health::Unknown,
+            Self::Pending { up: true } | Self::Passed { .. } => Health::Up,
+            Self::Pending { up: false } | Self::Failed { .. } => Health::Down,
+        }
+    }
+
     /// Whether a real of which this is said may be used, and how it is told.
     fn told(self) -> (Health, String) {
         match self {
@@ -145,6 +154,14 @@ pub fn judge(real: &Real, reach: &Reach, checked: Checked) -> Verdict {
     Verdict { usable, health, reason: with_wish(real, reason), known }
 }
 
+/// Whether [`judge`] finds it usable: without words, as this is asked for very many.
+#[must_use]
+pub fn is_usable(real: &Real, reach: &Reach, checked: &Checked) -> bool {
+    real.state == RealState::Active
+        && reach.is_open()
+        && (real.force_up || checked.health() != Health::Down)
+}
+
 /// Why no frame can be sent to it.
 fn blocked(real: &Real, reach: &Reach) -> Option<String> {
     match reach {
@@ -205,6 +222,7 @@ mod tests {
                         let verdict = judge(&real, &reach, checked.clone());
                         let up = reachable && passes;
                         assert_eq!(verdict.usable, up && state == RealState::Active);
+                        assert_eq!(is_usable(&real, &reach, &checked), verdict.usable);
                         assert_eq!(verdict.health != Health::Down, up);
                         assert!(!verdict.reason.is_empty());
                     }

@@ -211,7 +211,8 @@ impl Ledger {
     /// Goes along with a configuration: whoever is new gets a page, drains begin and end. Whoever has left is
     /// to be told of before ([`Ledger::depart`]).
     pub fn follow(&mut self, model: &Model, now: Timestamp) {
-        let is_there = |name: &String| model.vips.iter().any(|vip| vip.name == *name);
+        let names: BTreeSet<&str> = model.vips.iter().map(|vip| vip.name.as_str()).collect();
+        let is_there = |name: &String| names.contains(name.as_str());
         self.pages.vips.retain(|name, _| is_there(name));
         self.pages.below.retain(is_there);
         for vip in &model.vips {
@@ -232,8 +233,8 @@ impl Ledger {
                 }
             }
             let is_sorry = |address: &IpAddr| vip.sorry == Some(*address);
-            let configured =
-                |address: &IpAddr| vip.reals.iter().any(|real| real.address == *address);
+            let configured: BTreeSet<IpAddr> = vip.reals.iter().map(|real| real.address).collect();
+            let configured = |address: &IpAddr| configured.contains(address);
             courses.retain(|address, course| {
                 configured(address) || course.left.is_some() && !is_sorry(address)
             });
@@ -280,13 +281,16 @@ impl Ledger {
         verdict: Verdict,
         now: Timestamp,
     ) -> Option<Option<Verdict>> {
-        let others = self.pages.vips.get(&vip.name).into_iter().flatten();
-        let somebody_serves = others.into_iter().any(|(address, course)| {
+        let courses = self.pages.vips.get_mut(&vip.name)?;
+        let others = courses.iter();
+        let serves = |(address, course): (&IpAddr, &Course)| {
             *address != real.address
                 && course.left.is_none()
                 && course.known.as_ref().is_some_and(|known| known.verdict.usable)
-        });
-        let course = self.course_mut(&vip.name, real.address)?;
+        };
+        // Nobody else has to be looked at where nobody starts slowly.
+        let somebody_serves = vip.slow_start.is_some() && others.map(serves).any(|serves| serves);
+        let course = courses.get_mut(&real.address)?;
         if course.known.as_ref().is_some_and(|known| known.verdict == verdict) {
             return None;
         }
@@ -308,8 +312,8 @@ impl Ledger {
     /// How far a real has come that starts slowly; `None` once it takes its whole part.
     #[must_use]
     pub fn start(&self, vip: &Vip, address: IpAddr, now: Timestamp) -> Option<Start> {
-        let started = self.course(&vip.name, address)?.started?;
         let lasts = vip.slow_start?;
+        let started = self.course(&vip.name, address)?.started?;
         let passed = Duration::try_from(now.duration_since(started)).unwrap_or_default();
         let steps = (passed.as_nanos() * u128::from(STEPS) / lasts.as_nanos().max(1)) as u32 + 1;
         (steps < STEPS).then(|| Start {
@@ -403,7 +407,10 @@ impl Ledger {
             let courses = self.pages.vips.get(&vip.name).into_iter().flatten();
             let next = |(address, course): (&IpAddr, &Course)| {
                 let drain = course.drain.as_ref().map(|drain| drain.deadline);
-                let start = self.start(vip, *address, now).map(|start| start.next);
+                let start = course
+                    .started
+                    .and_then(|_| self.start(vip, *address, now))
+                    .map(|start| start.next);
                 drain.filter(|deadline| *deadline > now).into_iter().chain(start).min()
             };
             courses.filter_map(next).min()

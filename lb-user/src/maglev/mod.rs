@@ -4,7 +4,7 @@
 //! [`ring`] gives each candidate its slots as if all were well; [`deal`] hands the slots of those
 //! that are down, or part of the slots of those that start slowly, to the others. A ring thus changes with the pool, never with its health.
 
-use std::{iter, net::IpAddr};
+use std::{collections::BTreeMap, hint::select_unpredictable, iter, net::IpAddr};
 
 use lb_common::{Seed, limits};
 use siphasher::{sip::SipHasher24, sip128};
@@ -14,7 +14,7 @@ mod rendezvous;
 pub use rendezvous::{WHOLE, deal};
 
 /// A member of a pool that may own slots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Candidate {
     /// Its real address, unique in the pool.
     pub address: IpAddr,
@@ -87,20 +87,96 @@ fn populate(permutations: &[Permutation], len: u32) -> Vec<u16> {
     let mut next: Vec<u32> = permutations.iter().map(|permutation| permutation.offset).collect();
     let turns = turns(permutations, len);
     let mut ring = vec![NOBODY; turns.len()];
-    for index in turns {
-        let skip = permutations[usize::from(index)].skip;
-        let wish = &mut next[usize::from(index)];
-        while ring[*wish as usize] != NOBODY {
-            *wish = step(*wish, skip, len);
+    let mut taken = Taken::new(turns.len());
+    // Of n slots the last f cost about n ln f looks, nearly half of all: there it is quicker to ask of each
+    // free slot how far it is.
+    let (walked, rest) = turns.split_at(turns.len() - turns.len().min(few(len)));
+    for index in walked {
+        let skip = permutations[usize::from(*index)].skip;
+        let mut wish = next[usize::from(*index)];
+        while taken.has(wish) {
+            wish = step(wish, skip, len);
         }
-        ring[*wish as usize] = index;
+        next[usize::from(*index)] = wish;
+        taken.take(wish);
+        ring[wish as usize] = *index;
+    }
+    let mut free: Vec<u32> = (0..turns.len() as u32).filter(|slot| !taken.has(*slot)).collect();
+    let modulo = Modulo::new(len);
+    for index in rest {
+        let skip = permutations[usize::from(*index)].skip;
+        let wish = &mut next[usize::from(*index)];
+        let per_slot = inverse(skip, len);
+        let steps = |slot: u32| modulo.of(u64::from(slot + len - *wish) * u64::from(per_slot));
+        let nearest = (0..free.len()).min_by_key(|free_slot| steps(free[*free_slot]));
+        if let Some(nearest) = nearest {
+            *wish = free.swap_remove(nearest);
+            ring[*wish as usize] = *index;
+        }
     }
     ring
 }
 
+/// The slot that is `skip` further; beyond the last comes the first. Without a branch, which
+/// would be guessed wrong most of the time.
 fn step(slot: u32, skip: u32, len: u32) -> u32 {
-    let next = slot + skip;
-    if next < len { next } else { next - len }
+    let back = len - skip;
+    let (forwards, backwards) = (slot + skip, slot.wrapping_sub(back));
+    select_unpredictable(slot < back, forwards, backwards)
+}
+
+/// How many slots are so few that asking each is quicker than to walk until one of them is met: about twice the
+/// square root of `len`.
+fn few(len: u32) -> usize {
+    2 << (len.ilog2() / 2)
+}
+
+/// Which slots are taken, a bit each: so few bytes stay near the processor.
+struct Taken(Vec<u64>);
+
+impl Taken {
+    fn new(slots: usize) -> Self {
+        Self(vec![0; slots.div_ceil(64)])
+    }
+
+    fn has(&self, slot: u32) -> bool {
+        self.0[slot as usize / 64] >> (slot % 64) & 1 != 0
+    }
+
+    fn take(&mut self, slot: u32) {
+        self.0[slot as usize / 64] |= 1 << (slot % 64);
+    }
+}
+
+/// The remainder by a length, by two multiplications in place of a division (Lemire, Kaser and Kurz, "Faster
+/// remainder by direct computation", Software: Practice and Experience 2019): exact as long as the number
+/// and the square of the length have less than 64 bits together.
+struct Modulo {
+    len: u64,
+    reciprocal: u64,
+}
+
+impl Modulo {
+    fn new(len: u32) -> Self {
+        Self { len: len.into(), reciprocal: u64::MAX / u64::from(len) + 1 }
+    }
+
+    fn of(&self, number: u64) -> u64 {
+        let quotient = (u128::from(number) * u128::from(self.reciprocal)) >> 64;
+        number - quotient as u64 * self.len
+    }
+}
+
+/// What `number` is to be multiplied with to be 1 modulo a prime (Euclid's algorithm).
+fn inverse(number: u32, prime: u32) -> u32 {
+    let (mut rest, mut next) = (i64::from(prime), i64::from(number));
+    let (mut factor, mut next_factor) = (0i64, 1i64);
+    while next != 0 {
+        let quotient = rest / next;
+        (rest, next) = (next, rest - quotient * next);
+        (factor, next_factor) = (next_factor, factor - quotient * next_factor);
+    }
+    factor.rem_euclid(prime.into()) as u32
 }
 
 /// Whose turn it is, `len` times.
@@ -109,13 +185,24 @@ fn step(slot: u32, skip: u32, len: u32) -> u32 {
 /// own slots; with equal weights everyone takes a turn in each round, as in the paper.
 fn turns(permutations: &[Permutation], len: u32) -> Vec<u16> {
     let shares = shares(permutations, len);
-    let mut turns: Vec<u64> = Vec::with_capacity(len as usize);
+    let mut classes = BTreeMap::<u16, Vec<(u16, u32)>>::new();
     for (index, (permutation, share)) in (0..NOBODY).zip(iter::zip(permutations, shares)) {
-        // 28 fractional bits, 46 in all, leave room for the index: one word is quick to sort.
-        let middle = |turn: u32| ((2 * u64::from(turn) + 1) << 27) / u64::from(permutation.weight);
-        turns.extend((0..share).map(|turn| middle(turn) << 16 | u64::from(index)));
+        classes.entry(permutation.weight).or_default().push((index, share));
     }
-    turns.sort_unstable();
+    let mut turns: Vec<u64> = Vec::with_capacity(len as usize);
+    for (weight, members) in classes {
+        let most = members.iter().map(|(_, share)| *share).max().unwrap_or_default();
+        for turn in 0..most {
+            // 28 fractional bits, 46 in all, leave room for the index: one word is quick to sort.
+            let middle = ((2 * u64::from(turn) + 1) << 27) / u64::from(weight);
+            let due = members.iter().filter(|(_, share)| turn < *share);
+            turns.extend(due.map(|(index, _)| middle << 16 | u64::from(*index)));
+        }
+    }
+    // Those of one weight stand in order already.
+    if !turns.is_sorted() {
+        turns.sort_unstable();
+    }
     turns.into_iter().map(|turn| turn as u16).collect()
 }
 

@@ -35,13 +35,18 @@ pub fn deal(
     let classes = classes(candidates, part, seed);
     let keys = candidates.iter().map(|candidate| hash(Use::Start, candidate.address, seed));
     let keys: Vec<u64> = keys.collect();
+    // Most are whole: nothing has to be drawn for them.
+    let whole: Vec<bool> =
+        (0u16..).zip(candidates).map(|(index, _)| part(index) >= WHOLE).collect();
     let takes = |owner: u16, slot: u64| {
-        let part = part(owner);
-        let drawn = mix(keys[usize::from(owner)] ^ spread(slot)) % u64::from(WHOLE);
-        part >= WHOLE || drawn < u64::from(part)
+        let drawn = || mix(keys[usize::from(owner)] ^ spread(slot)) % u64::from(WHOLE);
+        match part(owner) {
+            0 => false,
+            part => drawn() < u64::from(part),
+        }
     };
     let dealt = |(slot, owner): (u64, &u16)| {
-        if takes(*owner, slot) {
+        if whole[usize::from(*owner)] || takes(*owner, slot) {
             return Some(*owner);
         }
         // With nobody else, one that starts slowly takes all.

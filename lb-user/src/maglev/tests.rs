@@ -90,6 +90,53 @@ fn the_ring_is_the_one_that_other_balancers_compute() {
 const RING: [u16; 13] = [0, 1, 1, 0, 2, 2, 2, 2, 1, 2, 1, 2, 2];
 const DEALT: [u16; 13] = [0, 1, 1, 0, 0, 1, 0, 0, 1, 0, 1, 1, 1];
 
+/// FNV-1a over whole words.
+fn digest(owners: impl IntoIterator<Item = u16>) -> u64 {
+    let add = |hash: u64, owner: u16| (hash ^ u64::from(owner)).wrapping_mul(0x100_0000_01b3);
+    owners.into_iter().fold(0xcbf2_9ce4_8422_2325, add)
+}
+
+/// The same of rings as they are used, whatever way they are computed: their digests, and those with one down
+/// and one that starts slowly.
+#[test]
+fn large_rings_are_those_that_other_balancers_compute() {
+    for (len, weights, expected) in [
+        (65_537, vec![1; 10], [0x23a3_e139_df31_befd, 0xf4ae_e57e_a3a1_4195]),
+        (65_537, vec![1; 1000], [0x9534_86b4_1cf6_9ff1, 0x2c92_5372_c094_73e1]),
+        (
+            65_537,
+            (1..=256).cycle().take(1000).collect(),
+            [0x87c0_c6d8_17e6_96b5, 0x38c4_e3b4_f4ad_5a75],
+        ),
+        (limits::RING_MAX, vec![1; 4096], [0x82db_7f28_77b6_552f, 0x3e68_8200_f5fa_c5d5]),
+        (4093, vec![1; 10], [0xe585_283b_36c2_533a, 0xcc64_394e_c221_7d9f]),
+        (4093, (1..=10).collect(), [0xa83d_12c8_8324_7c84, 0xd7d3_97dc_f43d_3623]),
+        (1021, vec![7, 0, 200], [0x7390_9ca7_0a15_2b6f, 0x83b6_ecf2_f529_2845]),
+    ] {
+        let candidates = pool(&weights);
+        let ring = ring(&candidates, &SEED, len);
+        let mut parts = vec![WHOLE; candidates.len()];
+        (parts[0], parts[2]) = (0, 100);
+        let dealt = deal(&ring, &candidates, &parts, &SEED);
+        let dealt = dealt.into_iter().map(|holder| holder.unwrap_or(NOBODY));
+        assert_eq!([digest(ring), digest(dealt)], expected, "{len} {}", candidates.len());
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_remainder_is_what_division_says(len in 2..=limits::RING_MAX, number in 0..1u64 << 37) {
+        prop_assert_eq!(Modulo::new(len).of(number), number % u64::from(len));
+    }
+
+    #[test]
+    fn an_inverse_leads_back_to_one(number in 1u32..65_537) {
+        let inverse = inverse(number, 65_537);
+        prop_assert!(inverse < 65_537);
+        prop_assert_eq!(u64::from(number) * u64::from(inverse) % 65_537, 1);
+    }
+}
+
 #[test]
 fn two_to_one_is_two_to_one() {
     assert_eq!(counts(ring(&pool(&[2, 1]), &SEED, 65_537), 2), [43_691, 21_846]);

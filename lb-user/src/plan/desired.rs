@@ -6,7 +6,7 @@ use lb_common::{Address, Entry, RealWord, Seed, Tick, V4, V6};
 
 use crate::{
     maglev::WHOLE,
-    model::{HashMode, Ports, UdpMode, Vip},
+    model::{HashMode, Ports, Real, UdpMode, Vip},
 };
 
 /// Everything that shall be loaded.
@@ -119,7 +119,7 @@ impl DesiredReal {
 impl DesiredVip {
     /// The VIP of the configuration, its reals as `real` knows them.
     #[must_use]
-    pub fn new(vip: &Vip, local: bool, mut real: impl FnMut(IpAddr, u16) -> DesiredReal) -> Self {
+    pub fn new(vip: &Vip, local: bool, mut real: impl FnMut(&Real) -> DesiredReal) -> Self {
         Self {
             name: vip.name.clone(),
             address: vip.address,
@@ -129,8 +129,8 @@ impl DesiredVip {
             local,
             grace: Tick::ticks(vip.udp_idle_timeout.as_nanos()),
             per_packet: vip.udp == UdpMode::Packet,
-            reals: vip.reals.iter().map(|wanted| real(wanted.address, wanted.weight)).collect(),
-            sorry: vip.sorry.map(|address| real(address, 1)),
+            reals: vip.reals.iter().map(&mut real).collect(),
+            sorry: vip.sorry.map(|address| real(&Real::plain(address))),
             leaving: Vec::new(),
         }
     }

@@ -5,32 +5,35 @@
 //! before a service names their ring, and nothing is given up before nothing names it any more.
 
 mod desired;
+mod draw;
 mod needed;
+mod packed;
 mod slots;
 mod state;
 mod table;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
-    ops::Range,
     sync::Arc,
 };
 
-use lb_common::{Entry, Member, RealWord, Seed, Slot, Tick, limits};
+use lb_common::{Entry, Member, RealWord, Seed, Tick, limits};
 use thiserror::Error;
 
 pub use self::{
     desired::{Desired, DesiredReal, DesiredVip, Role},
     needed::needed,
+    packed::{Changed, Numbers, Slots},
     slots::{Serving, next_slots, opens},
     state::{Base, Block, Occupant, State},
     table::Table,
 };
-use crate::{
-    maglev::{self, Candidate},
-    model::{Ports, Protocol, Room},
+use self::{
+    draw::{Sketch, draw},
+    state::Extents,
 };
+use crate::model::{Ports, Protocol, Room};
 
 /// One write to the dataplane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +67,7 @@ pub enum Op {
         at: Tick,
     },
     /// Write slots one after the other.
-    Slots {
-        /// The first one's index in the arena.
-        first: u32,
-        /// What they become.
-        slots: Vec<Slot>,
-    },
+    Slots(Changed),
     /// Replace the service table, and wait until no packet sees the old one.
     Services(Vec<Entry>),
     /// Add a place's counters to those of another and set them to zero.
@@ -154,6 +152,7 @@ pub fn plan(actual: &State, desired: &Desired) -> Result<Plan, PlanError> {
         let block = planner.block(vip, old)?;
         planner.blocks.push(block);
     }
+    planner.rings(&desired.vips);
     let entries = entries(&desired.vips, &planner.blocks)?;
     if entries != actual.entries {
         planner.services.push(Op::Services(entries.clone()));
@@ -174,7 +173,7 @@ pub fn recognise(state: &mut State, desired: &Desired) {
 /// Which block each VIP goes on with: the one of its name, or, where names are not known, one that
 /// serves one of its keys.
 fn claim(actual: &State, desired: &Desired) -> Vec<Option<usize>> {
-    let (mut by_name, mut by_ring) = (BTreeMap::new(), BTreeMap::new());
+    let (mut by_name, mut by_ring) = (HashMap::new(), HashMap::new());
     for (index, block) in actual.blocks.iter().enumerate() {
         match block.name.as_deref() {
             Some(name) => by_name.insert(name, index),
@@ -196,6 +195,12 @@ struct Planner<'a> {
     seed: Seed,
     now: Tick,
     blocks: Vec<Block>,
+    /// The blocks whose rings are to be drawn, and whether their pools have moved.
+    sketched: Vec<(usize, bool)>,
+    /// Everything that is in use before the plan or after it: nothing else may be written to while packets still
+    /// follow the old tables.
+    slots_in_use: Extents,
+    places_in_use: Extents,
     prepare: Vec<Op>,
     slots: Vec<Op>,
     services: Vec<Op>,
@@ -210,19 +215,20 @@ impl<'a> Planner<'a> {
             actual,
             seed: desired.seed,
             now: desired.now,
-            blocks: Vec::new(),
+            blocks: Vec::with_capacity(desired.vips.len()),
+            sketched: Vec::new(),
+            slots_in_use: Extents::new(
+                actual.blocks.iter().map(|block| (block.ring, Room::ring(block.ring_len()))),
+            ),
+            places_in_use: Extents::new(
+                actual.blocks.iter().map(|block| (block.pool, block.places)),
+            ),
             prepare: Vec::new(),
             slots: Vec::new(),
             services: Vec::new(),
             moved_slots: Vec::new(),
             retire: Vec::new(),
         }
-    }
-
-    /// Everything that is in use before the plan or after it: nothing else may be written to
-    /// while packets still follow the old tables.
-    fn used(&self) -> impl Iterator<Item = &Block> {
-        self.actual.blocks.iter().chain(&self.blocks)
     }
 
     fn block(&mut self, vip: &DesiredVip, old: Option<&Block>) -> Result<Block, PlanError> {
@@ -237,10 +243,10 @@ impl<'a> Planner<'a> {
         let mut block = Block {
             name: Some(vip.name.clone()),
             ring,
-            slots: old.map(|old| Arc::clone(&old.slots)).unwrap_or_default(),
+            slots: old.map(|old| old.slots.clone()).unwrap_or_default(),
             pool,
             places,
-            members: old.map(|old| old.members.clone()).unwrap_or_default(),
+            members: old.map(|old| Arc::clone(&old.members)).unwrap_or_default(),
             base: old.map(|old| Arc::clone(&old.base)).unwrap_or_default(),
             planned: Some(Arc::new(vip.clone())),
         };
@@ -250,15 +256,13 @@ impl<'a> Planner<'a> {
             Some(_) => {}
         }
         self.members(vip, &mut block);
-        block.base = Base::next(&block.base, vip, &self.seed, block.ring_len_of(vip));
-        self.update_slots(vip, old, &mut block);
+        self.sketched.push((self.blocks.len(), old.is_some_and(|old| old.pool != pool)));
         Ok(block)
     }
 
-    fn new_ring(&self, vip: &DesiredVip) -> Result<u32, PlanError> {
+    fn new_ring(&mut self, vip: &DesiredVip) -> Result<u32, PlanError> {
         let room = self.actual.room.slots;
-        let extents = self.used().map(|block| (block.ring, Room::ring(block.ring_len())));
-        state::first_fit(extents, Room::ring(vip.ring_len), room).ok_or_else(|| PlanError::NoRing {
+        self.slots_in_use.take(Room::ring(vip.ring_len), room).ok_or_else(|| PlanError::NoRing {
             vip: vip.name.clone(),
             slots: vip.ring_len,
             room,
@@ -266,7 +270,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The pool that the VIP has, or one with room to grow if it is new or too small.
-    fn pool(&self, vip: &DesiredVip, old: Option<&Block>) -> Result<(u32, u32), PlanError> {
+    fn pool(&mut self, vip: &DesiredVip, old: Option<&Block>) -> Result<(u32, u32), PlanError> {
         let stay = old.map_or(0, |old| old.members.len());
         let come = vip
             .pool()
@@ -277,8 +281,7 @@ impl<'a> Planner<'a> {
             return Ok((old.pool, old.places));
         }
         let (places, room) = (Room::pool(members), self.actual.room.places);
-        let extents = self.used().map(|block| (block.pool, block.places));
-        let pool = state::first_fit(extents, places, room).ok_or_else(|| PlanError::NoPool {
+        let pool = self.places_in_use.take(places, room).ok_or_else(|| PlanError::NoPool {
             vip: vip.name.clone(),
             places,
             room,
@@ -290,7 +293,7 @@ impl<'a> Planner<'a> {
     fn resettle(&mut self, old: &Block, block: &Block) {
         self.prepare.push(Op::ClearCounters { place: block.pool });
         self.retire.push(Op::MoveCounters { from: old.pool, to: block.pool });
-        for (address, occupant) in &old.members {
+        for (address, occupant) in old.members.iter() {
             let to = occupant.member.place(block.pool);
             self.settle(to, *address, occupant.word);
             self.vacate(occupant.member.place(old.pool), to);
@@ -319,13 +322,14 @@ impl<'a> Planner<'a> {
     /// its number. One that is neither wanted nor leaving loses it, and what it counted stays with
     /// the VIP.
     fn members(&mut self, vip: &DesiredVip, block: &mut Block) {
-        let former = block.members.clone();
+        let former = Arc::clone(&block.members);
+        let mut free = block.free_members();
+        let members = Arc::make_mut(&mut block.members);
         let leaving = vip.leaving.iter().filter(|real| former.contains_key(&real.address));
         let mut stay = BTreeSet::new();
         for real in vip.pool().chain(leaving) {
             let known = former.get(&real.address);
-            let Some(member) = known.map(|known| known.member).or_else(|| block.free_member())
-            else {
+            let Some(member) = known.map(|known| known.member).or_else(|| free.next()) else {
                 unreachable!("the pool was made large enough");
             };
             let place = member.place(block.pool);
@@ -339,37 +343,30 @@ impl<'a> Planner<'a> {
                 }
                 Some(_) => self.prepare.push(Op::Real { place, word }),
             }
-            block.members.insert(real.address, Occupant { member, word });
+            members.insert(real.address, Occupant { member, word });
             stay.insert(real.address);
         }
         for occupant in former.iter().filter(|(address, _)| !stay.contains(address)).map(|(_, o)| o)
         {
             self.vacate(occupant.member.place(block.pool), block.pool);
         }
-        block.members.retain(|address, _| stay.contains(address));
+        members.retain(|address, _| stay.contains(address));
     }
 
-    /// Writes the slots that differ, neighbours together, and before them when they were opened.
-    fn update_slots(&mut self, vip: &DesiredVip, old: Option<&Block>, block: &mut Block) {
-        let moves = old.is_some_and(|old| old.pool != block.pool);
-        let ops = if moves { &mut self.moved_slots } else { &mut self.slots };
-        let former = Arc::clone(&block.slots);
-        let next = next_slots(&former, block.owners(vip), &block.serving(vip));
-        if next[..] == former[..] {
-            return;
+    /// Draws the rings of what is new or has changed. Slots that differ are written neighbours together, and before
+    /// them when they were opened.
+    fn rings(&mut self, vips: &[DesiredVip]) {
+        let sketch =
+            |(index, _): &(usize, bool)| Sketch { vip: &vips[*index], block: &self.blocks[*index] };
+        let sketches: Vec<_> = self.sketched.iter().map(sketch).collect();
+        let drawn = draw(&sketches, &self.seed, self.now);
+        for ((index, moves), drawn) in self.sketched.iter().zip(drawn) {
+            let block = &mut self.blocks[*index];
+            block.base = drawn.base;
+            block.slots = drawn.slots.unwrap_or_else(|| block.slots.clone());
+            let ops = if *moves { &mut self.moved_slots } else { &mut self.slots };
+            ops.extend(drawn.ops);
         }
-        let opened = |index: usize| former.get(index).is_some_and(|slot| opens(*slot, next[index]));
-        ops.extend(runs(next.len(), opened).map(|run| Op::Open {
-            first: block.ring + run.start as u32,
-            count: run.len() as u32,
-            at: self.now,
-        }));
-        let differs = |index: usize| former.get(index) != Some(&next[index]);
-        ops.extend(runs(next.len(), differs).map(|run| Op::Slots {
-            first: block.ring + run.start as u32,
-            slots: next[run].to_vec(),
-        }));
-        block.slots = next.into();
     }
 
     fn finish(mut self, claims: &[Option<usize>], entries: Vec<Entry>) -> Plan {
@@ -383,40 +380,8 @@ impl<'a> Planner<'a> {
         let steps = [self.prepare, self.slots, self.services, self.moved_slots, self.retire];
         Plan {
             ops: steps.into_iter().flatten().collect(),
-            state: State { room: self.actual.room, blocks: self.blocks, entries },
+            state: State::new(self.actual.room, self.blocks, entries),
         }
-    }
-}
-
-/// The longest runs of neighbours below `len` of which all are wanted.
-fn runs(len: usize, wanted: impl Fn(usize) -> bool) -> impl Iterator<Item = Range<usize>> {
-    let mut next = 0;
-    std::iter::from_fn(move || {
-        let start = (next..len).find(|index| wanted(*index))?;
-        next = (start..len).find(|index| !wanted(*index)).unwrap_or(len);
-        Some(start..next)
-    })
-}
-
-impl Base {
-    /// The ring of these reals as they are now: the same if neither they nor their parts have changed.
-    fn next(known: &Arc<Self>, vip: &DesiredVip, seed: &Seed, ring_len: u32) -> Arc<Self> {
-        let weighted = || vip.reals.iter().filter(|real| real.weight > 0);
-        let candidates: Vec<Candidate> = weighted()
-            .map(|real| Candidate { address: real.address, weight: real.weight })
-            .collect();
-        let parts: Vec<u16> = weighted().map(|real| real.role.part()).collect();
-        let same_ring = candidates == known.candidates;
-        if same_ring && parts == known.parts {
-            return Arc::clone(known);
-        }
-        let owners = if same_ring {
-            Arc::clone(&known.owners)
-        } else {
-            maglev::ring(&candidates, seed, ring_len).into()
-        };
-        let holders = maglev::deal(&owners, &candidates, &parts, seed);
-        Arc::new(Self { candidates, owners, parts, holders })
     }
 }
 
@@ -428,18 +393,6 @@ impl Block {
 
     fn member(&self, real: &DesiredReal) -> Option<Member> {
         self.members.get(&real.address).map(|occupant| occupant.member)
-    }
-
-    /// Who shall own the slots: the reals as they were dealt out, or the sorry server if none of them
-    /// takes anything.
-    fn owners(&self, vip: &DesiredVip) -> impl Iterator<Item = Option<Member>> {
-        let weighted = vip.reals.iter().filter(|real| real.weight > 0);
-        let members: Vec<Option<Member>> = weighted.map(|real| self.member(real)).collect();
-        let sorry = vip.sorry.as_ref().filter(|sorry| sorry.role.takes_new());
-        let sorry = sorry.and_then(|sorry| self.member(sorry));
-        let holder = |slot: usize| self.base.holders.get(slot).copied().flatten();
-        (0..self.ring_len_of(vip) as usize)
-            .map(move |slot| holder(slot).map_or(sorry, |holder| members[usize::from(holder)]))
     }
 
     fn serving(&self, vip: &DesiredVip) -> Serving {

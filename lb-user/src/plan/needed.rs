@@ -3,14 +3,18 @@
 use lb_common::{RealWord, Seed, Tick};
 
 use super::{Block, Desired, DesiredReal, DesiredVip, Role, State, claim};
-use crate::model::{Room, Vip};
+use crate::model::{Real, Room, Vip};
 
 /// The room in which all of these VIPs find place, beside what is there already: a VIP that goes on with its
 /// ring and its pool needs no more, and whatever does need more finds it behind the last that is in use.
 #[must_use]
 pub fn needed(state: &State, vips: &[Vip]) -> Room {
-    let real =
-        |address, weight| DesiredReal { address, weight, word: RealWord::NONE, role: Role::Out };
+    let real = |real: &Real| DesiredReal {
+        address: real.address,
+        weight: real.weight,
+        word: RealWord::NONE,
+        role: Role::Out,
+    };
     let vips = vips.iter().map(|vip| DesiredVip::new(vip, false, real)).collect();
     let desired = Desired { seed: Seed([0; 2]), now: Tick(0), vips };
     let claims = claim(state, &desired);
@@ -60,15 +64,15 @@ mod tests {
 
     /// The state with these VIPs after another one, read from the maps.
     fn after(state: &State, vips: &[Vip], room: Room) -> State {
-        let real = |address, weight| DesiredReal {
-            address,
-            weight,
+        let real = |real: &Real| DesiredReal {
+            address: real.address,
+            weight: real.weight,
             word: RealWord::NONE,
             role: Role::Out,
         };
         let vips = vips.iter().map(|vip| DesiredVip::new(vip, false, real)).collect();
         let desired = Desired { seed: Seed([0; 2]), now: Tick(0), vips };
-        let before = State { room, ..state.clone() };
+        let before = State::new(room, state.blocks.clone(), state.entries.clone());
         let mut state = plan::plan(&before, &desired).expect("there is room").state;
         for block in &mut state.blocks {
             (block.name, block.planned) = (None, None);

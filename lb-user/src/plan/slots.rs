@@ -55,7 +55,8 @@ pub fn opens(old: Slot, new: Slot) -> bool {
     new.is_tracked() && !old.is_tracked()
 }
 
-fn next(old: Slot, desired: Option<Member>, serving: &Serving) -> Slot {
+/// The same of one slot.
+pub(super) fn next(old: Slot, desired: Option<Member>, serving: &Serving) -> Slot {
     let previous = match old.previous() {
         // The oldest stays: flows that began since then are noted.
         Some(previous) if serving.has(previous) => Some(previous),

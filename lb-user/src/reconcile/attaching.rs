@@ -1,6 +1,10 @@
 //! The datapath's hold on the interfaces: where the program is attached, and what each port is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::IpAddr,
+};
 
 use lb_common::{PortWord, RealWord};
 
@@ -8,7 +12,7 @@ use super::{Reconciler, interfaces::Way, ports::Ports};
 use crate::{
     dataplane::{Error, Mode, Port},
     health::Reach,
-    model::{Real, Tag, Vip, XdpChoice},
+    model::{Mac, Real, Tag, XdpChoice},
     neighbour::hides_tags,
 };
 
@@ -115,7 +119,7 @@ impl Reconciler {
 
     /// Writes what each port is now: its interface's MAC address and index, if it is there.
     pub(super) fn write_ports(&mut self) {
-        for real in self.reals() {
+        for real in self.servers() {
             if let Ok(way) = self.network.way(&real) {
                 self.ports.claim(&way.port);
             }
@@ -143,7 +147,7 @@ impl Reconciler {
 
     /// Gives up the ports that nothing names any more: neither a way nor a word that was written.
     pub(super) fn release_ports(&mut self) {
-        let ways = self.reals().into_iter().filter_map(|real| self.network.way(&real).ok());
+        let ways = self.servers().into_iter().filter_map(|real| self.network.way(&real).ok());
         let mut named: BTreeSet<u8> = ways.filter_map(|way| self.ports.number(&way.port)).collect();
         let words = self.state.blocks.iter().flat_map(|block| block.members.values());
         named.extend(words.map(|occupant| occupant.word.port()));
@@ -156,19 +160,31 @@ impl Reconciler {
         }
     }
 
-    /// All reals and sorry servers, also those that are in several pools, and those that have left and
-    /// still have flows.
-    pub(super) fn reals(&self) -> Vec<Real> {
-        let pool = |vip: &Vip| {
-            let left = self.ledger.left(&vip.name).map(|(real, _)| real);
-            let sorry = vip.sorry.map(Real::plain);
-            vip.reals.iter().cloned().chain(sorry).chain(left).collect::<Vec<_>>()
+    /// All reals and sorry servers, and those that have left and still have flows: one for each address and
+    /// configured MAC address. Thousands of VIPs share a few servers, and where
+    /// a real is depends on nothing else.
+    pub(super) fn servers(&self) -> Vec<Real> {
+        let mut seen = HashSet::new();
+        let mut servers = Vec::new();
+        let mut add = |real: &Real| {
+            if seen.insert((real.address, real.mac)) {
+                servers.push(real.clone());
+            }
         };
-        self.config.model.vips.iter().flat_map(pool).collect()
+        for vip in &self.config.model.vips {
+            vip.reals.iter().for_each(&mut add);
+            vip.sorry.map(Real::plain).iter().for_each(&mut add);
+            self.ledger.left(&vip.name).for_each(|(real, _)| add(&real));
+        }
+        servers
     }
 
     /// How a real is reached, and the word that leads there: nobody's as long as nothing does.
     pub(super) fn reach(&self, real: &Real) -> (Reach, RealWord) {
+        self.reached.get(real, || self.find_reach(real))
+    }
+
+    fn find_reach(&self, real: &Real) -> (Reach, RealWord) {
         let (reach, way) = (self.network.reach(real), self.network.way(real));
         let (Some(mac), Ok(way)) = (reach.mac(), way) else {
             let believed = matches!(reach, Reach::Inherited(_));
@@ -177,6 +193,30 @@ impl Reconciler {
         match word(&self.ports, &way, mac.0) {
             Some(word) => (reach, word),
             None => (Reach::Cut(Ports::exhausted(&way)), RealWord::NONE),
+        }
+    }
+}
+
+/// How reals are reached, remembered while many are asked for and nothing changes: thousands of VIPs share a few
+/// servers.
+#[derive(Default)]
+pub(super) struct Reached(RefCell<Option<HashMap<(IpAddr, Option<Mac>), (Reach, RealWord)>>>);
+
+impl Reached {
+    /// From now on nothing is learnt of the network and its ports.
+    pub(super) fn begin(&self) {
+        self.0.replace(Some(HashMap::new()));
+    }
+
+    /// Something may be, from now on.
+    pub(super) fn end(&self) {
+        self.0.replace(None);
+    }
+
+    fn get(&self, real: &Real, find: impl FnOnce() -> (Reach, RealWord)) -> (Reach, RealWord) {
+        match &mut *self.0.borrow_mut() {
+            Some(known) => known.entry((real.address, real.mac)).or_insert_with(find).clone(),
+            None => find(),
         }
     }
 }

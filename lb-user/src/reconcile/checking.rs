@@ -177,8 +177,9 @@ impl Reconciler {
                     assigned.contains_key(&Key { vip: vip.clone(), real: *real })
                 });
             }
-            let vips = &self.config.model.vips;
-            self.checking.begun.retain(|name, _| vips.iter().any(|vip| vip.name == *name));
+            let names: BTreeSet<&str> =
+                self.config.model.vips.iter().map(|vip| vip.name.as_str()).collect();
+            self.checking.begun.retain(|name, _| names.contains(name.as_str()));
             self.checking.checker.set(assigned.values().cloned().collect());
             self.checking.assigned = assigned;
         }
@@ -186,7 +187,8 @@ impl Reconciler {
 
     /// Every real whose checks go to the VIP.
     fn wanted_detours(&self) -> BTreeMap<Detour, IpAddr> {
-        let pairs = self.config.model.vips.iter().flat_map(|vip| self.checked_reals(vip));
+        let vips = self.config.model.vips.iter().filter(|vip| !vip.checks.is_empty());
+        let pairs = vips.flat_map(|vip| self.checked_reals(vip));
         let by_vip =
             pairs.filter(|(vip, _)| vip.checks.iter().any(|check| check.via == CheckVia::Vip));
         by_vip.filter_map(|(vip, real)| Some((self.detour(vip, &real)?, real.address))).collect()
@@ -213,7 +215,8 @@ impl Reconciler {
     }
 
     fn assignments(&self) -> BTreeMap<Key, Assignment> {
-        let pairs = self.config.model.vips.iter().flat_map(|vip| self.checked_reals(vip));
+        let vips = self.config.model.vips.iter().filter(|vip| !vip.checks.is_empty());
+        let pairs = vips.flat_map(|vip| self.checked_reals(vip));
         let assignments = pairs.map(|(vip, real)| self.assignment(vip, &real));
         assignments.map(|assignment| (assignment.key.clone(), assignment)).collect()
     }

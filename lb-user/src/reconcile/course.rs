@@ -1,8 +1,7 @@
 //! What each real is to do now: from the configuration, the network and the ledger.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    mem,
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
 };
 
@@ -22,7 +21,9 @@ impl Reconciler {
     /// The state that this configuration asks of the datapath, as the ledger stands.
     pub(super) fn desired(&self, model: &Model, ledger: &Ledger) -> Desired {
         let time = Timestamp::now();
+        self.reached.begin();
         let vips = model.vips.iter().map(|vip| self.desired_vip(vip, ledger, time)).collect();
+        self.reached.end();
         Desired { seed: self.seed.0, now: now(), vips }
     }
 
@@ -55,7 +56,7 @@ impl Reconciler {
             DesiredReal { address: real.address, weight: real.weight, word, role }
         };
         let local = self.network.is_local(vip.address);
-        let desired = DesiredVip::new(vip, local, |address, _| real(&find_real(vip, address)));
+        let desired = DesiredVip::new(vip, local, real);
         let leaving = ledger.left(&vip.name).map(|(left, _)| real(&left)).collect();
         DesiredVip { leaving, ..desired }
     }
@@ -65,8 +66,10 @@ impl Reconciler {
     pub(super) fn turned(&self, model: &Model, change: Option<&Change>) -> Ledger {
         let time = Timestamp::now();
         let mut ledger = self.ledger.clone();
+        let vips = self.config.model.vips.iter();
+        let before: HashMap<&str, &Vip> = vips.map(|vip| (vip.name.as_str(), vip)).collect();
         for vip in &model.vips {
-            for real in self.strangers(vip) {
+            for real in self.strangers(vip, before.get(vip.name.as_str()).copied()) {
                 let at_once = matches!(change, Some(Change::RemoveReal(name, address, true))
                     if *name == vip.name && *address == real.address);
                 let lasts = (!at_once).then_some(vip.drain_timeout);
@@ -82,14 +85,13 @@ impl Reconciler {
         ledger
     }
 
-    /// Who has a place in the VIP's pool without being in this configuration of it.
-    fn strangers(&self, vip: &Vip) -> Vec<Real> {
+    /// Who has a place in the VIP's pool without being in this configuration of it, as it was before.
+    fn strangers(&self, vip: &Vip, before: Option<&Vip>) -> Vec<Real> {
         let Some(block) = self.state.block(&vip.name) else {
             return Vec::new();
         };
         let wanted: BTreeSet<IpAddr> =
             vip.reals.iter().map(|real| real.address).chain(vip.sorry).collect();
-        let before = self.config.model.vips.iter().find(|before| before.name == vip.name);
         let strangers = block.members.keys().filter(|address| !wanted.contains(address));
         strangers
             .map(|address| match before {
@@ -113,29 +115,29 @@ impl Reconciler {
     /// How the pool of a VIP stands.
     pub(super) fn pool(&self, vip: &Vip) -> Pool {
         let wanted = || vip.weighted().filter(|real| real.state == RealState::Active);
-        let up = wanted().filter(|real| self.verdict(vip, real).usable).count();
-        Pool { wanted: wanted().count(), up }
+        let is_up =
+            |real: &&Real| health::is_usable(real, &self.reach(real).0, &self.checked(vip, real));
+        Pool { wanted: wanted().count(), up: wanted().filter(is_up).count() }
     }
 
-    /// Notes since when each real is as it is, and says what has changed.
-    pub(super) fn judge(&mut self) {
-        self.judge_reals(|_| true);
-        self.judge_vips();
+    /// Notes since when each real is as it is; what has changed is to be told.
+    pub(super) fn judge(&mut self) -> Vec<Happening> {
+        let mut news = self.judge_reals(|_| true);
+        news.extend(self.judge_vips());
+        news
     }
 
     /// The same for these VIPs only.
-    pub(super) fn judge_only(&mut self, names: &BTreeSet<String>) {
-        self.judge_reals(|vip| names.contains(&vip.name));
-        let vips = self.config.model.vips.iter().filter(|vip| names.contains(&vip.name));
-        let now: Vec<_> = vips.map(|vip| (vip.name.clone(), self.standing(vip))).collect();
-        let mut standings = self.standings.clone();
-        standings.extend(now);
-        self.stand(standings);
+    pub(super) fn judge_only(&mut self, names: &BTreeSet<String>) -> Vec<Happening> {
+        let mut news = self.judge_reals(|vip| names.contains(&vip.name));
+        news.extend(self.stand(|vip| names.contains(&vip.name)));
+        news
     }
 
-    fn judge_reals(&mut self, concerned: impl Fn(&Vip) -> bool) {
+    fn judge_reals(&mut self, concerned: impl Fn(&Vip) -> bool) -> Vec<Happening> {
         let time = Timestamp::now();
         let mut news = Vec::new();
+        self.reached.begin();
         for vip in self.config.model.vips.iter().filter(|vip| concerned(vip)) {
             for real in &vip.reals {
                 let verdict = self.verdict(vip, real);
@@ -155,31 +157,41 @@ impl Reconciler {
             let pool = self.pool(vip);
             self.ledger.count(vip, pool.up, pool.wanted);
         }
-        for what in news {
-            self.record(what);
-        }
+        self.reached.end();
+        news
     }
 
-    /// Says which VIPs are in another state than before.
-    pub(super) fn judge_vips(&mut self) {
-        let vips = self.config.model.vips.iter();
-        self.stand(vips.map(|vip| (vip.name.clone(), self.standing(vip))).collect());
+    /// Notes how the VIPs stand; which of them are in another state than before is to be told.
+    pub(super) fn judge_vips(&mut self) -> Vec<Happening> {
+        let news = self.stand(|_| true);
+        let vips = &self.config.model.vips;
+        // All that are there stand there now.
+        if self.standings.len() != vips.len() {
+            let names: BTreeSet<&str> = vips.iter().map(|vip| vip.name.as_str()).collect();
+            self.standings.retain(|name, _| names.contains(name.as_str()));
+        }
+        news
     }
 
-    fn stand(&mut self, standings: BTreeMap<String, Standing>) {
-        let before = mem::replace(&mut self.standings, standings);
-        let news = self.standings.iter().filter_map(|(vip, now)| {
-            let before = before.get(vip).map(|before| before.state);
-            (before != Some(now.state)).then(|| Happening::Vip {
-                vip: vip.clone(),
-                from: before.map(str::to_owned),
-                to: now.state.to_owned(),
-                reason: now.reason.clone(),
-            })
-        });
-        for what in news.collect::<Vec<_>>() {
-            self.record(what);
+    /// The same of these VIPs only.
+    fn stand(&mut self, concerned: impl Fn(&Vip) -> bool) -> Vec<Happening> {
+        self.reached.begin();
+        let vips = self.config.model.vips.iter().filter(|vip| concerned(vip));
+        let now = vips.map(|vip| (&vip.name, self.standing(vip)));
+        let changed = now.filter(|(name, now)| self.standings.get(*name) != Some(now));
+        let mut changed: Vec<_> = changed.map(|(name, now)| (name.clone(), now)).collect();
+        self.reached.end();
+        // Told in the order of their names.
+        changed.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let mut news = Vec::new();
+        for (vip, now) in changed {
+            let before = self.standings.insert(vip.clone(), now.clone()).map(|before| before.state);
+            if before != Some(now.state) {
+                let (from, to) = (before.map(str::to_owned), now.state.to_owned());
+                news.push(Happening::Vip { vip, from, to, reason: now.reason });
+            }
         }
+        news
     }
 
     /// The VIP's state, and why it is so.

@@ -42,12 +42,18 @@ impl Reconciler {
         self.record(Happening::Config { vip, change: change.to_owned() });
     }
 
-    /// Tells where reals are now.
-    pub(super) fn tell_ways(&mut self) {
-        for (real, mac) in self.network.take_news() {
-            let mac = mac.map(|mac| mac.to_string());
-            self.record(Happening::Neighbour { real, mac });
-        }
+    /// Where reals are now, if that is news.
+    pub(super) fn ways(&mut self) -> Vec<Happening> {
+        let told = |(real, mac): (_, Option<crate::model::Mac>)| Happening::Neighbour {
+            real,
+            mac: mac.map(|mac| mac.to_string()),
+        };
+        self.network.take_news().into_iter().map(told).collect()
+    }
+
+    /// Tells whoever wants to know of all of this.
+    pub(super) fn record_all(&mut self, news: Vec<Happening>) {
+        self.journal.record_all(Timestamp::now(), news);
     }
 
     /// Tells whoever wants to know.

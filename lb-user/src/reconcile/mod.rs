@@ -19,7 +19,7 @@ mod trace;
 mod watching;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     path::PathBuf,
     sync::Arc,
@@ -37,7 +37,11 @@ pub use self::{
     watching::Watching,
 };
 use self::{
-    attaching::Attachments, course::Standing, interfaces::Place, ports::Ports, sweep::Sweeper,
+    attaching::{Attachments, Reached},
+    course::Standing,
+    interfaces::Place,
+    ports::Ports,
+    sweep::Sweeper,
 };
 use crate::{
     announce::{Conflict, watch::Sighting},
@@ -47,7 +51,7 @@ use crate::{
     },
     config,
     dataplane::{self, Dataplane as _, Kernel, Port},
-    event::{Hooks, Journal},
+    event::{Happening, Hooks, Journal},
     health::{Health, Reach},
     ledger::Ledger,
     model::{HashSeed, Mac, Model, Real, RealState, Vip},
@@ -152,6 +156,7 @@ pub struct Reconciler {
     /// When what the ledger says was last acted on.
     acted: Timestamp,
     sweeper: Sweeper,
+    reached: Reached,
     events: mpsc::Sender<Probed>,
 }
 
@@ -193,6 +198,7 @@ impl Reconciler {
             standings: BTreeMap::new(),
             acted: Timestamp::MIN,
             sweeper: Sweeper::new(Instant::now()),
+            reached: Reached::default(),
             events,
         };
         reconciler.inherit();
@@ -213,7 +219,7 @@ impl Reconciler {
     /// longer in the configuration has left while no daemon was there.
     fn inherit(&mut self) {
         for block in &self.state.blocks {
-            for (address, occupant) in &block.members {
+            for (address, occupant) in block.members.iter() {
                 if occupant.word.port() != 0 {
                     self.network.inherit(*address, Mac(occupant.word.mac()));
                 }
@@ -226,7 +232,7 @@ impl Reconciler {
 
     /// Asks the kernel for the ways to all reals and to resolve them, and to tell of them.
     pub async fn track(&mut self) {
-        let reals = self.reals();
+        let reals = self.servers();
         let all: BTreeSet<IpAddr> = reals.iter().map(|real| real.address).collect();
         let resolved = reals.iter().filter(|real| real.mac.is_none());
         let resolved: BTreeSet<IpAddr> = resolved.map(|real| real.address).collect();
@@ -237,16 +243,25 @@ impl Reconciler {
     /// Whether the kernel has spoken about every real that may become usable, or was there before.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.config.model.vips.iter().all(|vip| {
-            vip.reals.iter().all(|real| {
-                let course = self.ledger.course(&vip.name, real.address);
-                let known = course.and_then(|course| course.known.as_ref());
-                let was_there = known.is_some_and(|known| known.verdict.health != Health::Down);
-                let reach = self.network.reach(real);
-                !matches!(reach, Reach::Unresolved | Reach::Inherited(_))
-                    || real.state != RealState::Active && !was_there
-            })
-        })
+        let is_open = |real: &Real| {
+            matches!(self.network.reach(real), Reach::Unresolved | Reach::Inherited(_))
+        };
+        let awaits = |vip: &Vip, real: &Real| {
+            let course = self.ledger.course(&vip.name, real.address);
+            let known = course.and_then(|course| course.known.as_ref());
+            let was_there = known.is_some_and(|known| known.verdict.health != Health::Down);
+            real.state == RealState::Active || was_there
+        };
+        // The first that is awaited is answer enough, and each server is looked at once.
+        let mut open = HashMap::new();
+        let mut is_awaited = |vip: &Vip, real: &Real| {
+            *open.entry((real.address, real.mac)).or_insert_with(|| is_open(real))
+                && awaits(vip, real)
+        };
+        let vips = self.config.model.vips.iter();
+        !vips
+            .flat_map(|vip| vip.reals.iter().map(move |real| (vip, real)))
+            .any(|(vip, real)| is_awaited(vip, real))
     }
 
     /// Takes in what happened in the network, without acting on it yet.
@@ -271,6 +286,8 @@ impl Reconciler {
 
     /// Acts on an event.
     pub async fn handle(&mut self, event: Event) -> Next {
+        // Nobody was promised that what the network does stands on the disk already.
+        let mut aside = false;
         match event {
             // What comes often does no more than it must.
             Event::Due if self.is_sweep_due() => {
@@ -281,16 +298,21 @@ impl Reconciler {
             Event::Findings => {
                 self.heed_findings();
                 self.follow_vips().await;
-                if let Err(error) = self.ledger.save_aside() {
-                    log::error!("the ledger: {error}");
-                }
+                self.save_ledger_aside();
                 return Next::Continue;
             }
-            Event::Network | Event::Due => self.follow_network().await,
+            Event::Network | Event::Due => {
+                self.follow_network().await;
+                aside = true;
+            }
             Event::Sighted(sighting) => self.sighted(sighting).await,
             Event::Request(request) => {
-                if self.answer(request).await == Next::Stop {
-                    return Next::Stop;
+                let changes = matches!(request, Request::Change(..) | Request::Detach(_));
+                match self.answer(request).await {
+                    Next::Stop => return Next::Stop,
+                    // Who only asks changes nothing that would have to be followed.
+                    Next::Continue if !changes => return Next::Continue,
+                    Next::Continue => {}
                 }
             }
             Event::Probed(probed) => self.probed(probed).await,
@@ -307,9 +329,19 @@ impl Reconciler {
         self.follow_vips().await;
         self.follow_checks().await;
         self.watch();
-        self.judge_vips();
-        self.save_ledger();
+        let news = self.judge_vips();
+        self.record_all(news);
+        match aside {
+            true => self.save_ledger_aside(),
+            false => self.save_ledger(),
+        }
         Next::Continue
+    }
+
+    fn save_ledger_aside(&mut self) {
+        if let Err(error) = self.ledger.save_aside() {
+            log::error!("the ledger: {error}");
+        }
     }
 
     fn is_sweep_due(&self) -> bool {
@@ -320,11 +352,12 @@ impl Reconciler {
     fn heed_findings(&mut self) {
         let began = Instant::now();
         let names = self.checking.take_news();
-        self.judge_only(&names);
+        let news = self.judge_only(&names);
         match plan::plan(&self.state, &self.desired_anew(&names)) {
             Ok(plan) => drop(self.apply(plan)),
             Err(error) => log::error!("{error}"),
         }
+        self.record_all(news);
         log::debug!("findings on {} VIPs acted on in {:?}", names.len(), began.elapsed());
     }
 
@@ -385,11 +418,24 @@ impl Reconciler {
 
     /// Brings the datapath to what configuration and network ask for now.
     pub fn reconcile(&mut self) {
+        let news = self.follow();
+        // Packets first: to tell of thousands takes its time.
+        self.tell(news);
+    }
+
+    /// Tells of what has happened, to whoever wants to know.
+    pub fn tell(&mut self, news: Vec<Happening>) {
+        self.record_all(news);
+    }
+
+    /// The same as [`reconcile`](Self::reconcile), but for what is to be told of it.
+    #[must_use]
+    pub fn follow(&mut self) -> Vec<Happening> {
         self.network.end_doubts(Instant::now());
         self.checking.end_waiting();
-        self.tell_ways();
+        let mut news = self.ways();
         self.write_ports();
-        self.judge();
+        news.extend(self.judge());
         self.acted = Timestamp::now();
         match self.plan(&self.config.model, &self.state, &self.ledger) {
             // Logged where it failed; the next resync tries again.
@@ -397,11 +443,12 @@ impl Reconciler {
             Err(error) => log::error!("{error}"),
         }
         self.release_ports();
+        news
     }
 
     /// Reads back what stands in the tables and repairs what differs.
     fn resync(&mut self) {
-        let mut actual = self.kernel.state();
+        let mut actual = self.kernel.state_beside(&self.state);
         for (found, known) in actual.blocks.iter_mut().zip(&self.state.blocks) {
             if found.ring == known.ring {
                 found.base = Arc::clone(&known.base);
@@ -422,7 +469,7 @@ impl Reconciler {
     fn apply(&mut self, plan: Plan) -> Result<(), dataplane::Error> {
         self.kernel.apply(&plan.ops).inspect_err(|error| log::error!("the tables: {error}"))?;
         self.state = plan.state;
-        if plan.ops.iter().any(|op| matches!(op, Op::Slots { .. } | Op::Real { .. })) {
+        if plan.ops.iter().any(|op| matches!(op, Op::Slots(_) | Op::Real { .. })) {
             self.sweeper.wake(Instant::now());
         }
         Ok(())

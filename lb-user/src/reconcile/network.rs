@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
+
 use super::interfaces::{Interfaces, Way};
 use crate::{
     health::Reach,
@@ -17,6 +19,9 @@ use crate::{
 /// How long a real that answered before may fail to answer: `ip neigh flush`, or a switch that
 /// restarts, must not take a living server out. The watcher asks again at once.
 const DOUBT: Duration = Duration::from_secs(1);
+
+/// How many routes are asked for at once: so many answers wait in a socket without loss.
+const AT_ONCE: usize = 32;
 
 /// For how long it is remembered that a neighbour has changed.
 const FLAPPING: Duration = Duration::from_secs(3600);
@@ -326,9 +331,12 @@ impl Network {
 
     /// Finds out by which interface each of the reals is reached.
     pub(super) async fn find_routes(&mut self, watcher: &Watcher, addresses: &BTreeSet<IpAddr>) {
-        for address in addresses {
-            let answer = watcher.route(*address).await;
-            self.set_route(*address, answer.map_err(|error| error.to_string()));
+        let all: Vec<IpAddr> = addresses.iter().copied().collect();
+        for some in all.chunks(AT_ONCE) {
+            let answers = join_all(some.iter().map(|address| watcher.route(*address))).await;
+            for (address, answer) in some.iter().zip(answers) {
+                self.set_route(*address, answer.map_err(|error| error.to_string()));
+            }
         }
         self.routes.retain(|address, _| addresses.contains(address));
         self.inherited.retain(|address, _| addresses.contains(address));

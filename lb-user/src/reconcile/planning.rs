@@ -1,7 +1,7 @@
 //! What `POST /v1/plan` says: what another configuration would change, and whose flows that concerns.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     iter,
     net::IpAddr,
 };
@@ -18,7 +18,7 @@ use crate::{
     },
     dataplane::{self, Cursor},
     model::{Hooks, Model, Node, ProbePrefixes, Real, Vip},
-    plan::{Block, Plan},
+    plan::{Block, Plan, Slots, State},
 };
 
 /// Flows that are read at once.
@@ -58,15 +58,21 @@ impl Reconciler {
         plan: &Plan,
     ) -> Result<PlanReport, dataplane::Error> {
         let before = &self.config.model;
+        let by_name = |model: &'_ Model| -> HashMap<String, usize> {
+            let names = model.vips.iter().map(|vip| vip.name.clone());
+            names.enumerate().map(|(index, name)| (name, index)).collect()
+        };
+        let (olds, news) = (by_name(before), by_name(model));
         let names =
             |model: &Model| model.vips.iter().map(|vip| vip.name.clone()).collect::<Vec<_>>();
-        let gone = names(before).into_iter().filter(|name| find(model, name).is_none());
+        let gone = names(before).into_iter().filter(|name| !news.contains_key(name));
         let all = names(model).into_iter().chain(gone);
         let moved: BTreeMap<String, Moved> =
             all.clone().map(|name| (name.clone(), self.moved(plan, &name))).collect();
         let flows = self.concerned(&moved)?;
         let vips = all.filter_map(|name| {
-            let (old, new) = (find(before, &name), find(model, &name));
+            let old = olds.get(&name).map(|index| &before.vips[*index]);
+            let new = news.get(&name).map(|index| &model.vips[*index]);
             let mut told = self.vip_plan(old, new, plan, &name)?;
             let moved = &moved[&name];
             told.moved = moved.part(moved.slots.len() as u32);
@@ -97,9 +103,12 @@ impl Reconciler {
         let Some(new) = plan.state.block(name) else {
             return Moved { slots: (0..of).collect(), lost: of, of };
         };
+        if old.slots.is_shared_with(&new.slots) {
+            return Moved { of, ..Moved::default() };
+        }
         let pairs = (0..).zip(iter::zip(old.slots.iter(), new.slots.iter()));
         let changed = pairs.filter(|(_, (old, new))| old.current() != new.current());
-        let loses = |(_, (old, new)): &(u32, (&Slot, &Slot))| {
+        let loses = |(_, (old, new)): &(u32, (Slot, Slot))| {
             let oldest = old.previous().or(old.current());
             oldest.is_some() && new.previous() != oldest
         };
@@ -148,6 +157,14 @@ impl Reconciler {
         plan: &Plan,
         name: &str,
     ) -> Option<VipPlan> {
+        let slots = |state: &'_ State| state.block(name).map(|block| block.slots.clone());
+        let stay = |(before, after): (Slots, Slots)| before.is_shared_with(&after);
+        if old.is_some()
+            && old == new
+            && slots(&self.state).zip(slots(&plan.state)).is_some_and(stay)
+        {
+            return None;
+        }
         let reals = self.real_plans(old, new, plan, name);
         let details = match (old, new) {
             (Some(old), Some(new)) => vip_details(old, new),
@@ -192,10 +209,6 @@ impl Reconciler {
         };
         all.into_iter().filter_map(told).collect()
     }
-}
-
-fn find<'a>(model: &'a Model, name: &str) -> Option<&'a Vip> {
-    model.vips.iter().find(|vip| vip.name == name)
 }
 
 fn change(before: bool, after: bool) -> &'static str {

@@ -24,8 +24,9 @@ use crate::{
 impl Reconciler {
     /// Everything that can be seen.
     pub(super) fn status(&self) -> Result<Status, Refusal> {
+        self.reached.begin();
         let read = || -> Result<Status, dataplane::Error> {
-            let mut vips = Vec::new();
+            let mut vips = Vec::with_capacity(self.config.model.vips.len());
             for vip in &self.config.model.vips {
                 vips.extend(
                     self.state
@@ -36,7 +37,9 @@ impl Reconciler {
             }
             Ok(Status { node: self.node_status(), vips, outcomes: self.outcomes()? })
         };
-        read().map_err(|error| Refusal::failed(error.to_string()))
+        let status = read();
+        self.reached.end();
+        status.map_err(|error| Refusal::failed(error.to_string()))
     }
 
     fn node_status(&self) -> NodeStatus {
@@ -75,16 +78,19 @@ impl Reconciler {
         // Those that have left are seen as long as they keep flows.
         let left = self.ledger.left(&vip.name).map(|(real, _)| real);
         let left: Vec<Real> = left.filter(|real| self.role(vip, real) != Role::Out).collect();
+        let steered = self.kernel.steered_to(block.pool, block.places)?;
+        let owned = block.owned_by_each();
         let reals: Vec<RealStatus> = vip
             .reals
             .iter()
             .chain(&left)
-            .map(|real| self.real_status(vip, real, block))
-            .collect::<Result<_, _>>()?;
+            .map(|real| self.real_status(vip, real, block, (&steered, &owned)))
+            .collect();
         // What left reals and the sorry server were sent belongs to the VIP, too.
-        let mut total = self.kernel.steered(block.pool)?;
+        let of = |number: u16| steered.get(usize::from(number)).copied().unwrap_or_default();
+        let mut total = of(0);
         if let Some(sorry) = vip.sorry.and_then(|sorry| block.members.get(&sorry)) {
-            add(&mut total, &self.kernel.steered(sorry.member.place(block.pool))?);
+            add(&mut total, &of(sorry.member.number()));
         }
         let sum = |own: u64, of: fn(&RealStatus) -> u64| own + reals.iter().map(of).sum::<u64>();
         let Standing { state, reason } = self.standing(vip);
@@ -123,13 +129,12 @@ impl Reconciler {
         vip: &Vip,
         real: &Real,
         block: &Block,
-    ) -> Result<RealStatus, dataplane::Error> {
+        (steered, owned): (&[Counters], &[u32]),
+    ) -> RealStatus {
         let occupant = block.members.get(&real.address);
-        let counters = match occupant {
-            Some(occupant) => self.kernel.steered(occupant.member.place(block.pool))?,
-            None => Counters::default(),
-        };
-        let owned = occupant.map_or(0, |occupant| block.owned(occupant.member));
+        let number = occupant.map(|occupant| usize::from(occupant.member.number()));
+        let counters = number.and_then(|number| steered.get(number)).copied().unwrap_or_default();
+        let owned = number.and_then(|number| owned.get(number)).copied().unwrap_or_default();
         let course = self.ledger.course(&vip.name, real.address);
         let verdict = self.verdict(vip, real);
         let since = match course {
@@ -138,7 +143,7 @@ impl Reconciler {
             _ => None,
         };
         let checks = self.check_status(vip, real);
-        Ok(RealStatus {
+        RealStatus {
             address: real.address,
             mac: self.network.reach(real).mac().map(|mac| mac.to_string()),
             interface: self.network.device(real),
@@ -159,7 +164,7 @@ impl Reconciler {
             flows: counters.flows,
             drain: course.and_then(|course| self.drain_status(course, block, occupant)),
             slow_start: self.start_status(vip, real),
-        })
+        }
     }
 
     fn drain_status(

@@ -22,7 +22,7 @@ use super::{Reconciler, now};
 use crate::{
     dataplane::{self, Cursor, Dataplane as _},
     model::{Ports, Protocol, UdpMode, Vip},
-    plan::{Block, Occupant, Op, Serving},
+    plan::{Block, Changed, Occupant, Op, Serving},
 };
 
 /// Flows that one step looks at.
@@ -220,7 +220,9 @@ impl Reconciler {
         };
         let table = self.kernel.notes(notes);
         let flows = table.read(&mut pass.cursor, STEP)?;
-        let rings: BTreeMap<u32, (Ring<'_>, Limits)> = self.rings().collect();
+        // Mostly there are none: rings are at rest.
+        let rings: BTreeMap<u32, (Ring<'_>, Limits)> =
+            if flows.is_empty() { BTreeMap::new() } else { self.rings().collect() };
         let (mut dead, now) = (Vec::new(), now());
         for (key, flow) in &flows {
             let ring = rings.get(&key.ring());
@@ -267,19 +269,21 @@ impl Reconciler {
         let mut ops = Vec::new();
         for vip in &self.config.model.vips {
             let limits = Limits::of(vip);
-            let Some(block) =
-                self.state.blocks.iter_mut().find(|block| block.name.as_deref() == Some(&vip.name))
-            else {
+            let Some(index) = self.state.position(&vip.name) else {
                 continue;
             };
+            let block = &mut self.state.blocks[index];
+            if block.tracked() == 0 {
+                continue;
+            }
             let ring = block.ring;
-            let next = |(index, slot): (u32, &Slot)| {
+            let next = |(index, slot): (u32, Slot)| {
                 let over = slot.is_tracked()
-                    && limits.is_over(*slot, self.kernel.times(ring + index), pass.tick);
+                    && limits.is_over(slot, self.kernel.times(ring + index), pass.tick);
                 let held = pass.held.contains(&(ring, index));
                 let next = Slot::new(slot.current(), slot.current().filter(|_| held));
                 // Who owns nothing cannot stand in for the previous owner.
-                let stays = !over || next == *slot || held && !next.is_tracked();
+                let stays = !over || next == slot || held && !next.is_tracked();
                 (!stays).then_some((index, next))
             };
             let changed: Vec<_> = (0..).zip(block.slots.iter()).filter_map(next).collect();
@@ -289,9 +293,10 @@ impl Reconciler {
             let mut slots = block.slots.to_vec();
             for (index, slot) in &changed {
                 slots[*index as usize] = *slot;
-                ops.push(Op::Slots { first: ring + index, slots: vec![*slot] });
             }
             block.slots = slots.into();
+            let parts = changed.iter().map(|(index, _)| *index..*index + 1).collect();
+            ops.push(Op::Slots(Changed { ring, slots: block.slots.clone(), parts }));
             log::debug!("vip {}: {} slots closed", vip.name, changed.len());
         }
         if let Err(error) = self.kernel.apply(&ops) {

@@ -134,7 +134,7 @@ impl Reconciler {
     /// The interface by which a real is reached; the only one, if there is one, for a real that the
     /// kernel was never asked about.
     fn interface_to(&self, address: IpAddr) -> Option<String> {
-        let known = self.reals().into_iter().find(|real| real.address == address);
+        let known = self.servers().into_iter().find(|real| real.address == address);
         match self.network.interfaces.configured() {
             [only] if known.is_none() => Some(only.clone()),
             _ => known.and_then(|real| self.network.device(&real)),

@@ -1,9 +1,9 @@
 //! VIPs whose slots have moved from one real to another, so that it counts when a flow began.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use lb_common::{RealWord, Slot, Tick};
-use lb_user::plan::{Block, DesiredVip, Op, State};
+use lb_user::plan::{Block, Changed, DesiredVip, Op, State};
 use nix::time::{ClockId, clock_gettime};
 
 use super::{Party, Real, vip, vips};
@@ -134,7 +134,7 @@ pub fn owners(
         let slot = Slot::new(current.and_then(member), previous.and_then(member));
         let (first, count) = (block.ring, block.ring_len());
         let slots = vec![slot; count as usize];
-        [Op::Open { first, count, at: opened }, Op::Slots { first, slots }]
+        [Op::Open { first, count, at: opened }, Op::Slots(Changed::neighbours(first, slots))]
     };
     state.blocks.iter().filter(|block| is_of(block, vip)).flat_map(of).collect()
 }
@@ -144,7 +144,7 @@ pub fn owners(
 pub fn reached(state: &mut State, vip: Party, last: u8, word: RealWord) -> Vec<Op> {
     let mut ops = Vec::new();
     for block in state.blocks.iter_mut().filter(|block| is_of(block, vip)) {
-        let members = block.members.iter_mut();
+        let members = Arc::make_mut(&mut block.members).iter_mut();
         for (_, real) in members.filter(|(address, _)| is_last(**address, last)) {
             real.word = word;
             ops.push(Op::Real { place: real.member.place(block.pool), word });

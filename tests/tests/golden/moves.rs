@@ -107,7 +107,7 @@ fn a_noted_flow_stays_with_its_real_when_its_slot_moves_on() {
 /// The slots of [`MOVED`] get another current owner, and stay as open as they are.
 fn owners_only(state: &State, current: u8) -> Vec<Op> {
     let mut ops = owners(state, MOVED.vip, Some(current), Some(OLD), Tick(0));
-    ops.retain(|op| matches!(op, Op::Slots { .. }));
+    ops.retain(|op| matches!(op, Op::Slots(_)));
     ops
 }
 

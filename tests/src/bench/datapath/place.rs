@@ -8,7 +8,7 @@ use lb_common::{PortWord, RealWord, Slot, Tick};
 use lb_user::{
     dataplane::{Dataplane as _, Kernel, Loader},
     model::{FlowTables, HashMode, Ports, Protocol, Room},
-    plan::{Block, Desired, DesiredReal, DesiredVip, Op, Plan, Role, State, plan},
+    plan::{Block, Changed, Desired, DesiredReal, DesiredVip, Op, Plan, Role, State, plan},
 };
 
 use super::wrapper::descriptor;
@@ -163,14 +163,14 @@ fn moved(state: &State, now: Tick) -> Vec<Op> {
     blocks
         .flat_map(|block| {
             let members: Vec<_> = block.members.values().map(|real| real.member).collect();
-            let next = |slot: &Slot| {
+            let next = |slot: Slot| {
                 let place = members.iter().position(|member| Some(*member) == slot.current());
                 let next = place.map(|place| members[(place + 1) % members.len()]);
                 Slot::new(next, slot.current())
             };
-            let slots = block.slots.iter().map(next).collect();
+            let slots: Vec<Slot> = block.slots.iter().map(next).collect();
             let (first, count) = (block.ring, block.ring_len());
-            [Op::Open { first, count, at: now }, Op::Slots { first, slots }]
+            [Op::Open { first, count, at: now }, Op::Slots(Changed::neighbours(first, slots))]
         })
         .collect()
 }
