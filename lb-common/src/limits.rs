@@ -50,6 +50,10 @@ pub const PORTS: u32 = 16;
 /// Counters of outcomes: with room for more kinds, so that a new one does not change the layout.
 pub const OUTCOMES: u32 = 64;
 
+/// Where among them stands what was forwarded to places of reals that have been cleared since: what is forwarded is
+/// counted at the reals, and nowhere else.
+pub const FORWARDED_BEFORE: u32 = OUTCOMES - 1;
+
 /// Fragmented datagrams whose owner is remembered at once; beyond that, the oldest are forgotten.
 /// Large, since the kernel's LRU maps evict in batches before they are full.
 pub const FRAGMENTS: u32 = 1 << 16;
@@ -107,4 +111,4 @@ const _: () = assert!(TABLE_ENTRIES.is_power_of_two() && TABLE_DISPLACEMENTS.is_
 const _: () = assert!(SERVICE_KEYS <= TABLE_ENTRIES / 2);
 const _: () = assert!(POOL < u16::MAX as u32 && POOL * 2 <= REALS && REALS <= REALS_MOST);
 const _: () = assert!(PORTS == 1 << 4);
-const _: () = assert!(crate::Outcome::ALL.len() <= OUTCOMES as usize);
+const _: () = assert!(crate::Outcome::ALL.len() <= FORWARDED_BEFORE as usize);

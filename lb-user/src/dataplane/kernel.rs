@@ -9,7 +9,8 @@ use std::{
 
 use aya::{
     Ebpf, Pod,
-    maps::{DevMap, Map, MapData, MapError, PerCpuArray},
+    maps::{DevMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
 };
 use lb_common::{
     Counters, Entry, Member, Outcome, PortWord, RealWord, Slot, TableWord, Times, TraceRecord,
@@ -22,6 +23,7 @@ use super::{
     attach::{self, Mode},
     error::Error,
     flows::FlowTable,
+    former,
     growth::Growth,
     instances::{self, Instances},
     load::Loader,
@@ -68,7 +70,7 @@ impl Kernel {
         let mut instances = Instances::new(loader)?;
         let growth = instances.growth()?;
         let ebpf = instances.first()?;
-        let kernel = Self {
+        let mut kernel = Self {
             ports: mapped(ebpf, "PORTS")?,
             devices: devices(ebpf)?,
             interfaces: mapped(ebpf, "INTERFACES")?,
@@ -91,7 +93,21 @@ impl Kernel {
         let port = instances::FIRST;
         kernel.instances.set_own(port, PortWord(kernel.ports.load(usize::from(port))));
         kernel.instances.set_table(TableWord(kernel.table.load(0)));
+        kernel.take_over_former(loader)?;
         Ok(kernel)
+    }
+
+    /// Lays out what stands in the service table of a former layout, whose programs are still in force. This may
+    /// happen more than once, if a start ends before its programs are attached.
+    fn take_over_former(&mut self, loader: &Loader) -> Result<(), Error> {
+        let Some(former) = loader.former()? else {
+            return Ok(());
+        };
+        self.write_services(&former::entries(&former)?)?;
+        // They count what they forward twice.
+        let counted = self.counted(Outcome::Forwarded.index())?;
+        let before = counted.saturating_sub(self.steered_in_all()?);
+        self.set_forwarded_before(before)
     }
 
     /// Loads the program for one more interface, at this port.
@@ -396,9 +412,55 @@ impl Kernel {
     ///
     /// When the map cannot be read.
     pub fn outcome(&self, outcome: Outcome) -> Result<u64, Error> {
-        let counters =
-            self.outcomes.get(&outcome.index(), 0).map_err(|error| unreadable(&error))?;
+        match outcome {
+            Outcome::Forwarded => Ok(self.forwarded_before()? + self.steered_in_all()?),
+            _ => self.counted(outcome.index()),
+        }
+    }
+
+    /// How many frames were forwarded to reals whose places have been cleared since.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn forwarded_before(&self) -> Result<u64, Error> {
+        self.counted(limits::FORWARDED_BEFORE)
+    }
+
+    fn counted(&self, index: u32) -> Result<u64, Error> {
+        let counters = self.outcomes.get(&index, 0).map_err(|error| unreadable(&error))?;
         Ok(counters.iter().sum())
+    }
+
+    fn set_forwarded_before(&mut self, frames: u64) -> Result<(), Error> {
+        let failed = |detail: String| Error::Kernel { what: "writing counters".to_owned(), detail };
+        let cpus = nr_cpus().map_err(|(file, error)| failed(format!("{file}: {error}")))?;
+        let mut values = vec![0; cpus];
+        values[0] = frames;
+        let values = PerCpuValues::try_from(values).map_err(|error| failed(error.to_string()))?;
+        let set = self.outcomes.set(limits::FORWARDED_BEFORE, values, 0);
+        set.map_err(|error| failed(error.to_string()))
+    }
+
+    /// How many frames were forwarded to all places together.
+    fn steered_in_all(&self) -> Result<u64, Error> {
+        let counters = self.steered.read(0, self.room().places)?;
+        Ok(counters.iter().map(|counters| counters.packets).sum())
+    }
+
+    /// Sets places' counters to zero; what was forwarded to them stays counted.
+    fn clear_counters(&mut self, places: &[u32]) -> Result<(), Error> {
+        let (Some(first), Some(last)) = (places.iter().min(), places.iter().max()) else {
+            return Ok(());
+        };
+        let counters = self.steered.read(*first, last - first + 1)?;
+        let packets = places.iter().map(|place| counters[(place - first) as usize].packets);
+        let gone: u64 = packets.sum();
+        if gone > 0 {
+            let before = self.forwarded_before()?;
+            self.set_forwarded_before(before + gone)?;
+        }
+        self.steered.clear(places)
     }
 
     /// The MAC address to which a frame must be for a [`trace`](Self::trace): that of the first
@@ -439,7 +501,7 @@ impl Kernel {
         match op {
             Op::Address { place, address } => self.write_address(*place as usize, *address),
             Op::Real { place, word } => self.reals.store(*place as usize, word.0),
-            Op::ClearCounters { place } => self.steered.clear(&[*place])?,
+            Op::ClearCounters { place } => self.clear_counters(&[*place])?,
             Op::Open { first, count, at } => {
                 for index in *first..first + count {
                     self.times.store(index as usize, Times::opened_at(*at).0);
@@ -506,12 +568,12 @@ impl Dataplane for Kernel {
                 Op::ClearCounters { place } => cleared.push(*place),
                 Op::Address { .. } | Op::Real { .. } => self.write(op)?,
                 Op::Open { .. } | Op::Slots(_) | Op::Services(_) | Op::MoveCounters { .. } => {
-                    self.steered.clear(&std::mem::take(&mut cleared))?;
+                    self.clear_counters(&std::mem::take(&mut cleared))?;
                     self.write(op)?;
                 }
             }
         }
-        self.steered.clear(&cleared)
+        self.clear_counters(&cleared)
     }
 }
 

@@ -36,6 +36,12 @@ impl Loader {
         Sizes { flows: self.tables, room: self.room }
     }
 
+    /// The directory of a former layout that shares its maps with this one's.
+    pub(super) fn former(&self) -> Result<Option<PathBuf>, Error> {
+        let former = |pin_dir: &PathBuf| pins::shared(pin_dir, self.sizes());
+        self.pin_dir.as_ref().map_or(Ok(None), former)
+    }
+
     /// Loads the object, for the interface at this port.
     ///
     /// # Errors

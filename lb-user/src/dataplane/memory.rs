@@ -96,7 +96,11 @@ impl Memory {
     /// How many frames ended so.
     #[must_use]
     pub fn outcome(&self, outcome: Outcome) -> u64 {
-        self.counts.borrow().outcomes.get(&outcome.index()).copied().unwrap_or_default()
+        let counts = self.counts.borrow();
+        match outcome {
+            Outcome::Forwarded => counts.steered.values().map(|counters| counters.packets).sum(),
+            _ => counts.outcomes.get(&outcome.index()).copied().unwrap_or_default(),
+        }
     }
 
     /// What was steered to the real at a place.

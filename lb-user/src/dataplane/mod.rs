@@ -8,6 +8,7 @@ mod detour;
 mod error;
 mod flows;
 mod form;
+mod former;
 mod growth;
 mod instances;
 mod kernel;

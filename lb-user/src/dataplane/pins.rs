@@ -88,9 +88,10 @@ pub(super) fn maps(sizes: Sizes) -> [Pin; 17] {
         array("PORTS", WORD, limits::PORTS),
         pin("DEVICES", DevMap, 4, 8, limits::PORTS, 2),
         array("INTERFACES", 32, limits::PORTS),
-        array("TABLE", WORD, 1),
-        array("DISPLACE", WORD, limits::TABLE_DISPLACEMENTS * 2),
-        array("ENTRIES", size_of::<Entry>(), limits::TABLE_ENTRIES * 2),
+        // These three have had the same form before, but not the same meaning (`former`).
+        pin("TABLE", Array, 4, WORD, 1, 4),
+        pin("DISPLACE", Array, 4, WORD, limits::TABLE_DISPLACEMENTS * 2, 4),
+        pin("ENTRIES", Array, 4, size_of::<Entry>(), limits::TABLE_ENTRIES * 2, 4),
         slots("RINGS", size_of::<SlotBlock>(), limits::SLOTS_PER_BLOCK, 2),
         slots("TIMES", WORD, 1, 3),
         pin("FULL", Array, 4, WORD, 1, 3),
@@ -291,6 +292,19 @@ fn carry_over(pin_dir: &Path, to: &Path, sizes: Sizes) -> Result<(), Error> {
             Ok(())
         }
     }
+}
+
+/// The directory of a former layout whose maps are shared with this one's, as long as its programs may be in
+/// force.
+pub(super) fn shared(pin_dir: &Path, sizes: Sizes) -> Result<Option<PathBuf>, Error> {
+    let others = layouts(pin_dir)?;
+    let Some((layout, from)) = others.range(..LAYOUT).next_back() else {
+        return Ok(None);
+    };
+    Ok(match left(*layout, from, sizes)? {
+        Left::Maps(_) => Some(from.clone()),
+        Left::Nothing(_) => None,
+    })
 }
 
 /// What a former version has left for this one: all or nothing, as maps name each other's places.

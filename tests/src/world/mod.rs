@@ -323,8 +323,13 @@ pub fn host_counters(memory: &Memory, state: &State) -> (Vec<u64>, Vec<Counters>
 /// The same in the kernel.
 #[must_use]
 pub fn kernel_counters(kernel: &Kernel, state: &State) -> (Vec<u64>, Vec<Counters>) {
-    let outcome = |outcome: &Outcome| kernel.outcome(*outcome).expect("a counter");
-    let steered = places(state).map(|place| kernel.steered(place).expect("a counter")).collect();
+    let steered: Vec<Counters> =
+        places(state).map(|place| kernel.steered(place).expect("a counter")).collect();
+    let outcome = |outcome: &Outcome| match outcome {
+        // As `Kernel::outcome` does for all places that there are, of which most are nobody's.
+        Outcome::Forwarded => steered.iter().map(|counters| counters.packets).sum(),
+        outcome => kernel.outcome(*outcome).expect("a counter"),
+    };
     (Outcome::ALL.iter().map(outcome).collect(), steered)
 }
 
