@@ -229,7 +229,11 @@ fn a_hundred_vips_of_ten_reals_are_forwarding_when_the_daemon_says_so() -> Resul
 #[test]
 fn drift_in_the_tables_is_repaired() -> Result<()> {
     let rack = Rack::new(2)?;
-    let map = rack.lab.pin_dir().join(format!("layout-{}/REALS", lb_common::LAYOUT));
+    let map = rack.lab.pin_dir().join(format!(
+        "layout-{}/REALS-{}",
+        lb_common::LAYOUT,
+        lb_common::limits::REALS
+    ));
     rack.lab.in_balancer(|| {
         let map = aya::maps::Map::Array(aya::maps::MapData::from_pin(&map)?);
         let mut reals: aya::maps::Array<_, u64> = map.try_into()?;

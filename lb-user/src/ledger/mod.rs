@@ -282,14 +282,14 @@ impl Ledger {
         now: Timestamp,
     ) -> Option<Option<Verdict>> {
         let courses = self.pages.vips.get_mut(&vip.name)?;
-        let others = courses.iter();
+        let mut others = courses.iter();
         let serves = |(address, course): (&IpAddr, &Course)| {
             *address != real.address
                 && course.left.is_none()
                 && course.known.as_ref().is_some_and(|known| known.verdict.usable)
         };
         // Nobody else has to be looked at where nobody starts slowly.
-        let somebody_serves = vip.slow_start.is_some() && others.map(serves).any(|serves| serves);
+        let somebody_serves = vip.slow_start.is_some() && others.any(serves);
         let course = courses.get_mut(&real.address)?;
         if course.known.as_ref().is_some_and(|known| known.verdict == verdict) {
             return None;

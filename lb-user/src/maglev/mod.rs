@@ -11,7 +11,7 @@ use siphasher::{sip::SipHasher24, sip128};
 
 mod rendezvous;
 
-pub use rendezvous::{WHOLE, deal};
+pub use rendezvous::{Dealer, WHOLE, deal};
 
 /// A member of a pool that may own slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -28,31 +28,48 @@ pub fn deal(
     parts: &[u16],
     seed: &Seed,
 ) -> Vec<Option<u16>> {
-    let part = |index: u16| parts.get(usize::from(index)).copied().unwrap_or(0);
-    if ring.iter().all(|owner| part(*owner) >= WHOLE) {
-        return ring.iter().copied().map(Some).collect();
-    }
-    let classes = classes(candidates, part, seed);
-    let keys = candidates.iter().map(|candidate| hash(Use::Start, candidate.address, seed));
-    let keys: Vec<u64> = keys.collect();
-    // Most are whole: nothing has to be drawn for them.
-    let whole: Vec<bool> =
-        (0u16..).zip(candidates).map(|(index, _)| part(index) >= WHOLE).collect();
-    let takes = |owner: u16, slot: u64| {
-        let drawn = || mix(keys[usize::from(owner)] ^ spread(slot)) % u64::from(WHOLE);
-        match part(owner) {
-            0 => false,
-            part => drawn() < u64::from(part),
+    let dealer = Dealer::new(candidates, parts, seed);
+    (0u64..).zip(ring).map(|(slot, owner)| dealer.holder(slot, *owner)).collect()
+}
+
+/// Who holds which slot: [`deal`], a slot at a time.
+pub struct Dealer {
+    parts: Vec<u16>,
+    keys: Vec<u64>,
+    classes: Vec<Class>,
+}
+
+impl Dealer {
+    /// For these candidates, beside whom their parts stand.
+    #[must_use]
+    pub fn new(candidates: &[Candidate], parts: &[u16], seed: &Seed) -> Self {
+        let part = |index: u16| parts.get(usize::from(index)).copied().unwrap_or(0);
+        let parts: Vec<u16> = (0u16..).zip(candidates).map(|(index, _)| part(index)).collect();
+        if parts.iter().all(|part| *part >= WHOLE) {
+            // Nothing is asked of them.
+            return Self { parts, keys: Vec::new(), classes: Vec::new() };
         }
-    };
-    let dealt = |(slot, owner): (u64, &u16)| {
-        if whole[usize::from(*owner)] || takes(*owner, slot) {
-            return Some(*owner);
+        let keys = candidates.iter().map(|candidate| hash(Use::Start, candidate.address, seed));
+        Self { keys: keys.collect(), classes: classes(candidates, part, seed), parts }
+    }
+
+    /// Whether this owner takes all that is its own.
+    #[must_use]
+    pub fn is_whole(&self, owner: u16) -> bool {
+        self.parts[usize::from(owner)] >= WHOLE
+    }
+
+    /// Who holds a slot of this owner.
+    #[must_use]
+    pub fn holder(&self, slot: u64, owner: u16) -> Option<u16> {
+        let part = self.parts[usize::from(owner)];
+        let drawn = || mix(self.keys[usize::from(owner)] ^ spread(slot)) % u64::from(WHOLE);
+        if part >= WHOLE || part > 0 && drawn() < u64::from(part) {
+            return Some(owner);
         }
         // With nobody else, one that starts slowly takes all.
-        best(&classes, slot, *owner).or_else(|| (part(*owner) > 0).then_some(*owner))
-    };
-    (0u64..).zip(ring).map(dealt).collect()
+        best(&self.classes, slot, owner).or_else(|| (part > 0).then_some(owner))
+    }
 }
 
 /// The candidates of one weight that are up. Among them the largest hash decides, so that a slot costs

@@ -47,7 +47,7 @@ impl Room {
     }
 
     /// How large arrays are made that must have this room: with half as much again for what is added
-    /// while they are in use.
+    /// while they are in use, or, of large ones, which take long to make, a quarter.
     #[must_use]
     pub fn to_grow(self) -> Self {
         Self {
@@ -70,9 +70,12 @@ impl Room {
 }
 
 fn size(needed: u32, sizes: RangeInclusive<u32>) -> u32 {
-    let wanted = u64::from(needed) * 3 / 2;
-    let most = u64::from(*sizes.end());
-    (wanted.min(most) as u32).next_power_of_two().clamp(*sizes.start(), *sizes.end())
+    let (needed, most) = (u64::from(needed), u64::from(*sizes.end()));
+    let doubled = (needed * 3 / 2).min(most).next_power_of_two();
+    let step = most / 128;
+    let finer = (needed * 5 / 4).next_multiple_of(step).max(16 * step);
+    let wanted = if doubled > 16 * step { finer } else { doubled };
+    (wanted.min(most) as u32).clamp(*sizes.start(), *sizes.end())
 }
 
 impl Add for Room {
@@ -104,7 +107,7 @@ mod tests {
     fn small_configurations_get_the_least_and_none_gets_more_than_the_most() {
         assert_eq!(room(0, 0).to_grow(), Room::LEAST);
         assert_eq!(room(2_796_202, 43_690).to_grow(), Room::LEAST);
-        assert_eq!(room(2_796_204, 43_692).to_grow(), room(1 << 23, 1 << 17));
+        assert_eq!(room(2_796_204, 43_692).to_grow(), room(1 << 23, 1 << 16));
         assert_eq!(Room::MOST.to_grow(), Room::MOST);
         assert_eq!(room(u32::MAX, u32::MAX).to_grow(), Room::MOST);
         assert!(Room::MOST.holds(Room::LEAST) && !Room::LEAST.holds(Room::MOST));
@@ -116,11 +119,11 @@ mod tests {
             |vips: u32, slots, reals| room(vips * Room::ring(slots), vips * Room::pool(reals));
         let many = equal(10_000, 4093, 10);
         assert_eq!(many, room(40_960_000, 160_000));
-        assert_eq!(many.to_grow(), room(1 << 26, 1 << 18));
+        assert_eq!(many.to_grow(), room(49 << 20, 49 << 12));
         let wide = equal(100, limits::RING_MAX, 1000);
         assert_eq!(wide, room(26_214_400, 204_800));
-        assert_eq!(wide.to_grow(), room(1 << 26, 1 << 19));
-        assert_eq!((many + wide).to_grow(), room(1 << 27, 1 << 19));
+        assert_eq!(wide.to_grow(), room(32 << 20, 63 << 12));
+        assert_eq!((many + wide).to_grow(), room(81 << 20, 112 << 12));
         assert_eq!([many, wide].into_iter().sum::<Room>(), many + wide);
     }
 }

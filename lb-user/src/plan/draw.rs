@@ -3,10 +3,10 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc, thread};
 
-use lb_common::{Seed, Tick};
+use lb_common::{Member, Seed, Slot, Tick};
 
 use super::{Base, Block, Changed, DesiredVip, Numbers, Op, Serving, Slots, opens, slots::next};
-use crate::maglev::{self, Candidate, WHOLE};
+use crate::maglev::{self, Candidate, Dealer};
 
 /// Below so many slots a thread costs more than it helps.
 const MANY: usize = 1 << 18;
@@ -80,22 +80,20 @@ fn bases(sketches: &[Sketch<'_>], seed: &Seed) -> Vec<Arc<Base>> {
 impl Sketch<'_> {
     fn draw(&self, base: &Arc<Base>, seed: &Seed, now: Tick) -> Drawn {
         let Self { vip, block } = *self;
-        let desired = self.owners(base, seed);
         let drawn = |slots, ops| Drawn { base: Arc::clone(base), slots, ops };
         let ring = block.ring;
+        let wanted = Wanted::of(vip, block, base, seed);
         if block.slots.is_empty() {
-            let slots = Slots::stable(&desired);
-            let ops = match desired.is_empty() {
+            let slots = Slots::stable(&wanted.to_vec());
+            let ops = match slots.is_empty() {
                 true => Vec::new(),
                 false => vec![Op::Slots(Changed::neighbours(ring, slots.clone()))],
             };
             return drawn(Some(slots), ops);
         }
-        let (slots, opened, parts) = changes(&block.slots, &desired, &block.serving(vip));
-        if parts.is_empty() {
+        let Some((slots, opened, parts)) = wanted.changes(&block.slots, &block.serving(vip)) else {
             return drawn(None, Vec::new());
-        }
-        let slots = Slots::from(slots);
+        };
         let opened = opened.into_iter().map(|run| Op::Open {
             first: ring + run.start,
             count: run.end - run.start,
@@ -104,54 +102,87 @@ impl Sketch<'_> {
         let changed = Op::Slots(Changed { ring, slots: slots.clone(), parts });
         drawn(Some(slots), opened.chain([changed]).collect())
     }
-
-    /// The numbers of those who shall own the slots: the reals as they were dealt out, or the sorry server if none
-    /// of them takes anything.
-    fn owners(&self, base: &Base, seed: &Seed) -> Vec<u16> {
-        let Self { vip, block } = *self;
-        let number = |real| block.member(real).map_or(0, lb_common::Member::number);
-        let weighted = vip.reals.iter().filter(|real| real.weight > 0);
-        let members: Vec<u16> = weighted.map(number).collect();
-        let sorry = vip.sorry.as_ref().filter(|sorry| sorry.role.takes_new()).map_or(0, number);
-        let mut owners = base.owners.to_vec();
-        if base.parts.iter().all(|part| *part >= WHOLE) {
-            owners.iter_mut().for_each(|owner| *owner = members[usize::from(*owner)]);
-        } else {
-            let holders = maglev::deal(&owners, &base.candidates, &base.parts, seed);
-            let holder =
-                |holder: Option<u16>| holder.map_or(sorry, |holder| members[usize::from(holder)]);
-            owners = holders.into_iter().map(holder).collect();
-        }
-        owners.resize(block.ring_len_of(vip) as usize, sorry);
-        owners
-    }
 }
 
-/// The slots as they become, the runs of them that are opened, and the runs that differ from before.
-fn changes(
-    former: &Slots,
-    desired: &[u16],
-    serving: &Serving,
-) -> (Vec<lb_common::Slot>, Vec<Range<u32>>, Vec<Range<u32>>) {
-    let (mut opened, mut changed) = (Vec::new(), Vec::new());
-    let mut slots = Vec::with_capacity(desired.len());
-    former.each(0..desired.len().min(former.len()), |index, old| {
-        let owner = desired[index];
-        // Most are stable and stay so.
-        let mut slot = old;
-        if old.0 != u32::from(owner) {
-            slot = next(old, lb_common::Member::new(owner), serving);
+/// Who shall own the slots of a ring: the reals as they are dealt out, or the sorry server if none of them takes
+/// anything.
+struct Wanted<'a> {
+    base: &'a Base,
+    dealer: Dealer,
+    /// The numbers of the candidates.
+    members: Vec<u16>,
+    /// The same of those who take all that is theirs; of the others, what no number is.
+    whole: Vec<u16>,
+    /// Who has what nobody takes; 0 is nobody.
+    sorry: u16,
+    len: usize,
+}
+
+/// Stands for one of whose slots each is to be looked at.
+const DEALT: u16 = u16::MAX;
+
+impl<'a> Wanted<'a> {
+    fn of(vip: &DesiredVip, block: &Block, base: &'a Base, seed: &Seed) -> Self {
+        let number = |real| block.member(real).map_or(0, Member::number);
+        let weighted = vip.reals.iter().filter(|real| real.weight > 0);
+        let members: Vec<u16> = weighted.map(number).collect();
+        let dealer = Dealer::new(&base.candidates, &base.parts, seed);
+        let sorry = vip.sorry.as_ref().filter(|sorry| sorry.role.takes_new()).map_or(0, number);
+        let whole = (0u16..).zip(&members);
+        let whole =
+            whole.map(|(index, member)| if dealer.is_whole(index) { *member } else { DEALT });
+        let len = block.ring_len_of(vip) as usize;
+        Self { base, whole: whole.collect(), dealer, members, sorry, len }
+    }
+
+    /// Who shall own this slot, of which the base says that it is this candidate's.
+    fn owner(&self, slot: usize, candidate: u16) -> u16 {
+        match self.whole[usize::from(candidate)] {
+            DEALT => {
+                let holder = self.dealer.holder(slot as u64, candidate);
+                holder.map_or(self.sorry, |holder| self.members[usize::from(holder)])
+            }
+            whole => whole,
+        }
+    }
+
+    fn to_vec(&self) -> Vec<u16> {
+        let mut owners = Vec::with_capacity(self.len);
+        self.base.owners.each(|slot, candidate| owners.push(self.owner(slot, candidate)));
+        owners.resize(self.len, self.sorry);
+        owners
+    }
+
+    /// The slots as they become, the runs of them that are opened, and the runs that differ from before; nothing if
+    /// none does.
+    fn changes(&self, former: &Slots, serving: &Serving) -> Option<Changes> {
+        let (mut opened, mut changed) = (Vec::new(), Vec::new());
+        let mut slots = former.edit();
+        let mut look = |index: usize, old: Slot, owner: u16| {
+            // Most are stable and stay so.
+            if old.0 == u32::from(owner) {
+                return;
+            }
+            let slot = next(old, Member::new(owner), serving);
             if slot != old {
                 lengthen(&mut changed, index as u32);
+                slots.set(index, slot);
             }
             if opens(old, slot) {
                 lengthen(&mut opened, index as u32);
             }
-        }
-        slots.push(slot);
-    });
-    (slots, opened, changed)
+        };
+        let known = self.base.owners.len().min(former.len());
+        former.beside(&self.base.owners, |index, old, candidate| {
+            look(index, old, self.owner(index, candidate));
+        });
+        former.each(known..former.len(), |index, old| look(index, old, self.sorry));
+        (!changed.is_empty()).then(|| (slots.finish(), opened, changed))
+    }
 }
+
+/// See [`Wanted::changes`].
+type Changes = (Slots, Vec<Range<u32>>, Vec<Range<u32>>);
 
 /// Adds the next index to runs of neighbours.
 fn lengthen(runs: &mut Vec<Range<u32>>, index: u32) {

@@ -60,6 +60,18 @@ impl Numbers {
         }
     }
 
+    /// Goes through them, with their indices.
+    pub fn each(&self, mut visit: impl FnMut(usize, u16)) {
+        match &self.0 {
+            Width::Narrow(numbers) => {
+                (0..).zip(numbers).for_each(|(index, number)| visit(index, (*number).into()));
+            }
+            Width::Wide(numbers) => {
+                (0..).zip(numbers).for_each(|(index, number)| visit(index, *number));
+            }
+        }
+    }
+
     fn get(&self, index: usize) -> Option<u16> {
         match &self.0 {
             Width::Narrow(numbers) => numbers.get(index).copied().map(u16::from),
@@ -134,6 +146,28 @@ impl Slots {
         }
     }
 
+    /// Goes through them beside numbers, up to the end of the shorter.
+    pub fn beside(&self, numbers: &Numbers, mut visit: impl FnMut(usize, Slot, u16)) {
+        match (&*self.0, &numbers.0) {
+            // Nearly all are so.
+            (Packed::Stable(Numbers(Width::Narrow(slots))), Width::Narrow(numbers)) => {
+                for (index, (slot, number)) in slots.iter().zip(numbers).enumerate() {
+                    visit(index, stable((*slot).into()), (*number).into());
+                }
+            }
+            _ => {
+                let numbers_at = |index| numbers.get(index).unwrap_or_default();
+                let both = self.len().min(numbers.len());
+                self.each(0..both, |index, slot| visit(index, slot, numbers_at(index)));
+            }
+        }
+    }
+
+    /// A copy to be changed.
+    pub(super) fn edit(&self) -> Edit<'_> {
+        Edit { slots: self, copy: Copy::None }
+    }
+
     /// How many of them are so.
     #[must_use]
     pub fn count(&self, is_so: impl Fn(Slot) -> bool) -> u32 {
@@ -155,6 +189,53 @@ impl Slots {
     #[must_use]
     pub fn is_shared_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// Slots that are being changed, copied once the first of them is.
+pub(super) struct Edit<'a> {
+    slots: &'a Slots,
+    copy: Copy,
+}
+
+enum Copy {
+    None,
+    /// All are stable, and their numbers small.
+    Narrow(Box<[u8]>),
+    Any(Vec<Slot>),
+}
+
+impl Edit<'_> {
+    /// Changes one.
+    pub(super) fn set(&mut self, index: usize, slot: Slot) {
+        if matches!(self.copy, Copy::None) {
+            self.copy = match &*self.slots.0 {
+                Packed::Stable(Numbers(Width::Narrow(numbers))) => Copy::Narrow(numbers.clone()),
+                _ => Copy::Any(self.slots.to_vec()),
+            };
+        }
+        match (&mut self.copy, u8::try_from(slot.0)) {
+            (Copy::Narrow(numbers), Ok(number)) => numbers[index] = number,
+            (Copy::Narrow(numbers), Err(_)) => {
+                let mut slots: Vec<Slot> =
+                    numbers.iter().map(|number| stable((*number).into())).collect();
+                slots[index] = slot;
+                self.copy = Copy::Any(slots);
+            }
+            (Copy::Any(slots), _) => slots[index] = slot,
+            (Copy::None, _) => unreachable!("it was copied"),
+        }
+    }
+
+    /// What has become of them.
+    pub(super) fn finish(self) -> Slots {
+        match self.copy {
+            Copy::None => self.slots.clone(),
+            Copy::Narrow(numbers) => {
+                Slots(Arc::new(Packed::Stable(Numbers(Width::Narrow(numbers)))))
+            }
+            Copy::Any(slots) => slots.into(),
+        }
     }
 }
 
@@ -259,6 +340,33 @@ mod tests {
             packed.each(from..to, |index, slot| part.push((index, slot)));
             let expected = slots.get(from..to).unwrap_or_default().iter().copied();
             prop_assert_eq!(part, (from..).zip(expected).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn what_is_changed_is_packed_as_if_it_had_been_given_so(
+            mut before in slots(),
+            changes in vec((any::<prop::sample::Index>(), slots()), 0..6),
+        ) {
+            let packed = Slots::from(before.clone());
+            let mut edit = packed.edit();
+            for (index, slots) in changes {
+                if let (false, Some(slot)) = (before.is_empty(), slots.first()) {
+                    let index = index.index(before.len());
+                    before[index] = *slot;
+                    edit.set(index, *slot);
+                }
+            }
+            prop_assert_eq!(edit.finish(), Slots::from(before));
+        }
+
+        #[test]
+        fn slots_stand_beside_numbers(slots in slots(), numbers in vec(0u16..300, 0..20)) {
+            let mut pairs = Vec::new();
+            let beside = |index, slot, number| pairs.push((index, slot, number));
+            Slots::from(slots.clone()).beside(&Numbers::of(&numbers), beside);
+            let expected = slots.iter().zip(&numbers).enumerate();
+            let expected: Vec<_> = expected.map(|(index, (slot, number))| (index, *slot, *number)).collect();
+            prop_assert_eq!(pairs, expected);
         }
 
         #[test]

@@ -200,12 +200,14 @@ impl Reconciler {
 /// How reals are reached, remembered while many are asked for and nothing changes: thousands of VIPs share a few
 /// servers.
 #[derive(Default)]
-pub(super) struct Reached(RefCell<Option<HashMap<(IpAddr, Option<Mac>), (Reach, RealWord)>>>);
+pub(super) struct Reached(RefCell<Option<Known>>);
+
+type Known = HashMap<(IpAddr, Option<Mac>), (Reach, RealWord)>;
 
 impl Reached {
     /// From now on nothing is learnt of the network and its ports.
     pub(super) fn begin(&self) {
-        self.0.replace(Some(HashMap::new()));
+        self.0.replace(Some(Known::new()));
     }
 
     /// Something may be, from now on.

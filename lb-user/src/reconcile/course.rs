@@ -120,21 +120,15 @@ impl Reconciler {
         Pool { wanted: wanted().count(), up: wanted().filter(is_up).count() }
     }
 
-    /// Notes since when each real is as it is; what has changed is to be told.
-    pub(super) fn judge(&mut self) -> Vec<Happening> {
-        let mut news = self.judge_reals(|_| true);
-        news.extend(self.judge_vips());
-        news
-    }
-
-    /// The same for these VIPs only.
+    /// Notes how the reals of these VIPs are, and how the VIPs stand; what has changed is to be told.
     pub(super) fn judge_only(&mut self, names: &BTreeSet<String>) -> Vec<Happening> {
         let mut news = self.judge_reals(|vip| names.contains(&vip.name));
         news.extend(self.stand(|vip| names.contains(&vip.name)));
         news
     }
 
-    fn judge_reals(&mut self, concerned: impl Fn(&Vip) -> bool) -> Vec<Happening> {
+    /// Notes since when each real of the VIPs concerned is as it is; what has changed is to be told.
+    pub(super) fn judge_reals(&mut self, concerned: impl Fn(&Vip) -> bool) -> Vec<Happening> {
         let time = Timestamp::now();
         let mut news = Vec::new();
         self.reached.begin();

@@ -372,6 +372,10 @@ impl Reconciler {
     /// Acts on what was learnt. Where interfaces or addresses have changed, routes may have, too.
     async fn follow_network(&mut self) {
         let moved = self.network.take_moved();
+        if self.network.take_lost() {
+            // What was reached through it is gone already: to ask for ways takes its time.
+            self.reconcile();
+        }
         if moved {
             self.checking.doubt();
             self.write_ports();
@@ -435,13 +439,14 @@ impl Reconciler {
         self.checking.end_waiting();
         let mut news = self.ways();
         self.write_ports();
-        news.extend(self.judge());
+        news.extend(self.judge_reals(|_| true));
         self.acted = Timestamp::now();
         match self.plan(&self.config.model, &self.state, &self.ledger) {
             // Logged where it failed; the next resync tries again.
             Ok(plan) => drop(self.apply(plan)),
             Err(error) => log::error!("{error}"),
         }
+        news.extend(self.judge_vips());
         self.release_ports();
         news
     }

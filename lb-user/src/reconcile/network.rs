@@ -57,6 +57,8 @@ pub struct Network {
     /// Those that have just failed to answer, and until when that is overlooked.
     doubts: BTreeMap<(u32, IpAddr), Instant>,
     moved: bool,
+    /// One that leads to reals has gone down.
+    lost: bool,
     returned: BTreeSet<u32>,
     listed: bool,
 }
@@ -76,6 +78,7 @@ impl Network {
             news: Vec::new(),
             doubts: BTreeMap::new(),
             moved: false,
+            lost: false,
             returned: BTreeSet::new(),
             listed: false,
         }
@@ -133,6 +136,11 @@ impl Network {
     /// too.
     pub(super) fn take_moved(&mut self) -> bool {
         mem::take(&mut self.moved)
+    }
+
+    /// Whether an interface that leads to reals has gone down since this was asked last.
+    pub(super) fn take_lost(&mut self) -> bool {
+        mem::take(&mut self.lost)
     }
 
     /// The interfaces that have come up, or have another MAC address, since this was asked last.
@@ -252,6 +260,7 @@ impl Network {
                 let state = if up { "up" } else { "down" };
                 let mac = mac.map_or_else(|| "none".to_owned(), |mac| mac.to_string());
                 log::info!("interface {} is {state}, MAC address {mac}", way.device);
+                self.lost |= !up && before.is_some_and(|before| before.up);
             }
             if up {
                 self.returned.insert(index);

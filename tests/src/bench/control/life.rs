@@ -13,7 +13,6 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    super::Options,
     arena::{self, Arena},
     memory,
     stage::{self, Shape},
@@ -49,8 +48,8 @@ pub(super) struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
-    /// Lives a whole life.
-    pub(super) fn live(shape: &'a Shape, options: &Options) -> Result<Taken> {
+    /// Lives a whole life; with `waits`, so long that a resync falls into it.
+    pub(super) fn live(shape: &'a Shape, waits: bool) -> Result<Taken> {
         let lab = stage::lab()?;
         let config = lab.balancers()[0].config_on(&["eth0", "eth1"], &shape.text(|_| false)?);
         let (daemon, ready, first_packet) = start(&lab, shape, &config)?;
@@ -58,7 +57,7 @@ impl<'a> Life<'a> {
         life.wait_for_reals()?;
         let status = life.timed(&["-o", "json", "status"])?;
         let (down, back) = life.fail()?;
-        let wait = if options.quick { f64::NAN } else { life.longest_wait()? };
+        let wait = if waits { life.longest_wait()? } else { f64::NAN };
         let process = life.daemon.process().id();
         let (resident, maps) = (memory::resident(process)?, memory::maps(process)?);
         let change = life.change()?;
