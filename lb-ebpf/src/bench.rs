@@ -20,7 +20,7 @@ pub struct Layout {
 }
 
 /// The course of a wrapper's runs. One value, read and written by one CPU.
-#[repr(C, align(64))]
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Course {
     /// How many flows there are, 1 or more, one packet of each after the other.
@@ -42,7 +42,9 @@ pub struct Course {
     /// The MAC address that frames are for, and the one that they are from, as in
     /// [`lb_common::layout::mac_bits`].
     pub macs: [u64; 2],
-    /// When the first run began and when the last one ended, in nanoseconds of the monotonic clock.
+    /// How many of them are timed: the last ones. Those before let each flow have been seen.
+    pub timed: u64,
+    /// When the first of these began and when the last one ended, in nanoseconds of the monotonic clock.
     pub first: u64,
     /// See `first`.
     pub last: u64,
@@ -69,13 +71,17 @@ impl Course {
         let next = join(self.flow, self.service);
         let firsts = join(self.first_client, self.first_vip);
         let rest = join(self.port, self.left);
-        [flows, next, firsts, rest, to, from, self.first, self.last, a, b, c, d, e, f, g, h]
+        [
+            flows, next, firsts, rest, to, from, self.timed, self.first, self.last, a, b, c, d, e,
+            f, g, h,
+        ]
     }
 
     /// The inverse of [`Course::words`].
     #[must_use]
     pub const fn from_words(words: [u64; Self::WORDS]) -> Self {
-        let [flows, next, firsts, rest, to, from, first, last, a, b, c, d, e, f, g, h] = words;
+        let [flows, next, firsts, rest, to, from, timed, first, last, a, b, c, d, e, f, g, h] =
+            words;
         Self {
             flows: flows as u32,
             services: (flows >> 32) as u32,
@@ -86,6 +92,7 @@ impl Course {
             port: rest as u32,
             left: (rest >> 32) as u32,
             macs: [to, from],
+            timed,
             first,
             last,
             codes: [a, b, c, d, e, f, g, h],
@@ -110,10 +117,10 @@ pub const fn floor_hash(key: u64, seed: u64) -> u64 {
 }
 
 /// Displacements of the floors' table of services.
-pub const FLOOR_DISPLACEMENTS: u32 = 1 << 13;
+pub const FLOOR_DISPLACEMENTS: u32 = 1 << 14;
 
 /// Entries of it.
-pub const FLOOR_ENTRIES: u32 = 1 << 15;
+pub const FLOOR_ENTRIES: u32 = 1 << 16;
 
 /// Slots of the floors' one ring: the length of Katran's.
 pub const FLOOR_RING: u32 = 65_536;
@@ -128,14 +135,14 @@ pub const FLOOR_FLOWS: u32 = 1 << 21;
 #[inline(always)]
 #[must_use]
 pub const fn floor_bucket(hash: u64) -> u32 {
-    (hash >> 51) as u32 & (FLOOR_DISPLACEMENTS - 1)
+    (hash >> 50) as u32 & (FLOOR_DISPLACEMENTS - 1)
 }
 
 /// Which entry is a key's.
 #[inline(always)]
 #[must_use]
 pub const fn floor_entry(hash: u64, displacement: u32) -> u32 {
-    (hash as u32 ^ displacement) & (FLOOR_ENTRIES - 1)
+    ((hash >> 16) as u32 ^ displacement) & (FLOOR_ENTRIES - 1)
 }
 
 /// A service of the floors: a key and what a packet for it needs.

@@ -82,7 +82,7 @@ mod programs {
         };
         // SAFETY: a value of the array, which nobody else touches while the program runs.
         let course = unsafe { &mut *course };
-        if course.first == 0 {
+        if u64::from(course.left) == course.timed {
             // SAFETY: a helper without preconditions.
             course.first = unsafe { bpf_ktime_get_ns() };
         }

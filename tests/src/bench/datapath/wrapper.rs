@@ -38,23 +38,24 @@ impl Wrapper {
         Ok(Self { object, targets, course })
     }
 
-    /// Runs a program on so many packets, of which it must answer each with `code`. The course says what the
-    /// packets are; afterwards, which one would be next.
+    /// Runs a program on so many packets, and before on some that are not timed; it must answer each with `code`. The
+    /// course says what the packets are; afterwards, which one would be next.
     pub fn run(
         &mut self,
         target: &ProgramFd,
         frame: &[u8],
         course: &mut Course,
-        (packets, code): (u32, u32),
+        (untimed, packets, code): (u32, u32, u32),
     ) -> Result<Run> {
         self.targets.set(0, target, 0)?;
-        let begun = Course { left: packets, first: 0, last: 0, codes: [0; 8], ..*course };
+        let (left, timed) = (untimed + packets, u64::from(packets));
+        let begun = Course { left, timed, first: 0, last: 0, codes: [0; 8], ..*course };
         self.course.set(0, begun.words(), 0)?;
         let mut output = vec![0; frame.len() + 256];
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut output);
-        options.repeat = packets;
+        options.repeat = untimed + packets;
         let before = preemptions()?;
         let program: &mut Xdp = object::program(&mut self.object, "wrapper")?;
         program.test_run(options).context("a test run")?;
@@ -63,8 +64,8 @@ impl Wrapper {
         let Course { first, last, codes, left, .. } = *course;
         let answered = codes[code as usize];
         ensure!(
-            left == 0 && answered == u64::from(packets),
-            "of {packets} packets {answered} ended with {code}, as they should: {codes:?}"
+            left == 0 && answered == u64::from(untimed + packets),
+            "of {untimed} and {packets} packets {answered} ended with {code}, as they should: {codes:?}"
         );
         Ok(Run { nanos: (last - first) as f64 / f64::from(packets), disturbed })
     }

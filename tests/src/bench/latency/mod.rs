@@ -15,7 +15,7 @@ use super::{
 use crate::{Daemon, Lab, LabOptions, Port, address, wait};
 
 /// How many round trips make a figure.
-const TRIPS: usize = 10_000;
+const TRIPS: usize = 5_000;
 const QUICK: usize = 500;
 /// Where the real answers.
 const PORT: u16 = 7;
