@@ -6,7 +6,9 @@ mod floors;
 mod place;
 mod wrapper;
 
-use anyhow::{Context as _, Result, ensure};
+use std::thread;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::programs::ProgramFd;
 use lb_ebpf::bench::Course;
 use nix::{
@@ -31,8 +33,15 @@ const PACKETS: u32 = 300_000;
 /// How often a run is repeated that was disturbed.
 const TRIES: usize = 4;
 
-/// Measures all cases.
+/// Measures all cases, in a thread of its own: what others start shall not stay on its CPU.
 pub fn run(options: &Options) -> Result<Section> {
+    thread::scope(|scope| {
+        let measured = scope.spawn(|| measure(options));
+        measured.join().map_err(|_| anyhow!("the measuring thread panicked"))?
+    })
+}
+
+fn measure(options: &Options) -> Result<Section> {
     pin()?;
     let mut section = Section::new("Datapath");
     let mut cases = case::all();
@@ -68,7 +77,7 @@ pub fn run(options: &Options) -> Result<Section> {
 /// Keeps this thread on the last CPU, which has the fewest interrupts.
 fn pin() -> Result<()> {
     let mut cpus = CpuSet::new();
-    let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+    let last = thread::available_parallelism().map_or(1, usize::from) - 1;
     cpus.set(last)?;
     sched_setaffinity(Pid::from_raw(0), &cpus).context("staying on one CPU")
 }
@@ -174,8 +183,8 @@ impl Bench {
             return Ok(());
         }
         let (kernel, state) = self.place.parts();
-        let (place, _, rule) = traced(kernel, &case.frame)
-            .map_err(|outcome| anyhow::anyhow!("it ends with {outcome:?}"))?;
+        let (place, _, rule) =
+            traced(kernel, &case.frame).map_err(|outcome| anyhow!("it ends with {outcome:?}"))?;
         ensure!(rule == case.rule, "the rule is {rule:?}");
         state.occupant(place).context("a real")?;
         Ok(())

@@ -41,12 +41,12 @@ fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     let parts = if cli.only.is_empty() { Part::ALL.to_vec() } else { cli.only };
     let options = Options { rounds: cli.rounds.into(), quick: cli.quick, rows: cli.rows };
+    let machine = machine();
     let mut sections = Vec::new();
     for part in parts {
         eprintln!("{part:?} …");
         sections.push(part.run(&options).with_context(|| format!("measuring {part:?}"))?);
     }
-    let machine = machine();
     let text = report::markdown(&machine, &sections);
     write(&cli.output, &text, &report::json(&machine, &sections))?;
     print!("{text}");
