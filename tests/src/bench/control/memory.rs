@@ -18,7 +18,10 @@ pub(super) fn resident(process: u32) -> Result<f64> {
 pub(super) fn maps(process: u32) -> Result<f64> {
     let mut maps = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{process}/fdinfo"))? {
-        let text = fs::read_to_string(entry?.path())?;
+        // One that was closed since the list was read is no map's: those stay open.
+        let Ok(text) = fs::read_to_string(entry?.path()) else {
+            continue;
+        };
         let number = |name: &str| -> Option<u64> {
             let line = text.lines().find_map(|line| line.strip_prefix(name))?;
             line.trim().parse().ok()

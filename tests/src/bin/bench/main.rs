@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use tests::bench::{Options, Part, baseline::Baseline, machine, report};
+use tests::bench::{Options, Part, baseline::Baseline, figure::Section, machine, report};
 
 /// Measure what packets, configurations and requests cost.
 #[derive(Parser)]
@@ -46,10 +46,10 @@ fn main() -> Result<ExitCode> {
     for part in parts {
         eprintln!("{part:?} …");
         sections.push(part.run(&options).with_context(|| format!("measuring {part:?}"))?);
+        // After each part: if a later one fails, this much is known.
+        write(&cli.output, &machine, &sections)?;
     }
-    let text = report::markdown(&machine, &sections);
-    write(&cli.output, &text, &report::json(&machine, &sections))?;
-    print!("{text}");
+    print!("{}", report::markdown(&machine, &sections));
     let path = root().join("bench/baseline.json");
     if cli.update_baseline {
         Baseline::of(&sections).write(&path)?;
@@ -73,10 +73,11 @@ fn root() -> &'static Path {
     own.parent().unwrap_or(own)
 }
 
-fn write(dir: &Path, text: &str, json: &serde_json::Value) -> Result<()> {
+fn write(dir: &Path, machine: &str, sections: &[Section]) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-    let json = serde_json::to_string_pretty(json)? + "\n";
-    for (name, content) in [("report.md", text), ("report.json", &json)] {
+    let text = report::markdown(machine, sections);
+    let json = serde_json::to_string_pretty(&report::json(machine, sections))? + "\n";
+    for (name, content) in [("report.md", text), ("report.json", json)] {
         let path = dir.join(name);
         fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
     }
