@@ -59,7 +59,7 @@ struct Reals(Array<MapData, u64>);
 
 impl Reals {
     fn open(lab: &Lab) -> Result<Self> {
-        let file = lab.pin_dir().join(format!("layout-{}/REALS", lb_common::LAYOUT));
+        let file = lab.pin_dir().join(format!("layout-{}/REALS-65536", lb_common::LAYOUT));
         let map = lab.in_balancer(|| Ok(Map::Array(MapData::from_pin(&file)?)))?;
         Ok(Self(map.try_into()?))
     }

@@ -291,6 +291,10 @@ impl Ledger {
         // Nobody else has to be looked at where nobody starts slowly.
         let somebody_serves = vip.slow_start.is_some() && others.any(serves);
         let course = courses.get_mut(&real.address)?;
+        let is_same = |known: &&Known| known.verdict.health == verdict.health;
+        // What has been known is known as long as health is the same, also to a daemon that has not checked yet.
+        let known = course.known.as_ref().filter(is_same).is_some_and(|known| known.verdict.known);
+        let verdict = Verdict { known: verdict.known || known, ..verdict };
         if course.known.as_ref().is_some_and(|known| known.verdict == verdict) {
             return None;
         }
