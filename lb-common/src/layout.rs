@@ -12,8 +12,8 @@ use crate::limits;
 
 /// The version of everything in this module and of the tables' names and sizes.
 ///
-/// It stands in the object and in the pin directory; a daemon never reads the pinned tables of
-/// another layout.
+/// It stands in the object and in the pin directory. Of the pinned tables of a former layout a daemon takes those that
+/// have not changed, and what it knows how to translate; those of a later one it leaves alone.
 pub const LAYOUT: u32 = 4;
 
 #[cfg(not(target_endian = "little"))]

@@ -24,13 +24,17 @@ pub fn rewrite(
     link: &Link,
     real: RealWord,
 ) -> Result<(), Outcome> {
-    if link.tags.count() == 0 && real.is_untagged_at(tables.port_number()) {
-        return address(frame, real.mac_bits(), link.own);
-    }
-    if real.port() == 0 {
+    let is_untagged = link.tags.count() == 0 && real.is_untagged_at(tables.port_number());
+    if !is_untagged && real.port() == 0 {
         return Err(if real == RealWord::RESET { Outcome::Reset } else { Outcome::Unresolved });
     }
-    came_from_another(frame.packet().header(0)?, real.mac_bits())?;
+    // Before anything is moved: afterwards there is no address where one was.
+    if mac_bits(&frame.packet().header::<Ethernet>(0)?.source) == real.mac_bits() {
+        return Err(Outcome::Bounced);
+    }
+    if is_untagged {
+        return address(frame, real, link.own);
+    }
     let port = if real.port() == tables.port_number() {
         PortWord(link.own)
     } else {
@@ -39,24 +43,17 @@ pub fn rewrite(
     if link.tags.count() != 0 || real.vlan() != 0 || port.outer_vlan() != 0 {
         tag(frame, link.tags, port, real)?;
     }
-    address(frame, real.mac_bits(), port.mac_bits())
+    address(frame, real, port.mac_bits())
 }
 
 /// Writes both addresses.
 #[inline(always)]
-fn address(frame: &mut impl Frame, destination: u64, source: u64) -> Result<(), Outcome> {
+fn address(frame: &mut impl Frame, real: RealWord, source: u64) -> Result<(), Outcome> {
     let mut packet = frame.packet();
     let ethernet: &mut Ethernet = packet.header_mut(0)?;
-    came_from_another(ethernet, destination)?;
-    set_mac(&mut ethernet.destination, destination);
+    set_mac(&mut ethernet.destination, real.mac_bits());
     set_mac(&mut ethernet.source, source);
     Ok(())
-}
-
-/// A frame is not sent back to whom it came from.
-#[inline(always)]
-fn came_from_another(ethernet: &Ethernet, destination: u64) -> Result<(), Outcome> {
-    if mac_bits(&ethernet.source) == destination { Err(Outcome::Bounced) } else { Ok(()) }
 }
 
 /// Has the frame sent by another port than it came in on.

@@ -123,24 +123,33 @@ fn steer(frame: &mut impl Frame, tables: &impl Tables, end: impl Fn(Ended) -> En
         Err(outcome) => return end(Ended::with(outcome)),
     };
     if let Some(datagram) = V4::plain(&packet, &link) {
-        return match short_path(frame, tables, &entrance, &link, &datagram) {
-            Some(Ok(forward)) => end(Ended { outcome: Outcome::Forwarded, forward }),
-            Some(Err(outcome)) => end(Ended::with(outcome)),
-            None => end(begin_anew::<V4>(frame, tables)),
-        };
+        return plain_turn(frame, tables, &entrance, &link, &datagram, end);
     }
     if let Some(datagram) = V6::plain(&packet, &link) {
-        return match short_path(frame, tables, &entrance, &link, &datagram) {
-            Some(Ok(forward)) => end(Ended { outcome: Outcome::Forwarded, forward }),
-            Some(Err(outcome)) => end(Ended::with(outcome)),
-            None => end(begin_anew::<V6>(frame, tables)),
-        };
+        return plain_turn(frame, tables, &entrance, &link, &datagram, end);
     }
     match link::read_tags(&packet, &link) {
         Ok(link) if link::is_ipv4(&link) => end(begin_anew::<V4>(frame, tables)),
         Ok(link) if link::is_ipv6(&link) => end(begin_anew::<V6>(frame, tables)),
         Ok(_) => end(Ended::with(Outcome::NotIp)),
         Err(outcome) => end(Ended::with(outcome)),
+    }
+}
+
+/// The turn of a plain packet.
+#[inline(always)]
+fn plain_turn<A: Family + Ping + Reset>(
+    frame: &mut impl Frame,
+    tables: &impl Tables,
+    entrance: &Entrance,
+    link: &Link,
+    datagram: &Datagram<A>,
+    end: impl Fn(Ended) -> Ended,
+) -> Ended {
+    match short_path(frame, tables, entrance, link, datagram) {
+        Some(Ok(forward)) => end(Ended { outcome: Outcome::Forwarded, forward }),
+        Some(Err(outcome)) => end(Ended::with(outcome)),
+        None => end(begin_anew::<A>(frame, tables)),
     }
 }
 

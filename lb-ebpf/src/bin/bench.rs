@@ -5,7 +5,6 @@
 //! as it has left it. So the wrapper stands around it: it makes of the frame the next packet, with the
 //! Ethernet addresses that the target has changed, calls the target, and counts what that returns.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-#![cfg_attr(target_arch = "bpf", expect(missing_docs, reason = "macros make items"))]
 
 #[cfg(target_arch = "bpf")]
 mod programs {

@@ -1,15 +1,18 @@
 //! Frames that lack what a network card or an interface should have given them.
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use lb_common::{Outcome, PortWord};
-use lb_user::dataplane::Kernel;
+use lb_common::{Outcome, PortWord, RealWord};
+use lb_user::dataplane::{Dataplane as _, Kernel};
 use tests::{
     golden::{Family, arriving, expected},
     invariant::check_arrived,
-    world::{Arrived, CLIENT, ELSEWHERE, TAGGED, WAYS, Way, engines, host},
+    world::{
+        Arrived, BALANCER, CLIENT, ELSEWHERE, ROUTER, TAGGED, UNTAGGED, WAYS, Way, engines, host,
+        reached,
+    },
 };
 
-use crate::{DROP, REDIRECT};
+use crate::{DROP, REDIRECT, TRANSMIT};
 
 /// The room before a frame in a test run, of which the kernel takes the beginning for itself
 /// (`XDP_PACKET_HEADROOM`, `struct xdp_frame`).
@@ -39,6 +42,34 @@ fn a_frame_without_room_for_its_tags_is_dropped_on_the_host() {
                 let outcome = if enough { Outcome::Forwarded } else { Outcome::NoRoom };
                 assert_eq!(check_arrived(&memory, arrived), outcome, "{}: {room}", way.claim);
             }
+        }
+    }
+}
+
+/// Where a tag comes or goes, other bytes stand for a moment where the source address is looked for: whoever's
+/// address they make, the frame does not come from there.
+#[test]
+fn a_frame_whose_tags_change_is_sent_on_whatever_its_bytes_look_like() {
+    const VLAN: u16 = 9;
+    let (mut memory, mut state) = host();
+    let (_, mut kernel, _) = engines();
+    let [_, _, a, b, c, d] = BALANCER.0;
+    let [e, f, .., g, h] = ROUTER.0;
+    let ([kind, of_tag], [high, low]) = (0x8100_u16.to_be_bytes(), VLAN.to_be_bytes());
+    let added = RealWord::new([a, b, c, d, e, f], 1).in_vlan(VLAN);
+    let removed = RealWord::new([g, h, kind, of_tag, high, low], 1);
+    let cases: [(&Way, RealWord, &[(u16, u16)]); 2] =
+        [(&TAGGED, added, &[]), (&UNTAGGED, removed, &[(0x8100, VLAN)])];
+    for (way, word, tags) in cases {
+        let [.., last] = way.mac.0;
+        let ops = reached(&mut state, way.vip, last, word);
+        let Ok(()) = memory.apply(&ops);
+        kernel.apply(&ops).expect("the maps are written");
+        for family in Family::ALL {
+            let frame = family.ip(arriving(tags), CLIENT, way.vip).tcp(1, 80).build();
+            assert_eq!(check_arrived(&memory, Arrived::new(&frame)), Outcome::Forwarded);
+            let (action, sent) = kernel.process(&frame).expect("a test run");
+            assert_eq!((action, &sent[..6]), (TRANSMIT, &word.mac()[..]), "{}", way.claim);
         }
     }
 }
