@@ -71,6 +71,9 @@ pub enum Failure {
     /// What a dead daemon left cannot be detached.
     #[error("lbd does not run, and `lbd --detach` failed: {0}")]
     Detach(#[source] io::Error),
+    /// The terminal cannot be drawn on, or has gone away.
+    #[error("the terminal cannot be used: {0}")]
+    Terminal(#[source] io::Error),
     /// The answer is there and cannot be shown.
     #[error("cannot write the answer: {0}; what was asked for is done")]
     Output(#[from] io::Error),
@@ -102,7 +105,11 @@ impl Failure {
             Self::File { .. } | Self::Original { .. } | Self::BadFile { .. } | Self::Usage(_) => {
                 INVALID
             }
-            Self::Detach(_) | Self::Resumed { .. } | Self::Findings | Self::Refused(_) => REFUSED,
+            Self::Detach(_)
+            | Self::Resumed { .. }
+            | Self::Findings
+            | Self::Refused(_)
+            | Self::Terminal(_) => REFUSED,
             // Whoever reads our output has read enough, as `head` does.
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => 0,
             Self::Output(_) => REFUSED,

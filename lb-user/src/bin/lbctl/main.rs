@@ -2,6 +2,7 @@
 //! becomes of them; this one only routes.
 
 mod backend;
+mod check;
 mod detach;
 mod doctor;
 mod drain;
@@ -14,6 +15,7 @@ mod output;
 mod plan;
 mod real;
 mod status;
+mod top;
 mod trace;
 mod value;
 mod vip;
@@ -26,6 +28,7 @@ use std::{
     io::{self, IsTerminal as _, Write},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{Parser, Subcommand};
@@ -47,6 +50,7 @@ Exit codes:
 Examples:
   lbctl vip add web --address 192.0.2.10 --port tcp/80 --real 10.0.0.11 --real 10.0.0.12
   lbctl status
+  lbctl top
   lbctl events web --follow
   lbctl real drain web 10.0.0.12 --wait
   lbctl plan -f new.toml
@@ -97,6 +101,10 @@ enum Command {
     /// The node, its VIPs and reals, health with the reason, counters
     #[command(after_help = status::EXAMPLES)]
     Status,
+    /// How it goes, as it goes: VIPs, reals, rates, events
+    Top(top::Top),
+    /// One line and an exit code for Nagios, Icinga and their like
+    Check(check::Check),
     /// What has happened: health, changes, announcements
     Events(events::Events),
     /// The flows noted now
@@ -124,7 +132,7 @@ enum Command {
 
 /// What a command works with.
 struct Session<'a> {
-    client: Client,
+    client: Arc<Client>,
     output: Output<'a>,
     notes: Notes<'a>,
     /// The link that the daemon leaves to its configuration.
@@ -144,18 +152,19 @@ fn run<'a>(
     stdout: &'a mut dyn Write,
     mut notes: Notes<'a>,
 ) -> u8 {
-    match Arguments::try_parse_from(arguments) {
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    match Arguments::try_parse_from(&words) {
         Ok(arguments) => match Client::new(&arguments.socket) {
             Ok(client) => {
                 let output = Output::new(arguments.output, stdout);
                 let left = client::config_link(&arguments.socket);
-                execute(arguments.command, Session { client, output, notes, left })
+                execute(arguments.command, Session { client: client.into(), output, notes, left })
             }
             Err(error) => Failure::from(error).report(&mut notes),
         },
         Err(usage) if usage.use_stderr() => {
             render(&usage, notes.stream());
-            failure::INVALID
+            if check::is_meant(&words) { check::refuse(&usage, stdout) } else { failure::INVALID }
         }
         Err(help) => {
             render(&help, stdout);
@@ -169,6 +178,8 @@ fn execute(command: Command, mut session: Session<'_>) -> u8 {
         Command::Vip(command) => command.run(&mut session),
         Command::Real(command) => command.run(&mut session),
         Command::Status => status::run(&mut session),
+        Command::Top(command) => command.run(&mut session),
+        Command::Check(command) => return command.run(&mut session),
         Command::Events(command) => command.run(&mut session),
         Command::Flows(command) => command.run(&mut session),
         Command::Trace(command) => command.run(&mut session),

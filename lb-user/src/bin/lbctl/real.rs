@@ -187,11 +187,7 @@ impl Real {
                 )?;
                 if wait { drain::wait(session, &vip, address)? } else { done }
             }
-            Self::Enable(Which { vip, address }) => client.set_real(
-                &vip,
-                address,
-                &RealPatch { force_up: Some(false), ..state(RealState::Active) },
-            )?,
+            Self::Enable(Which { vip, address }) => client.set_real(&vip, address, &enabled())?,
             Self::ForceUp { which: Which { vip, address }, release } => client.set_real(
                 &vip,
                 address,
@@ -208,8 +204,14 @@ impl Real {
     }
 }
 
-fn state(state: RealState) -> RealPatch {
+/// Has the real be in this state.
+pub fn state(state: RealState) -> RealPatch {
     RealPatch { state: Some(state.to_string()), ..RealPatch::default() }
+}
+
+/// Takes the real into service, and calls off what was forced on it.
+pub fn enabled() -> RealPatch {
+    RealPatch { force_up: Some(false), ..state(RealState::Active) }
 }
 
 /// A real with the VIP it serves, where more than one VIP is told of.
@@ -231,7 +233,7 @@ fn list(session: &mut Session<'_>, vip: Option<String>) -> Result<(), Failure> {
 }
 
 /// Why the real is as it is, and what a drain or a slow start still waits for.
-fn reason(real: &RealStatus) -> String {
+pub fn reason(real: &RealStatus) -> String {
     let mut reason = real.reason.clone();
     if let Some(DrainStatus { slots, flows, seconds_left, removes, .. }) = &real.drain {
         let then = if *removes { " until it is removed" } else { "" };

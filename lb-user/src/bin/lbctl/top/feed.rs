@@ -1,0 +1,171 @@
+//! All that the view waits for, each in a thread of its own: keys, signals, the daemon's answers,
+//! events, and what came of a deed.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossterm::event::{self, Event, KeyEvent, KeyEventKind};
+use lb_user::api::{
+    client::{Client, Error},
+    types::{EventLine, EventsQuery, Status},
+};
+use signal_hook::{
+    consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use super::{deed::Deed, model::EVENTS};
+
+/// From one attempt to hear events to the next.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What has come.
+pub enum News {
+    /// A key.
+    Key(KeyEvent),
+    /// The terminal has another size, or something else may have been drawn on it.
+    Redraw,
+    /// Somebody wants this program to end.
+    Signal(i32),
+    /// The terminal says nothing any more.
+    Silent(io::Error),
+    /// What the daemon answered at this moment, or why it did not.
+    Answer(Instant, Box<Result<Status, String>>),
+    /// Its events come from the beginning.
+    EventsAnew,
+    /// One of them.
+    Event(EventLine),
+    /// What came of a deed.
+    Done(Result<String, String>),
+}
+
+/// Where the news come from.
+pub struct Feed {
+    client: Arc<Client>,
+    sender: Sender<News>,
+    news: Receiver<News>,
+    refresh: Sender<()>,
+}
+
+impl Feed {
+    /// Starts to ask the daemon, to hear its events, and to hear keys and signals.
+    pub fn start(client: &Arc<Client>, interval: Duration) -> io::Result<Self> {
+        let (sender, news) = mpsc::channel();
+        let (refresh, wake) = mpsc::channel();
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCONT])?;
+        spawn(&sender, move |sender| keys(&sender));
+        spawn(&sender, move |sender| {
+            let news = |signal| if signal == SIGCONT { News::Redraw } else { News::Signal(signal) };
+            drop(signals.forever().try_for_each(|signal| sender.send(news(signal))));
+        });
+        let asked = Arc::clone(client);
+        spawn(&sender, move |sender| ask(&asked, interval, &wake, &sender));
+        let heard = Arc::clone(client);
+        spawn(&sender, move |sender| hear(&heard, &sender));
+        Ok(Self { client: Arc::clone(client), sender, news, refresh })
+    }
+
+    /// The next news, or nothing after this time.
+    pub fn next(&self, patience: Duration) -> Option<News> {
+        self.news.recv_timeout(patience).ok()
+    }
+
+    /// What else has come already.
+    pub fn rest(&self) -> impl Iterator<Item = News> {
+        self.news.try_iter()
+    }
+
+    /// Asks the daemon at once.
+    pub fn refresh(&self) {
+        // Where nobody asks any more, the program is about to end.
+        let _ = self.refresh.send(());
+    }
+
+    /// Has this done, without waiting for it.
+    pub fn run(&self, deed: Deed) {
+        let (client, refresh) = (Arc::clone(&self.client), self.refresh.clone());
+        spawn(&self.sender, move |sender| {
+            let done = deed.run(&client).map(|done| done.message);
+            let _ = sender.send(News::Done(done.map_err(|error| error.to_string())));
+            let _ = refresh.send(());
+        });
+    }
+}
+
+fn spawn(sender: &Sender<News>, work: impl FnOnce(Sender<News>) + Send + 'static) {
+    let sender = sender.clone();
+    thread::spawn(move || work(sender));
+}
+
+/// Each thread ends when nobody wants its news.
+fn keys(sender: &Sender<News>) {
+    loop {
+        let news = match event::read() {
+            Ok(Event::Key(key)) if key.kind == KeyEventKind::Release => continue,
+            Ok(Event::Key(key)) => News::Key(key),
+            Ok(Event::Resize(..)) => News::Redraw,
+            Ok(_) => continue,
+            Err(error) => {
+                let _ = sender.send(News::Silent(error));
+                return;
+            }
+        };
+        if sender.send(news).is_err() {
+            return;
+        }
+    }
+}
+
+fn ask(client: &Client, interval: Duration, wake: &Receiver<()>, sender: &Sender<News>) {
+    let mut due = Instant::now() + interval;
+    loop {
+        let pause = due.saturating_duration_since(Instant::now());
+        match wake.recv_timeout(pause) {
+            Err(RecvTimeoutError::Disconnected) => return,
+            // However often somebody wanted it.
+            Ok(()) => wake.try_iter().for_each(drop),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        due = Instant::now() + interval;
+        let answer = client.status().map_err(|error| silence(&error));
+        if sender.send(News::Answer(Instant::now(), Box::new(answer))).is_err() {
+            return;
+        }
+    }
+}
+
+fn silence(error: &Error) -> String {
+    match error {
+        Error::Problem(_) => format!("lbd refuses, trying again: {error}"),
+        _ => format!("lbd cannot be reached, trying again: {error}"),
+    }
+}
+
+/// The newest events and those that come; from the beginning again when the daemon was away.
+fn hear(client: &Client, sender: &Sender<News>) {
+    let query = EventsQuery { vip: None, last: Some(EVENTS as u32), follow: true };
+    loop {
+        match client.events(&query) {
+            Ok(events) => {
+                let mut news = vec![News::EventsAnew].into_iter();
+                for event in events.map_while(Result::ok).map(News::Event) {
+                    if news.next().into_iter().chain([event]).any(|news| sender.send(news).is_err())
+                    {
+                        return;
+                    }
+                }
+            }
+            // What is refused now will be refused again.
+            Err(Error::Problem(_)) => return,
+            Err(_) => {}
+        }
+        thread::sleep(RETRY);
+    }
+}
