@@ -65,6 +65,7 @@ const PACKAGES: &[Package] = &[
     package("dnsmasq-base", Sign::Program("dnsmasq"), Scope::Test, "is the name servers"),
     package("curl", Sign::Program("curl"), Scope::Test, "is the clients"),
     package("iputils-ping", Sign::Program("ping"), Scope::Test, "is the clients, too"),
+    package("tmux", Sign::Program("tmux"), Scope::Test, "is the terminals"),
     package("tcpdump", Sign::Program("tcpdump"), Scope::Test, "shows packets on the wire"),
     // Another python on PATH does not see the modules of Debian's packages.
     package(

@@ -14,21 +14,21 @@ use tempfile::TempDir;
 use super::*;
 
 /// Answers requests, and remembers them.
-struct Daemon {
+pub struct Daemon {
     directory: TempDir,
     thread: JoinHandle<String>,
 }
 
 /// What a run of the command left behind.
-struct Ran {
-    code: u8,
-    stdout: String,
-    stderr: String,
+pub struct Ran {
+    pub code: u8,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Daemon {
     /// A daemon that answers with this status and body.
-    fn answering(status: u16, body: &str) -> Self {
+    pub fn answering(status: u16, body: &str) -> Self {
         Self::saying(answer(status, body))
     }
 
@@ -38,7 +38,7 @@ impl Daemon {
     }
 
     /// A daemon that refuses.
-    fn refusing(status: u16, detail: &str) -> Self {
+    pub fn refusing(status: u16, detail: &str) -> Self {
         let problem = serde_json::json!({
             "type": "about:blank", "title": "No", "status": status, "detail": detail,
         });
@@ -70,7 +70,7 @@ impl Daemon {
     }
 
     /// Runs the command with these words, and gives what the daemon was asked too.
-    fn ask(self, words: &str) -> (String, Ran) {
+    pub fn ask(self, words: &str) -> (String, Ran) {
         let ran = lbctl(&self.socket(), words);
         (self.thread.join().unwrap(), ran)
     }
@@ -100,7 +100,7 @@ fn request(stream: &mut UnixStream) -> String {
 }
 
 /// Runs the command with these words.
-fn lbctl(socket: &Path, words: &str) -> Ran {
+pub fn lbctl(socket: &Path, words: &str) -> Ran {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let code = run(arguments(socket, words), &mut stdout, Notes::new(&mut stderr, false));
     Ran {
@@ -332,6 +332,10 @@ fn wrong_words_are_a_usage_error_and_ask_nobody() {
             "\"/nonexistent\" cannot be read",
         ),
         ("status -o toml", "invalid value 'toml'"),
+        ("top -o json", "has no --output: use `lbctl status`"),
+        ("top a/b", "\"a/b\" is not a name"),
+        ("top --interval 0s", "\"0s\" is not an interval; write one from 200ms to 1h"),
+        ("top --interval 1", "\"1\" is not an interval"),
         ("real drain web", "<IP>"),
         ("flows a/b", "\"a/b\" is not a name"),
         ("flows --real web", "\"web\" is not an IP address"),
@@ -371,6 +375,8 @@ fn every_command_has_help_with_an_example() {
         "real force-up",
         "real del",
         "status",
+        "top",
+        "check",
         "events",
         "flows",
         "trace",
@@ -490,7 +496,7 @@ const STATUS: &str = r#"{
     "outcomes": {"forwarded": 1234567, "truncated": 3, "not_vip": 0, "of_tomorrow": 5}
 }"#;
 
-fn fixed() -> (Status, Timestamp) {
+pub fn fixed() -> (Status, Timestamp) {
     (serde_json::from_str(STATUS).unwrap(), "2026-01-01T01:00:00Z".parse().unwrap())
 }
 

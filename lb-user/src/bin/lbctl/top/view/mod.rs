@@ -113,7 +113,7 @@ impl View<'_> {
         let model = self.model;
         let filter = if model.open.is_some() { &model.reals.filter } else { &model.vips.filter };
         let keys = if model.open.is_some() {
-            "d drain  e enable  Esc back  / filter  s sort  ? help  q quit"
+            "d drain  e enable  Esc back  / filter  ? help  q quit"
         } else {
             "Enter open  / filter  s sort  ? help  q quit"
         };
