@@ -30,7 +30,9 @@ impl Range {
 
     /// The same range in numbers of reals, where there are so many.
     pub fn of(self, all: usize) -> Self {
-        let count = |bound: f64| if self.percent { bound * all as f64 / 100.0 } else { bound };
+        // What has no bound has none in any number.
+        let is_part = |bound: f64| self.percent && bound.is_finite();
+        let count = |bound: f64| if is_part(bound) { bound * all as f64 / 100.0 } else { bound };
         Self { low: count(self.low), high: count(self.high), percent: false, ..self }
     }
 }

@@ -114,8 +114,8 @@ fn only_reals_that_are_to_serve_count_and_only_those_are_up_whose_checks_pass() 
     reals[2].share = 0.3;
     says(&status, "-c 3:", 2, "web: 2 of 3 reals up");
     status.vips[0].reals[2].state = "drain".into();
-    let drained =
-        "and 4 of 4 reals up, 1 draining | 'web_reals_up'=2;;0:;0;2 'web_reals_draining'=1;;;0";
+    status.vips[0].state = "up".into();
+    let drained = "LB OK - 2 of 2 VIPs and 4 of 4 reals up, 1 draining | 'web_reals_up'=2;;0:;0;2 'web_reals_draining'=1;;;0";
     says(&status, "-c 0:", 0, drained);
     status.vips[0].reals[2].state = "disabled".into();
     says(&status, "-w 100%:", 0, "'web_reals_up'=2;2:;;0;2");

@@ -93,18 +93,18 @@ fn a_small_terminal_has_room_for_all_of_it() {
 lbd 0.1.0  XDP on eth0 (native), eth1 (generic, down)               01:00:00 UTC
 total  1234 packets/s  1.0M bits/s  1.5 new flows/s
 drops  truncated 2.0/s
-all VIPs, packets/s, up to 1234 ─────── dns, packets/s, up to 0 ────────────────
+all VIPs, packets/s, up to 1234 ───────  dns, packets/s, up to 0 ───────────────
  █
  █
 VIPs ───────────────────────────────────────────────────────────────────────────
-VIP ADDRESS      STATE      REALS PACKETS/S  BITS/S FLOWS/S
+VIP ADDRESS      STATE      REALS PACKETS/S  BITS/S FLOWS/S REASON
 dns 2001:db8::53 down         0/0         0       0       0
-web 192.0.2.10   degraded     1/2      1234    1.0M     1.5
+web 192.0.2.10   degraded     1/2      1234    1.0M     1.5 1 of 2 reals is down
 dns: down ──────────────────────────────────────────────────────────────────────
 no reals: add one with `lbctl real add`
+
 Events (UTC) ───────────────────────────────────────────────────────────────────
 13:52:03  real 10.0.0.11 was added
-
 
 
 
@@ -128,7 +128,7 @@ fn an_open_vip_shows_its_reals_and_why_the_selected_one_is_as_it_is() {
         "REAL      HEALTH  STATE    WEIGHT  SHARE PACKETS/S  BITS/S FLOWS/S REASON",
         "10.0.0.12 down    active       10   0.0%         0       0       0 neighbour unresolved",
         "10.0.0.11 up      active        1 100.0%        99       0       0 http 200 in 0.8 ms",
-        "10.0.0.12 is down for 12s: neighbour unresolved; weight 10, share 0.0%; no way to it",
+        "10.0.0.12 is down for 12s: neighbour unresolved; no way to it; weight 10, share 0.0%",
     ] {
         assert!(screen.contains(line), "no {line:?} in\n{screen}");
     }

@@ -130,7 +130,7 @@ impl View<'_> {
             (None, _) => "no way to it".to_owned(),
         };
         let text = format!(
-            "{} is {} for {}: {}; weight {}, share {}; {way}",
+            "{} is {} for {}: {}; {way}; weight {}, share {}",
             real.address,
             real.health,
             age(real.since, self.clock),
