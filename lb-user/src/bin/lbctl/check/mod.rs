@@ -98,10 +98,12 @@ impl Check {
         let (sender, answer) = mpsc::channel();
         let client = Arc::clone(&session.client);
         // A thread that is still waiting ends with the program.
-        thread::spawn(move || sender.send(client.status()));
+        thread::spawn(move || {
+            drop(sender.send(client.status().map_err(|error| error.to_string())))
+        });
         match answer.recv_timeout(self.timeout) {
             Ok(Ok(status)) => self.judge(&status),
-            Ok(Err(error)) => Report::unknown(error.to_string()),
+            Ok(Err(reason)) => Report::unknown(reason),
             Err(_) => Report::unknown(format!(
                 "lbd did not answer within {}: look at `systemctl status lbd`",
                 humantime::format_duration(self.timeout)

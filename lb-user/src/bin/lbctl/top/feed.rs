@@ -62,8 +62,13 @@ impl Feed {
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCONT])?;
         spawn(&sender, move |sender| keys(&sender));
         spawn(&sender, move |sender| {
-            let news = |signal| if signal == SIGCONT { News::Redraw } else { News::Signal(signal) };
-            drop(signals.forever().try_for_each(|signal| sender.send(news(signal))));
+            for signal in signals.forever() {
+                let goes_on = signal == SIGCONT;
+                let news = if goes_on { News::Redraw } else { News::Signal(signal) };
+                if sender.send(news).is_err() {
+                    return;
+                }
+            }
         });
         let asked = Arc::clone(client);
         spawn(&sender, move |sender| ask(&asked, interval, &wake, &sender));

@@ -51,11 +51,25 @@ pub struct Drops {
 /// Frames, bytes and flows as they were counted.
 type Counts = [u64; 3];
 
+/// What was counted up to an answer.
+#[derive(Debug)]
+struct Counted {
+    at: Instant,
+    steered: HashMap<Whose, Counts>,
+    dropped: HashMap<&'static str, u64>,
+}
+
+impl Counted {
+    fn at(at: Instant, status: &Status) -> Self {
+        Self { at, steered: steered(status), dropped: dropped(status) }
+    }
+}
+
 /// Derives rates from one answer after the other. A rate is not known of what has just come, or
 /// whose counters have begun anew.
 #[derive(Debug, Default)]
 pub struct Meter {
-    last: Option<(Instant, HashMap<Whose, Counts>, HashMap<&'static str, u64>)>,
+    last: Option<Counted>,
     rates: HashMap<Whose, Rate>,
     drops: Vec<Drops>,
     past: HashMap<Whose, VecDeque<Option<f64>>>,
@@ -64,32 +78,24 @@ pub struct Meter {
 impl Meter {
     /// Takes in an answer that came at this moment.
     pub fn take(&mut self, at: Instant, status: &Status) {
-        let (counts, dropped) = (counts(status), dropped(status));
-        let before = self.last.as_ref().map(|(then, ..)| at.saturating_duration_since(*then));
-        if before.is_some_and(|before| before < SHORTEST) {
+        let now = Counted::at(at, status);
+        let passed = self.last.as_ref().map(|last| at.saturating_duration_since(last.at));
+        if passed.is_some_and(|passed| passed < SHORTEST) {
             return;
         }
-        let seconds = before.map_or(0.0, |before| before.as_secs_f64());
-        self.rates = match &self.last {
-            Some((_, last, _)) => rates(last, &counts, seconds),
-            None => HashMap::new(),
-        };
-        self.drops = Outcome::ALL
-            .iter()
-            .filter_map(|outcome| Some((outcome.label(), *dropped.get(outcome.label())?)))
-            .map(|(label, frames)| {
-                let last = self.last.as_ref().and_then(|(_, _, last)| last.get(label).copied());
-                let more = last.and_then(|last| frames.checked_sub(last));
-                Drops { label, frames, rate: more.map(|more| more as f64 / seconds) }
-            })
-            .collect();
+        let seconds = passed.map_or(0.0, |passed| passed.as_secs_f64());
+        let last = self.last.as_ref();
+        self.rates =
+            last.map_or_else(HashMap::new, |last| rates(&last.steered, &now.steered, seconds));
+        self.drops = drops(last.map(|last| &last.dropped), &now.dropped, seconds);
         self.sum(status);
-        self.past.retain(|whose, _| *whose == Whose::Everybodys || counts.contains_key(whose));
-        for whose in counts.keys().chain([&Whose::Everybodys]) {
+        let is_there = |whose: &Whose| now.steered.contains_key(whose);
+        self.past.retain(|whose, _| *whose == Whose::Everybodys || is_there(whose));
+        for whose in now.steered.keys().chain([&Whose::Everybodys]) {
             let rate = self.rates.get(whose).map(|rate| rate.packets);
             remember(self.past.entry(whose.clone()).or_default(), rate);
         }
-        self.last = Some((at, counts, dropped));
+        self.last = Some(now);
     }
 
     /// Takes in that there was no answer: nothing is known of what goes through now.
@@ -136,7 +142,7 @@ impl Meter {
     }
 }
 
-fn counts(status: &Status) -> HashMap<Whose, Counts> {
+fn steered(status: &Status) -> HashMap<Whose, Counts> {
     let of_real = |vip: &VipStatus, real: &RealStatus| {
         let whose = Whose::Reals(vip.name.clone(), real.address);
         (whose, [real.packets, real.bytes, real.flows])
@@ -153,6 +159,21 @@ fn dropped(status: &Status) -> HashMap<&'static str, u64> {
     drops
         .filter_map(|outcome| {
             Some((outcome.label(), status.outcomes.get(outcome.label())?.as_u64()?))
+        })
+        .collect()
+}
+
+/// What is discarded by each outcome, in their order.
+fn drops(
+    last: Option<&HashMap<&'static str, u64>>,
+    now: &HashMap<&'static str, u64>,
+    seconds: f64,
+) -> Vec<Drops> {
+    let known = Outcome::ALL.iter().filter_map(|outcome| now.get_key_value(outcome.label()));
+    known
+        .map(|(label, frames)| {
+            let more = last.and_then(|last| frames.checked_sub(*last.get(label)?));
+            Drops { label, frames: *frames, rate: more.map(|more| more as f64 / seconds) }
         })
         .collect()
 }
