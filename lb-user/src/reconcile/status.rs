@@ -54,16 +54,20 @@ impl Reconciler {
 
     fn interface_status(&self, name: &str) -> InterfaceStatus {
         let found = self.network.interfaces.find(name);
-        let xdp = match (found, self.mode_on(name)) {
+        InterfaceStatus {
+            name: name.to_owned(),
+            xdp: self.xdp_on(name).to_owned(),
+            mac: found.and_then(|(_, link)| link.mac).map(|mac| mac.to_string()),
+            state: self.network.interfaces.state(name).to_owned(),
+        }
+    }
+
+    /// How XDP is attached to a configured interface.
+    pub(super) fn xdp_on(&self, name: &str) -> &'static str {
+        match (self.network.interfaces.find(name), self.mode_on(name)) {
             (None, _) => "missing",
             (Some(_), None) => "detached",
             (Some(_), Some(mode)) => mode.label(),
-        };
-        InterfaceStatus {
-            name: name.to_owned(),
-            xdp: xdp.to_owned(),
-            mac: found.and_then(|(_, link)| link.mac).map(|mac| mac.to_string()),
-            state: self.network.interfaces.state(name).to_owned(),
         }
     }
 
@@ -210,7 +214,8 @@ fn seconds_until(moment: Timestamp) -> u64 {
     moment.duration_since(Timestamp::now()).as_secs().max(0).unsigned_abs()
 }
 
-fn add(total: &mut Counters, more: &Counters) {
+/// Adds what else was counted.
+pub(super) fn add(total: &mut Counters, more: &Counters) {
     total.packets += more.packets;
     total.bytes += more.bytes;
     total.flows += more.flows;
