@@ -66,6 +66,8 @@ pub struct Vip {
     pub steered: Counters,
     /// The sorry server, and what was steered to it.
     pub sorry: Option<(IpAddr, Counters)>,
+    /// The kind and the timeout of each of its checks.
+    pub checks: Vec<(&'static str, Duration)>,
     /// Its pool, and those that have left and keep flows.
     pub reals: Vec<Real>,
 }

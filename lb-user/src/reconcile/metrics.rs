@@ -122,6 +122,7 @@ impl Reconciler {
             tracked: block.tracked(),
             steered: total,
             sorry,
+            checks: vip.checks.iter().map(|check| (check.kind.word(), check.timeout)).collect(),
             reals,
         }
     }
@@ -148,7 +149,7 @@ impl Reconciler {
                 (_, RealState::Drain) => "drain",
                 (_, RealState::Disabled) => "disabled",
             },
-            health: self.health(vip, real).label(),
+            health: self.verdict(vip, real).health.label(),
             forced: real.force_up,
             weight: real.weight,
             share: f64::from(owned) / f64::from(block.ring_len().max(1)),
@@ -161,10 +162,6 @@ impl Reconciler {
                 .map(|drain| (drain.since, drain.deadline)),
             checks: self.check_metrics(vip, real),
         }
-    }
-
-    fn health(&self, vip: &model::Vip, real: &model::Real) -> Health {
-        self.verdict(vip, real).health
     }
 
     fn check_metrics(&self, vip: &model::Vip, real: &model::Real) -> Vec<Check> {

@@ -44,8 +44,7 @@ fn each(
 /// A family with a sample for each check of each real that has a result.
 fn each_check(mut family: Family, snapshot: &Snapshot, value: impl Fn(&Check) -> f64) -> Family {
     all(snapshot, |real, [vip, address]| {
-        for (number, check) in (1..).zip(&real.checks) {
-            let number: u32 = number;
+        for (number, check) in (1_u32..).zip(&real.checks) {
             let number = number.to_string();
             let labels = [vip, address, ("check", &number), ("type", check.kind)];
             family.add(&labels, value(check));

@@ -11,7 +11,7 @@ use crate::metrics::{
 /// In the order in which they are written.
 pub(super) const FAMILIES: &[Make] = &[
     info, state, enabled, announced, thief, packets, bytes, flows, active, usable, slots, tracked,
-    noted, sorry_packets, sorry_bytes, sorry_flows,
+    noted, sorry_packets, sorry_bytes, sorry_flows, check_timeout,
 ];
 
 const STATES: [&str; 3] = ["up", "degraded", "down"];
@@ -117,6 +117,19 @@ fn noted(snapshot: &Snapshot) -> Family {
     let help = "Live flows noted for the VIP while its ring moves, as the sweeper has last counted them.";
     let sum = |vip: &Vip| Some(number(vip.reals.iter().map(|real| real.noted).sum()));
     each(Family::gauge("lb_vip_noted_flows", help), snapshot, sum)
+}
+
+fn check_timeout(snapshot: &Snapshot) -> Family {
+    let help = "How long the check, by its number in the VIP's list from 1, may take.";
+    let mut family = Family::gauge("lb_vip_check_timeout_seconds", help);
+    for vip in &snapshot.vips {
+        for (number, (kind, timeout)) in (1_u32..).zip(&vip.checks) {
+            let number = number.to_string();
+            let labels = [("vip", vip.name.as_str()), ("check", &number), ("type", kind)];
+            family.add(&labels, timeout.as_secs_f64());
+        }
+    }
+    family
 }
 
 fn sorry_packets(snapshot: &Snapshot) -> Family {
