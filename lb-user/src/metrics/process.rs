@@ -19,8 +19,11 @@ fn read() -> ProcResult<Vec<MetricFamily>> {
     let ticks = procfs::ticks_per_second() as f64;
     let started = procfs::boot_time_secs()? as f64 + stat.starttime as f64 / ticks;
     let mut families = vec![
-        Family::counter("process_cpu_seconds_total", "CPU time that lbd has used, user and system.")
-            .with(&[], (stat.utime + stat.stime) as f64 / ticks),
+        Family::counter(
+            "process_cpu_seconds_total",
+            "CPU time that lbd has used, user and system.",
+        )
+        .with(&[], (stat.utime + stat.stime) as f64 / ticks),
         Family::gauge("process_start_time_seconds", "When lbd was started, since the epoch.")
             .with(&[], started),
         Family::gauge("process_resident_memory_bytes", "Memory of lbd that is in RAM.")

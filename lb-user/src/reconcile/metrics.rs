@@ -6,7 +6,7 @@ use lb_common::{Counters, Outcome, limits};
 use lb_ebpf::tables::Notes;
 use siphasher::sip::SipHasher13;
 
-use super::{Reconciler, status::add};
+use super::{Reconciler, status::steered_in_all};
 use crate::{
     api::request::Refusal,
     dataplane::{self, Port},
@@ -98,9 +98,6 @@ impl Reconciler {
             .map(|real| self.real_metrics(vip, real, block, (pool, &held)))
             .collect();
         let sorry = vip.sorry.map(|address| (address, counters(block, address, pool)));
-        let mut total = pool.first().copied().unwrap_or_default();
-        let parts = reals.iter().map(|real| &real.steered);
-        parts.chain(sorry.iter().map(|(_, steered)| steered)).for_each(|part| add(&mut total, part));
         let wanted = || {
             let pairs = vip.reals.iter().zip(&reals);
             pairs.filter(|(real, _)| real.weight > 0 && real.state == RealState::Active)
@@ -112,15 +109,14 @@ impl Reconciler {
             ports: vip.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             state: self.standing(vip).state,
             enabled: vip.enabled,
-            announced: (vip.announce == Announce::Arp)
-                .then(|| self.network.is_local(vip.address)),
+            announced: (vip.announce == Announce::Arp).then(|| self.network.is_local(vip.address)),
             stolen: self.announcing.conflict(vip.address).is_some()
                 || self.watching.thief(vip.address).is_some(),
             active: wanted().count() as u64,
             usable: usable.count() as u64,
             slots: block.ring_len(),
             tracked: block.tracked(),
-            steered: total,
+            steered: steered_in_all(block, pool),
             sorry,
             checks: vip.checks.iter().map(|check| (check.kind.word(), check.timeout)).collect(),
             reals,
@@ -208,8 +204,10 @@ impl Reconciler {
             ("datagram_flows", Notes::Datagrams),
         ];
         let flows = notes.into_iter().zip(self.sweeper.census().noted());
-        let flows = flows.map(|((table, notes), used)| {
-            Fill { table, used, size: self.kernel.notes(notes).size().into() }
+        let flows = flows.map(|((table, notes), used)| Fill {
+            table,
+            used,
+            size: self.kernel.notes(notes).size().into(),
         });
         let (room, blocks) = (self.kernel.room(), &self.state.blocks);
         let slots = blocks.iter().map(|block| u64::from(block.ring_len()));
@@ -230,7 +228,10 @@ impl Reconciler {
                 .map(|state| (state, 0));
         for real in self.servers() {
             let word = word(&self.reach(&real).0);
-            counts.iter_mut().filter(|(state, _)| *state == word).for_each(|(_, count)| *count += 1);
+            counts
+                .iter_mut()
+                .filter(|(state, _)| *state == word)
+                .for_each(|(_, count)| *count += 1);
         }
         counts.into()
     }

@@ -163,16 +163,22 @@ fn config_hash(snapshot: &Snapshot) -> Family {
 
 fn config_changes(snapshot: &Snapshot) -> Family {
     let changes = snapshot.tally.changes;
-    Family::counter("lb_config_changes_total", "Changes asked for over the socket, by what became of them.")
-        .with(&[("result", "applied")], number(changes.applied))
-        .with(&[("result", "refused")], number(changes.refused))
+    Family::counter(
+        "lb_config_changes_total",
+        "Changes asked for over the socket, by what became of them.",
+    )
+    .with(&[("result", "applied")], number(changes.applied))
+    .with(&[("result", "refused")], number(changes.refused))
 }
 
 fn config_reloads(snapshot: &Snapshot) -> Family {
     let reloads = snapshot.tally.reloads;
-    Family::counter("lb_config_reloads_total", "Readings of the edited file, by what became of them.")
-        .with(&[("result", "applied")], number(reloads.applied))
-        .with(&[("result", "refused")], number(reloads.refused))
+    Family::counter(
+        "lb_config_reloads_total",
+        "Readings of the edited file, by what became of them.",
+    )
+    .with(&[("result", "applied")], number(reloads.applied))
+    .with(&[("result", "refused")], number(reloads.refused))
 }
 
 fn config_good(snapshot: &Snapshot) -> Family {

@@ -10,8 +10,22 @@ use crate::metrics::{
 
 /// In the order in which they are written.
 pub(super) const FAMILIES: &[Make] = &[
-    info, state, health, health_since, forced, weight, share, packets, bytes, flows, previous,
-    noted, drain_start, drain_deadline, check_passed, check_duration,
+    info,
+    state,
+    health,
+    health_since,
+    forced,
+    weight,
+    share,
+    packets,
+    bytes,
+    flows,
+    previous,
+    noted,
+    drain_start,
+    drain_deadline,
+    check_passed,
+    check_duration,
 ];
 
 const STATES: [&str; 4] = ["active", "drain", "disabled", "removed"];
@@ -28,11 +42,7 @@ fn all(snapshot: &Snapshot, mut with: impl FnMut(&Real, [(&str, &str); 2])) {
 }
 
 /// A family with a sample for each real that has such a value.
-fn each(
-    mut family: Family,
-    snapshot: &Snapshot,
-    value: impl Fn(&Real) -> Option<f64>,
-) -> Family {
+fn each(mut family: Family, snapshot: &Snapshot, value: impl Fn(&Real) -> Option<f64>) -> Family {
     all(snapshot, |real, labels| {
         if let Some(value) = value(real) {
             family.add(&labels, value);
@@ -75,7 +85,8 @@ fn state(snapshot: &Snapshot) -> Family {
 }
 
 fn health(snapshot: &Snapshot) -> Family {
-    let help = "1 for the real's health: up, down, or unknown (nothing is checked, and it counts as up).";
+    let help =
+        "1 for the real's health: up, down, or unknown (nothing is checked, and it counts as up).";
     let mut family = Family::gauge("lb_real_health", help);
     all(snapshot, |real, labels| family.add_state(&labels, "health", &HEALTH, real.health));
     family

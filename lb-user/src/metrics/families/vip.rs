@@ -10,18 +10,29 @@ use crate::metrics::{
 
 /// In the order in which they are written.
 pub(super) const FAMILIES: &[Make] = &[
-    info, state, enabled, announced, thief, packets, bytes, flows, active, usable, slots, tracked,
-    noted, sorry_packets, sorry_bytes, sorry_flows, check_timeout,
+    info,
+    state,
+    enabled,
+    announced,
+    thief,
+    packets,
+    bytes,
+    flows,
+    active,
+    usable,
+    slots,
+    tracked,
+    noted,
+    sorry_packets,
+    sorry_bytes,
+    sorry_flows,
+    check_timeout,
 ];
 
 const STATES: [&str; 3] = ["up", "degraded", "down"];
 
 /// A family with a sample for each VIP that has such a value.
-fn each(
-    mut family: Family,
-    snapshot: &Snapshot,
-    value: impl Fn(&Vip) -> Option<f64>,
-) -> Family {
+fn each(mut family: Family, snapshot: &Snapshot, value: impl Fn(&Vip) -> Option<f64>) -> Family {
     for vip in &snapshot.vips {
         if let Some(value) = value(vip) {
             family.add(&[("vip", &vip.name)], value);
@@ -55,7 +66,8 @@ fn info(snapshot: &Snapshot) -> Family {
 }
 
 fn state(snapshot: &Snapshot) -> Family {
-    let help = "1 for the state that the VIP is in: up (every active real is usable), degraded or down.";
+    let help =
+        "1 for the state that the VIP is in: up (every active real is usable), degraded or down.";
     let mut family = Family::gauge("lb_vip_state", help);
     for vip in &snapshot.vips {
         family.add_state(&[("vip", &vip.name)], "state", &STATES, vip.state);
@@ -79,7 +91,8 @@ fn thief(snapshot: &Snapshot) -> Family {
 }
 
 fn packets(snapshot: &Snapshot) -> Family {
-    let help = "Frames steered to the VIP's reals, those that have left it and the sorry server included.";
+    let help =
+        "Frames steered to the VIP's reals, those that have left it and the sorry server included.";
     counters("lb_vip_packets_total", help, snapshot, |steered| steered.packets)
 }
 
@@ -114,7 +127,8 @@ fn tracked(snapshot: &Snapshot) -> Family {
 }
 
 fn noted(snapshot: &Snapshot) -> Family {
-    let help = "Live flows noted for the VIP while its ring moves, as the sweeper has last counted them.";
+    let help =
+        "Live flows noted for the VIP while its ring moves, as the sweeper has last counted them.";
     let sum = |vip: &Vip| Some(number(vip.reals.iter().map(|real| real.noted).sum()));
     each(Family::gauge("lb_vip_noted_flows", help), snapshot, sum)
 }
