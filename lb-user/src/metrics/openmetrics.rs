@@ -48,11 +48,11 @@ fn encode_family(encoder: &mut DescriptorEncoder<'_>, family: &MetricFamily) -> 
         },
     };
     let units = [Unit::Seconds, Unit::Bytes].into_iter();
-    let unit = units.filter_map(|unit| {
+    let mut units = units.filter_map(|unit| {
         let short = name.strip_suffix(unit.as_str())?.strip_suffix('_')?;
         Some((short, unit))
     });
-    let (name, unit) = unit.last().map_or((name, None), |(name, unit)| (name, Some(unit)));
+    let (name, unit) = units.next().map_or((name, None), |(name, unit)| (name, Some(unit)));
     let mut encoder = encoder.encode_descriptor(name, family.help(), unit.as_ref(), kind)?;
     family.get_metric().iter().try_for_each(|metric| encode_metric(&mut encoder, kind, metric))
 }
