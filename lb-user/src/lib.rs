@@ -33,6 +33,8 @@ pub mod announce;
 
 pub mod doctor;
 
+pub mod metrics;
+
 pub mod api;
 
 pub mod reconcile;

@@ -14,6 +14,7 @@ use crate::{
         change::{NewReal, NewVip, RealPatch, VipPatch},
     },
     event::{Event, Filter},
+    metrics::Snapshot,
     model::Model,
 };
 
@@ -22,6 +23,8 @@ use crate::{
 pub enum Request {
     /// Everything that can be seen.
     Status(Reply<Status>),
+    /// Everything that is counted.
+    Metrics(Reply<Snapshot>),
     /// Where a packet would go.
     Trace(TraceQuery, Reply<Trace>),
     /// Which flows are noted.

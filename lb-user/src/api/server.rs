@@ -1,6 +1,7 @@
 //! The server of the control socket: routes and JSON, no decisions.
 
 mod events;
+mod metrics;
 
 use std::net::IpAddr;
 
@@ -37,6 +38,7 @@ pub fn control(requests: Requests) -> Router {
         .route("/v1/vips/{name}", get(vip).patch(set_vip).delete(remove_vip))
         .route("/v1/vips/{name}/reals", get(reals).post(add_real))
         .route("/v1/vips/{name}/reals/{address}", get(real).patch(set_real).delete(remove_real))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/trace", get(trace).post(trace_with_body))
         .route("/v1/flows", get(flows))
         .route("/v1/events", get(events::events))
@@ -56,6 +58,7 @@ pub fn control(requests: Requests) -> Router {
 pub fn read_only(requests: Requests) -> Router {
     Router::new()
         .route("/v1/status", get(status))
+        .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(async || "ok\n"))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use aya::{
@@ -194,6 +195,13 @@ impl Instances {
         let balancer = self.programs.balancer;
         let program = program(&mut self.get(port)?.object, balancer)?;
         attach::attach(program, interface, mode, pin_dir).await
+    }
+
+    /// How often the balancer of a port has run, and how long in all, as far as the kernel measures it.
+    pub(super) fn runs(&self, port: u8) -> Option<(u64, Duration)> {
+        let program = self.loaded.get(&port)?.object.program(self.programs.balancer)?;
+        let info = program.info().ok()?;
+        Some((info.run_count(), info.run_time()))
     }
 
     /// Runs the tracer of this port's instance, and reads what it found.

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     path::Path,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use aya::{
@@ -251,6 +252,12 @@ impl Kernel {
     /// The objects, for their logs.
     pub fn objects(&mut self) -> impl Iterator<Item = &mut Ebpf> {
         self.instances.objects()
+    }
+
+    /// How often the balancer of a port has run, and how long in all, as far as the kernel measures it.
+    #[must_use]
+    pub fn runs(&self, port: u8) -> Option<(u64, Duration)> {
+        self.instances.runs(port)
     }
 
     /// How large the arrays of rings and pools are.

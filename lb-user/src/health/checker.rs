@@ -6,6 +6,7 @@
 mod flight;
 mod reason;
 mod roster;
+mod tally;
 mod task;
 mod watch;
 
@@ -32,6 +33,7 @@ use crate::{
     probe::{Answer, Failure, Prober, Target},
 };
 
+pub use tally::Durations;
 use task::Task;
 
 /// Makes probes.
@@ -156,6 +158,7 @@ struct Shared {
     latest: Mutex<BTreeMap<Arc<Key>, Last>>,
     /// In microseconds.
     slip: AtomicU64,
+    durations: Durations,
 }
 
 /// What the thread is to do next.
@@ -216,6 +219,12 @@ impl Checker {
     #[must_use]
     pub fn slip(&self) -> Duration {
         Duration::from_micros(self.0.slip.swap(0, Ordering::Relaxed))
+    }
+
+    /// How long checks took.
+    #[must_use]
+    pub fn durations(&self) -> Durations {
+        self.0.durations.clone()
     }
 
     fn order(&self, order: impl FnOnce(&mut Orders)) {

@@ -73,6 +73,16 @@ impl Announcing {
         self.conflicts.get(&address).copied()
     }
 
+    /// How many addresses are assigned to each of these interfaces, or to a VLAN of one.
+    pub(super) fn counts(&self, interfaces: &[String]) -> Vec<(String, u64)> {
+        let mut counts: BTreeMap<&str, u64> =
+            interfaces.iter().map(|name| (name.as_str(), 0)).collect();
+        for (_, interface) in &self.assigned {
+            *counts.entry(interface).or_default() += 1;
+        }
+        counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+    }
+
     /// Assigns an address, remembered first: a crash in between leaves no orphan. One that is there
     /// already is the operator's.
     async fn assign(&mut self, place: &Place, address: IpAddr) -> io::Result<()> {
@@ -196,7 +206,7 @@ impl Reconciler {
         for place in places.filter(|place| returned.contains(&place.index)) {
             let is_there = |address: &&IpAddr| self.network.has(place.index, **address);
             let present: Vec<IpAddr> = wanted.iter().filter(is_there).copied().collect();
-            gratuitous(&place, &present).await;
+            self.gratuitous(&place, &present).await;
         }
     }
 
@@ -292,7 +302,7 @@ impl Reconciler {
         }
         self.reconcile();
         for (place, addresses) in assigned {
-            gratuitous(&place, &addresses).await;
+            self.gratuitous(&place, &addresses).await;
         }
         errors
     }
@@ -317,15 +327,19 @@ impl Reconciler {
             None => mac.to_string(),
         }
     }
-}
 
-pub(super) async fn gratuitous(place: &Place, addresses: &[IpAddr]) {
-    if addresses.is_empty() {
-        return;
-    }
-    let Place { index, name, mac } = place;
-    match announce::gratuitous(*index, *mac, addresses).await {
-        Ok(()) => log::info!("announced {addresses:?} on {name} at {mac}"),
-        Err(error) => log::error!("announcing {addresses:?} on {name}: {error}"),
+    /// Tells the network where these addresses are.
+    pub(super) async fn gratuitous(&mut self, place: &Place, addresses: &[IpAddr]) {
+        if addresses.is_empty() {
+            return;
+        }
+        let Place { index, name, mac } = place;
+        match announce::gratuitous(*index, *mac, addresses).await {
+            Ok(()) => {
+                log::info!("announced {addresses:?} on {name} at {mac}");
+                self.tally.announced(name, addresses.len());
+            }
+            Err(error) => log::error!("announcing {addresses:?} on {name}: {error}"),
+        }
     }
 }

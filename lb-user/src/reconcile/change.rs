@@ -36,6 +36,7 @@ impl Reconciler {
     /// was found to answer for them.
     pub(super) async fn change(&mut self, change: Change, reply: Reply<Done>) {
         if let Some(done) = self.hasten(&change) {
+            self.tally.change(true, Timestamp::now());
             return drop(reply.send(Ok(done)));
         }
         let prepared = self.prepare(&change);
@@ -47,6 +48,7 @@ impl Reconciler {
                     Ok(prepared) => self.commit(&change, prepared).await,
                     Err(refusal) => Err(refusal),
                 };
+                self.tally.change(result.is_ok(), Timestamp::now());
                 self.announce().await;
                 // An asker that has gone away needs no answer.
                 drop(reply.send(result));
@@ -61,6 +63,12 @@ impl Reconciler {
         change: Change,
         probed: Probed,
     ) -> Result<Done, Refusal> {
+        let result = self.carry_out(&change, probed).await;
+        self.tally.change(result.is_ok(), Timestamp::now());
+        result
+    }
+
+    async fn carry_out(&mut self, change: &Change, probed: Probed) -> Result<Done, Refusal> {
         if let Some(error) = probed.errors.into_iter().next() {
             return Err(Refusal::failed(error));
         }
@@ -71,8 +79,8 @@ impl Reconciler {
                 conflict.address
             )));
         }
-        let prepared = self.prepare(&change)?;
-        let done = self.commit(&change, prepared).await?;
+        let prepared = self.prepare(change)?;
+        let done = self.commit(change, prepared).await?;
         let errors = self.assign(probed.asked).await;
         self.announce().await;
         match errors.first() {
@@ -178,6 +186,14 @@ impl Reconciler {
 
     /// Reads the file again. A bad one is refused whole.
     pub(super) async fn reload(&mut self) {
+        let result = self.read_again().await;
+        self.tally.reload(result.is_ok(), Timestamp::now());
+        if let Err(error) = result {
+            log::error!("not reloaded, the old configuration goes on:{error}");
+        }
+    }
+
+    async fn read_again(&mut self) -> Result<(), String> {
         let path = self.config.path.clone();
         let loaded = fs::read_to_string(&path)
             .map_err(|error| format!("{}: {error}", path.display()))
@@ -185,16 +201,10 @@ impl Reconciler {
                 Ok(model) => Ok((text, model)),
                 Err(errors) => Err(errors.at(&path).to_string()),
             });
-        let (text, model) = match loaded {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                return log::error!("not reloaded, the old configuration goes on:\n{error}");
-            }
-        };
+        // Its lines stand below each other.
+        let (text, model) = loaded.map_err(|error| format!("\n{error}"))?;
         let ledger = self.turned(&model, None);
-        if let Err(error) = self.plan(&model, &self.state, &ledger) {
-            return log::error!("not reloaded, the old configuration goes on: {error}");
-        }
+        self.plan(&model, &self.state, &ledger).map_err(|error| format!(" {error}"))?;
         self.config.text = text;
         self.take(model);
         self.ledger = ledger;
@@ -202,6 +212,7 @@ impl Reconciler {
         self.reconcile();
         self.announce().await;
         self.changed(None, &format!("{} reloaded", path.display()));
+        Ok(())
     }
 
     /// Stops forwarding and removes everything that outlives the daemon.

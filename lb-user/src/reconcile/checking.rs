@@ -13,7 +13,7 @@ use crate::{
     detour::{Detour, Detours},
     health::{
         Checked,
-        checker::{Assignment, Checker, Finding, Key, Latest, Standing},
+        checker::{Assignment, Checker, Durations, Finding, Key, Last, Latest, Standing},
     },
     model::{CheckVia, Initial, Real, RealState, Vip},
     probe::Target,
@@ -82,6 +82,22 @@ impl Checking {
     /// Something speaks against a real.
     pub(super) fn hint(&self, real: IpAddr) {
         self.checker.hint(real);
+    }
+
+    /// The newest result of each of the VIP's checks of a real.
+    pub(super) fn latest(&self, vip: &Vip, real: &Real) -> Last {
+        let key = Key { vip: vip.name.clone(), real: real.address };
+        self.checker.last(&key).unwrap_or_default()
+    }
+
+    /// How long checks took.
+    pub(super) fn durations(&self) -> Durations {
+        self.checker.durations()
+    }
+
+    /// How many addresses stand for a VIP at a real.
+    pub(super) fn detours(&self) -> u64 {
+        self.stands_for.values().filter(|made| made.is_ok()).count() as u64
     }
 
     fn found(&self, vip: &Vip, real: IpAddr) -> Option<&Checked> {
@@ -246,9 +262,7 @@ impl Reconciler {
 
     /// The newest results, as status shows them.
     pub(super) fn check_status(&self, vip: &Vip, real: &Real) -> Vec<CheckStatus> {
-        let key = Key { vip: vip.name.clone(), real: real.address };
-        let latest = self.checking.checker.last(&key).unwrap_or_default();
-        latest.iter().map(told).collect()
+        self.checking.latest(vip, real).iter().map(told).collect()
     }
 }
 

@@ -53,11 +53,13 @@ impl Reconciler {
 
     /// Tells whoever wants to know of all of this.
     pub(super) fn record_all(&mut self, news: Vec<Happening>) {
+        news.iter().for_each(|what| self.tally.event(what));
         self.journal.record_all(Timestamp::now(), news);
     }
 
     /// Tells whoever wants to know.
     pub(super) fn record(&mut self, what: Happening) {
+        self.tally.event(&what);
         self.journal.record(Timestamp::now(), what);
     }
 }

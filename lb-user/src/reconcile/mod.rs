@@ -10,6 +10,7 @@ mod doctor;
 mod events;
 mod flows;
 mod interfaces;
+mod metrics;
 mod network;
 mod planning;
 mod ports;
@@ -54,6 +55,7 @@ use crate::{
     event::{Happening, Hooks, Journal},
     health::{Health, Reach},
     ledger::Ledger,
+    metrics::Tally,
     model::{HashSeed, Mac, Model, Real, RealState, Vip},
     neighbour::{self, Watcher},
     plan::{self, Op, Plan, PlanError, State},
@@ -151,6 +153,7 @@ pub struct Reconciler {
     ledger: Ledger,
     journal: Journal,
     hooks: Hooks,
+    tally: Tally,
     /// How the VIPs stood when that was last said.
     standings: BTreeMap<String, Standing>,
     /// When what the ledger says was last acted on.
@@ -195,6 +198,7 @@ impl Reconciler {
             ledger,
             journal,
             hooks,
+            tally: Tally::new(Timestamp::now()),
             standings: BTreeMap::new(),
             acted: Timestamp::MIN,
             sweeper: Sweeper::new(Instant::now()),
@@ -394,6 +398,7 @@ impl Reconciler {
         // An asker that has gone away needs no answer.
         match request {
             Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Metrics(reply) => drop(reply.send(self.metrics())),
             Request::Trace(query, reply) => drop(reply.send(self.trace(&query))),
             Request::Export(reply) => {
                 drop(reply.send(Ok(config::export::to_toml(&self.config.model))));

@@ -1,5 +1,7 @@
 //! What `GET /v1/status` says.
 
+use std::iter;
+
 use humantime::format_duration;
 use jiff::Timestamp;
 use lb_common::{Counters, Outcome};
@@ -54,16 +56,20 @@ impl Reconciler {
 
     fn interface_status(&self, name: &str) -> InterfaceStatus {
         let found = self.network.interfaces.find(name);
-        let xdp = match (found, self.mode_on(name)) {
+        InterfaceStatus {
+            name: name.to_owned(),
+            xdp: self.xdp_on(name).to_owned(),
+            mac: found.and_then(|(_, link)| link.mac).map(|mac| mac.to_string()),
+            state: self.network.interfaces.state(name).to_owned(),
+        }
+    }
+
+    /// How XDP is attached to a configured interface.
+    pub(super) fn xdp_on(&self, name: &str) -> &'static str {
+        match (self.network.interfaces.find(name), self.mode_on(name)) {
             (None, _) => "missing",
             (Some(_), None) => "detached",
             (Some(_), Some(mode)) => mode.label(),
-        };
-        InterfaceStatus {
-            name: name.to_owned(),
-            xdp: xdp.to_owned(),
-            mac: found.and_then(|(_, link)| link.mac).map(|mac| mac.to_string()),
-            state: self.network.interfaces.state(name).to_owned(),
         }
     }
 
@@ -86,13 +92,7 @@ impl Reconciler {
             .chain(&left)
             .map(|real| self.real_status(vip, real, block, (&steered, &owned)))
             .collect();
-        // What left reals and the sorry server were sent belongs to the VIP, too.
-        let of = |number: u16| steered.get(usize::from(number)).copied().unwrap_or_default();
-        let mut total = of(0);
-        if let Some(sorry) = vip.sorry.and_then(|sorry| block.members.get(&sorry)) {
-            add(&mut total, &of(sorry.member.number()));
-        }
-        let sum = |own: u64, of: fn(&RealStatus) -> u64| own + reals.iter().map(of).sum::<u64>();
+        let total = steered_in_all(block, &steered);
         let Standing { state, reason } = self.standing(vip);
         Ok(VipStatus {
             name: vip.name.clone(),
@@ -111,9 +111,9 @@ impl Reconciler {
             announced: vip.announce == Announce::Arp && self.network.is_local(vip.address),
             ring: block.ring_len(),
             tracked_slots: block.tracked(),
-            packets: sum(total.packets, |real| real.packets),
-            bytes: sum(total.bytes, |real| real.bytes),
-            flows: sum(total.flows, |real| real.flows),
+            packets: total.packets,
+            bytes: total.bytes,
+            flows: total.flows,
             sorry: vip.sorry,
             wanted: vip.state().to_string(),
             min_up: vip.min_up.map(|marks| marks.low.to_string()),
@@ -210,8 +210,15 @@ fn seconds_until(moment: Timestamp) -> u64 {
     moment.duration_since(Timestamp::now()).as_secs().max(0).unsigned_abs()
 }
 
-fn add(total: &mut Counters, more: &Counters) {
-    total.packets += more.packets;
-    total.bytes += more.bytes;
-    total.flows += more.flows;
+/// What was steered to all who have a place in the VIP's pool: its own place, in which is what members that left have
+/// counted, its reals, those that are leaving, and the sorry server. It never shrinks.
+pub(super) fn steered_in_all(block: &Block, pool: &[Counters]) -> Counters {
+    let members = block.members.values().map(|occupant| usize::from(occupant.member.number()));
+    let mut total = Counters::default();
+    for counters in iter::once(0).chain(members).filter_map(|number| pool.get(number)) {
+        total.packets += counters.packets;
+        total.bytes += counters.bytes;
+        total.flows += counters.flows;
+    }
+    total
 }

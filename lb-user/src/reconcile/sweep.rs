@@ -98,6 +98,11 @@ impl Census {
     pub(super) fn flows(&self, ring: u32, member: Member) -> u64 {
         self.flows.get(&(ring, member)).copied().unwrap_or_default()
     }
+
+    /// The live flows in each of the tables: established TCP, TCP that has begun, all others.
+    pub(super) fn noted(&self) -> [u64; TABLES.len()] {
+        self.noted
+    }
 }
 
 impl Sweeper {
@@ -117,6 +122,11 @@ impl Sweeper {
             pass.disturbed = true;
         }
         self.due.get_or_insert(now + PERIOD[0]);
+    }
+
+    /// Whether the datapath was told that there is no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
     }
 
     /// What the last pass has found.

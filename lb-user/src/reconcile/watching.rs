@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Reconciler, announcing::gratuitous};
+use super::Reconciler;
 use crate::{
     announce::watch::{Post, Sighting, Watch},
     event::Happening,
@@ -91,7 +91,7 @@ impl Reconciler {
         };
         self.watching.thieves.insert(conflict.address, thief);
         if answers {
-            gratuitous(place, &[conflict.address]).await;
+            self.gratuitous(place, &[conflict.address]).await;
         }
     }
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use crate::command;
 
 /// What is asked for; apt adds what these need and this machine lacks.
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 16] = [
     "ansible-core",
     "busybox-static",
     "cloud-init",
@@ -26,6 +26,7 @@ const PACKAGES: [&str; 15] = [
     "openssh-client",
     "openssh-server",
     "procps",
+    "prometheus",
     "shellcheck",
     "systemd",
     "wrk",

@@ -44,6 +44,8 @@ pub(super) struct Landed {
     pub(super) result: Result<Answer, Failure>,
     /// Of the same at the real's own address.
     pub(super) own: Option<Result<Answer, Failure>>,
+    /// How long all of it took.
+    pub(super) took: Duration,
 }
 
 /// How many probes may be made at a time, so that there are files enough for all: two for each, as
@@ -55,14 +57,14 @@ pub(super) fn places() -> usize {
 
 /// Makes the probe.
 pub(super) async fn fly(probe: impl Probe, job: Job) -> Landed {
-    let most = job.check.timeout + GRACE;
+    let (began, most) = (Instant::now(), job.check.timeout + GRACE);
     let asked = timeout(most, AssertUnwindSafe(ask(&probe, &job)).catch_unwind()).await;
     let (result, own) = match asked {
         Ok(Ok(asked)) => asked,
         Ok(Err(_)) => (Err(Failure::Local("the probe has panicked".to_owned())), None),
         Err(_) => (Err(Failure::Timeout("waiting for the end of the probe")), None),
     };
-    Landed { job, result, own }
+    Landed { job, result, own, took: began.elapsed() }
 }
 
 type Asked = (Result<Answer, Failure>, Option<Result<Answer, Failure>>);

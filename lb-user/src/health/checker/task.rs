@@ -124,6 +124,12 @@ impl<P: Probe> Task<P> {
         }
     }
 
+    /// Counts it: a passed one by its own time, as a failed one by that of the look at the real's own address, too.
+    fn count(&self, Landed { job, result, took, .. }: &Landed) {
+        let took = result.as_ref().map_or(*took, |answer| answer.took);
+        self.shared.durations.note(job.check.kind.word(), result, took);
+    }
+
     /// Takes note of this one and of all others that have landed meanwhile. There is none where one
     /// was aborted.
     fn land(&mut self, first: Option<Landed>) {
@@ -132,6 +138,7 @@ impl<P: Probe> Task<P> {
         while let Some(landed) = next {
             if let Some(landed) = landed {
                 self.aborts.remove(&landed.job.number);
+                self.count(&landed);
                 if let Some(key) = self.roster.land(&landed, now) {
                     let last = self.roster.last(&key);
                     lock(&self.shared.latest).insert(key, last);

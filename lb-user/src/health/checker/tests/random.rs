@@ -90,7 +90,7 @@ impl World {
             true => Failure::Local("no sockets".to_owned()),
             false => Failure::Refused,
         });
-        let landed = Landed { job, result, own: None };
+        let landed = Landed { job, result, own: None, took: Duration::ZERO };
         assert!(self.roster.land(&landed, self.now).is_some());
         assert!(self.roster.land(&landed, self.now).is_none());
     }
