@@ -33,6 +33,8 @@ pub mod announce;
 
 pub mod doctor;
 
+pub mod capture;
+
 pub mod api;
 
 pub mod reconcile;

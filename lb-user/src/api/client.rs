@@ -5,7 +5,7 @@
 
 use std::{
     error::Error as _,
-    io::{self, BufRead as _, BufReader, Lines},
+    io::{self, BufRead as _, BufReader, Lines, Read},
     net::IpAddr,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -23,8 +23,8 @@ use super::{
     VERSION_HEADER,
     doctor::{Doctor, DoctorQuery},
     types::{
-        ApplyQuery, Done, EventLine, EventsQuery, Flows, FlowsQuery, PlanQuery, PlanReport,
-        Problem, RealStatus, RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
+        ApplyQuery, CaptureQuery, Done, EventLine, EventsQuery, Flows, FlowsQuery, PlanQuery,
+        PlanReport, Problem, RealStatus, RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
     },
 };
 use crate::config::change::{NewReal, NewVip, RealPatch, VipPatch};
@@ -180,6 +180,19 @@ impl Client {
             socket: self.socket.clone(),
             follow: query.follow,
         })
+    }
+
+    /// Packets as the datapath sees them, a pcapng file that grows: as long as the query says, or until the answer is
+    /// dropped.
+    pub fn capture(&self, query: &CaptureQuery) -> Result<impl Read + use<>, Error> {
+        let http = http(&self.socket, None)?;
+        self.answer(http.get(url("capture")).query(query))
+    }
+
+    /// An answer that was good has broken off.
+    #[must_use]
+    pub fn broken(&self, reason: String) -> Error {
+        self.garbled(reason)
     }
 
     /// What is wrong: it takes seconds.

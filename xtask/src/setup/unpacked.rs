@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use crate::command;
 
 /// What is asked for; apt adds what these need and this machine lacks.
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 16] = [
     "ansible-core",
     "busybox-static",
     "cloud-init",
@@ -28,6 +28,7 @@ const PACKAGES: [&str; 15] = [
     "procps",
     "shellcheck",
     "systemd",
+    "tshark",
     "wrk",
 ];
 
