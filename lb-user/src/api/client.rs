@@ -27,6 +27,7 @@ use super::{
         PlanReport, Problem, RealStatus, RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
     },
 };
+use crate::capture::ReadError;
 use crate::config::change::{NewReal, NewVip, RealPatch, VipPatch};
 
 /// Where the daemon listens unless its configuration says otherwise.
@@ -189,10 +190,13 @@ impl Client {
         self.answer(http.get(url("capture")).query(query))
     }
 
-    /// An answer that was good has broken off.
+    /// A capture has ended before its end.
     #[must_use]
-    pub fn broken(&self, reason: String) -> Error {
-        self.garbled(reason)
+    pub fn broken(&self, error: &ReadError) -> Error {
+        match error {
+            ReadError::Broken(_) => Error::Ended { socket: self.socket.clone() },
+            ReadError::Garbled(reason) => self.garbled(reason.clone()),
+        }
     }
 
     /// What is wrong: it takes seconds.

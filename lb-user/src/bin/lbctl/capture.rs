@@ -92,7 +92,7 @@ fn show(session: &mut Session<'_>, query: &CaptureQuery) -> Result<(), Failure> 
 }
 
 fn broken(session: &Session<'_>, error: ReadError) -> Failure {
-    session.client.broken(error.to_string()).into()
+    session.client.broken(&error).into()
 }
 
 /// Copies the capture as it comes, so that a file is good up to its last packet whatever ends it.
@@ -109,7 +109,7 @@ fn write(session: &mut Session<'_>, query: &CaptureQuery, path: &Path) -> Result
         let piece = match capture.fill_buf() {
             Ok([]) => break,
             Ok(piece) => piece,
-            Err(error) => return Err(session.client.broken(error.to_string()).into()),
+            Err(error) => return Err(session.client.broken(&error.into()).into()),
         };
         file.write_all(piece).map_err(failed)?;
         bytes += piece.len();
