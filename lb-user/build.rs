@@ -1,5 +1,5 @@
-//! Builds the BPF objects and puts them at `$OUT_DIR/lb` and `$OUT_DIR/detour`, where the daemon includes
-//! them, and `$OUT_DIR/bench`, for the benchmark, which learns of the directory by `DEP_LB_EBPF_OBJECTS`.
+//! Builds the BPF objects and puts them at `$OUT_DIR/lb`, `$OUT_DIR/capture` and `$OUT_DIR/detour`, where the
+//! daemon includes them, and `$OUT_DIR/bench`, for the benchmark, which learns of the directory by `DEP_LB_EBPF_OBJECTS`.
 //!
 //! The compiler is the first of: `$LB_EBPF_RUSTC`; a rustc that has `core` for BPF; rustup's
 //! nightly with its sources. `cargo xtask setup` provides one, and chooses in the same order
@@ -15,8 +15,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 const BPF: &str = "bpfel-unknown-none";
 
-/// The balancer, the programs of detours, and those of the benchmark.
-const OBJECTS: [&str; 3] = ["lb", "detour", "bench"];
+/// The balancer, the one that captures, the programs of detours, and those of the benchmark.
+const OBJECTS: [&str; 4] = ["lb", "capture", "detour", "bench"];
 
 /// What compiles for BPF.
 enum Compiler {

@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod address;
+pub mod capture;
 pub mod detour;
 pub mod flow;
 pub mod hash;

@@ -6,17 +6,24 @@ mod maps;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use aya_ebpf::{
+        macros::{map, xdp},
+        maps::Array,
+        programs::XdpContext,
+    };
     use aya_log_ebpf::debug;
-    use lb_common::{Action, Outcome, TraceRecord};
-    use lb_ebpf::{Ended, Forward, decide, packet::Frame, tables::Tables as _};
+    use lb_common::{Outcome, TraceRecord};
+    use lb_ebpf::{Forward, decide, packet::Frame, tables::Count};
 
-    use crate::maps::{self, Live, Maps, Uncounted};
+    use crate::maps::{self, Live, MAPPED, Maps};
 
     /// Licence of the object: the kernel lets only GPL-compatible programs call some helpers.
     #[unsafe(link_section = "license")]
     #[unsafe(no_mangle)]
     static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+    #[map]
+    static TRACE: Array<TraceRecord> = Array::with_max_entries(1, MAPPED);
 
     /// The balancer, also of jumbo frames in several buffers.
     #[xdp(frags)]
@@ -47,11 +54,11 @@ mod programs {
 
     #[inline(always)]
     fn balance(ctx: &XdpContext, frame: &mut impl Frame) -> u32 {
-        let Ended { outcome, forward } = decide(frame, &Maps::<true>, &Maps::<true>);
-        if matches!(outcome, Outcome::Malformed | Outcome::NoReal | Outcome::Unresolved) {
-            tell(ctx, outcome.index());
+        let ended = decide(frame, &Maps::<true>, &Maps::<true>);
+        if matches!(ended.outcome, Outcome::Malformed | Outcome::NoReal | Outcome::Unresolved) {
+            tell(ctx, ended.outcome.index());
         }
-        action(outcome, &forward)
+        maps::action(&ended)
     }
 
     /// Not inlined: a log has its own buffer on the stack.
@@ -62,22 +69,30 @@ mod programs {
 
     #[inline(always)]
     fn follow(frame: &mut impl Frame) -> u32 {
-        let Ended { outcome, forward } = decide(frame, &Maps::<false>, &Uncounted);
-        let Forward { slot, place, rule, .. } = forward;
-        maps::record(TraceRecord { outcome: outcome.index(), slot, place, rule: rule as u32 });
-        action(outcome, &forward)
+        let ended = decide(frame, &Maps::<false>, &Uncounted);
+        let Forward { slot, place, rule, .. } = ended.forward;
+        record(TraceRecord { outcome: ended.outcome.index(), slot, place, rule: rule as u32 });
+        maps::action(&ended)
     }
 
+    /// Leaves what the trace program found for the daemon to read.
     #[inline(always)]
-    fn action(outcome: Outcome, forward: &Forward) -> u32 {
-        if outcome == Outcome::Forwarded && forward.port != Maps::<true>.port_number() {
-            return xdp_action::XDP_REDIRECT;
+    fn record(found: TraceRecord) {
+        if let Some(record) = TRACE.get_ptr_mut(0) {
+            // SAFETY: a value of the array; the daemon runs one trace at a time and reads it after.
+            unsafe { *record = found };
         }
-        match outcome.action() {
-            Action::Transmit => xdp_action::XDP_TX,
-            Action::Pass => xdp_action::XDP_PASS,
-            Action::Drop => xdp_action::XDP_DROP,
-        }
+    }
+
+    /// Counts nothing: for packets that nobody sent.
+    struct Uncounted;
+
+    impl Count for Uncounted {
+        #[inline(always)]
+        fn outcome(&self, _: Outcome) {}
+
+        #[inline(always)]
+        fn steered(&self, _: u32, _: u64, _: bool) {}
     }
 
     #[panic_handler]

@@ -2,24 +2,25 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, xdp_action},
     helpers::{bpf_ktime_get_ns, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     macros::map,
     maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray},
     programs::XdpContext,
 };
 use lb_common::{
-    Bucket, Counters, Entrance, Entry, Flow, FlowKey, FragmentKey, FragmentOwner, LAYOUT, Outcome,
-    PortWord, RealWord, Seed, Slot, SlotBlock, Tick, Times, TraceRecord, limits,
+    Action, Bucket, Counters, Entrance, Entry, Flow, FlowKey, FragmentKey, FragmentOwner, LAYOUT,
+    Outcome, PortWord, RealWord, Seed, Slot, SlotBlock, Tick, Times, limits,
 };
 
 use lb_ebpf::{
+    Ended,
     packet::{Frame, Packet},
     tables::{Count, Notes, Shelf, Tables},
 };
 
 /// Flags of the arrays that the daemon writes through a mapping, one atomic store a word.
-const MAPPED: u32 = BPF_F_MMAPABLE;
+pub const MAPPED: u32 = BPF_F_MMAPABLE;
 
 #[map]
 static PORTS: Array<u64> = Array::with_max_entries(limits::PORTS, MAPPED);
@@ -54,8 +55,6 @@ static ADDRESSES: Array<[u8; 16]> = Array::with_max_entries(limits::REALS, MAPPE
 static STEERED: PerCpuArray<Counters> = PerCpuArray::with_max_entries(limits::REALS, 0);
 #[map]
 static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(limits::OUTCOMES, 0);
-#[map]
-static TRACE: Array<TraceRecord> = Array::with_max_entries(1, MAPPED);
 
 #[map]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentOwner> =
@@ -387,22 +386,16 @@ impl Count for Maps<true> {
     }
 }
 
-/// Counts nothing: for packets that nobody sent.
-pub struct Uncounted;
-
-impl Count for Uncounted {
-    #[inline(always)]
-    fn outcome(&self, _: Outcome) {}
-
-    #[inline(always)]
-    fn steered(&self, _: u32, _: u64, _: bool) {}
-}
-
-/// Leaves what the trace program found for the daemon to read.
+/// What XDP shall do with a frame that has ended so.
 #[inline(always)]
-pub fn record(found: TraceRecord) {
-    if let Some(record) = TRACE.get_ptr_mut(0) {
-        // SAFETY: a value of the array; the daemon runs one trace at a time and reads it after.
-        unsafe { *record = found };
+pub fn action(ended: &Ended) -> u32 {
+    let Ended { outcome, forward } = ended;
+    if *outcome == Outcome::Forwarded && forward.port != Maps::<true>.port_number() {
+        return xdp_action::XDP_REDIRECT;
+    }
+    match outcome.action() {
+        Action::Transmit => xdp_action::XDP_TX,
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
     }
 }

@@ -120,6 +120,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     let mut reconciler =
         Reconciler::new(config, seed, kernel, surroundings, checking, records, probe_tx)?;
     follow_log(reconciler.kernel());
+    reconciler.prepare_capture();
     settle(&mut reconciler, &mut network_rx).await;
     // What a former daemon's programs read, if they read smaller tables, must be what ours find.
     let grows = reconciler.kernel().is_growing();

@@ -35,6 +35,8 @@ pub mod doctor;
 
 pub mod metrics;
 
+pub mod capture;
+
 pub mod api;
 
 pub mod reconcile;

@@ -5,7 +5,7 @@
 
 use std::{
     error::Error as _,
-    io::{self, BufRead as _, BufReader, Lines},
+    io::{self, BufRead as _, BufReader, Lines, Read},
     net::IpAddr,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -23,10 +23,11 @@ use super::{
     VERSION_HEADER,
     doctor::{Doctor, DoctorQuery},
     types::{
-        ApplyQuery, Done, EventLine, EventsQuery, Flows, FlowsQuery, PlanQuery, PlanReport,
-        Problem, RealStatus, RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
+        ApplyQuery, CaptureQuery, Done, EventLine, EventsQuery, Flows, FlowsQuery, PlanQuery,
+        PlanReport, Problem, RealStatus, RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
     },
 };
+use crate::capture::ReadError;
 use crate::config::change::{NewReal, NewVip, RealPatch, VipPatch};
 
 /// Where the daemon listens unless its configuration says otherwise.
@@ -180,6 +181,22 @@ impl Client {
             socket: self.socket.clone(),
             follow: query.follow,
         })
+    }
+
+    /// Packets as the datapath sees them, a pcapng file that grows: as long as the query says, or until the answer is
+    /// dropped.
+    pub fn capture(&self, query: &CaptureQuery) -> Result<impl Read + use<>, Error> {
+        let http = http(&self.socket, None)?;
+        self.answer(http.get(url("capture")).query(query))
+    }
+
+    /// A capture has ended before its end.
+    #[must_use]
+    pub fn broken(&self, error: &ReadError) -> Error {
+        match error {
+            ReadError::Broken(_) => Error::Ended { socket: self.socket.clone() },
+            ReadError::Garbled(reason) => self.garbled(reason.clone()),
+        }
     }
 
     /// What is wrong: it takes seconds.

@@ -1,18 +1,23 @@
 //! What the server asks of the task that owns the state, and how it is answered.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
     doctor::{Doctor, DoctorQuery},
-    types::{Done, EventsQuery, Flows, FlowsQuery, Place, PlanReport, Status, Trace, TraceQuery},
+    types::{
+        CaptureQuery, Done, EventsQuery, Flows, FlowsQuery, Place, PlanReport, Status, Trace,
+        TraceQuery,
+    },
 };
 use crate::{
+    capture::Names,
     config::{
         self,
         change::{NewReal, NewVip, RealPatch, VipPatch},
     },
+    dataplane::CaptureSource,
     event::{Event, Filter},
     metrics::Snapshot,
     model::Model,
@@ -35,6 +40,10 @@ pub enum Request {
     Plan(Candidate, Reply<PlanReport>),
     /// What has happened, and what will.
     Events(EventsQuery, Reply<Events>),
+    /// Packets as the datapath sees them.
+    Capture(CaptureQuery, Reply<Capture>),
+    /// The capture with this number has ended.
+    EndCapture(u64),
     /// The running configuration as TOML.
     Export(Reply<String>),
     /// A change to the configuration.
@@ -55,6 +64,24 @@ pub struct Events {
     pub coming: Option<broadcast::Receiver<Arc<Event>>>,
     /// What of that is wanted.
     pub filter: Filter,
+}
+
+/// Packets as the datapath sees them.
+pub struct Capture {
+    /// Which capture this is: whoever has it says when it has ended, by [`Request::EndCapture`].
+    pub number: u64,
+    /// Where frames come out, one for each interface.
+    pub sources: Vec<CaptureSource>,
+    /// What places and ports are called.
+    pub names: watch::Receiver<Arc<Names>>,
+    /// Of what is not sent to a real, only what goes to this address is wanted.
+    pub only: Option<IpAddr>,
+}
+
+impl fmt::Debug for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Capture").field("number", &self.number).finish_non_exhaustive()
+    }
 }
 
 /// A change to the configuration.
@@ -187,5 +214,10 @@ impl Requests {
         let (reply, answer) = oneshot::channel();
         self.0.send(request(reply)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
+    }
+
+    /// Tells something that has no answer. Whoever is going down need not know.
+    pub async fn tell(&self, request: Request) {
+        drop(self.0.send(request).await);
     }
 }

@@ -1,5 +1,6 @@
 //! The server of the control socket: routes and JSON, no decisions.
 
+mod capture;
 mod events;
 mod metrics;
 
@@ -42,6 +43,7 @@ pub fn control(requests: Requests) -> Router {
         .route("/v1/trace", get(trace).post(trace_with_body))
         .route("/v1/flows", get(flows))
         .route("/v1/events", get(events::events))
+        .route("/v1/capture", get(capture::capture))
         .route("/v1/doctor", get(doctor))
         .route("/v1/plan", post(plan))
         .route("/v1/apply", post(apply))

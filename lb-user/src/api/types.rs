@@ -1,6 +1,6 @@
 //! What crosses the control socket, as JSON: the fields that scripts rely on.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -445,6 +445,62 @@ pub struct Place {
     pub column: usize,
     /// The object, what is wrong with it and what would be right.
     pub message: String,
+}
+
+/// The query of `GET /v1/capture`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureQuery {
+    /// Only what is for the VIP of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vip: Option<String>,
+    /// Only what is sent to this real.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub real: Option<IpAddr>,
+    /// Only what ends so; a label of `lb_common::Outcome`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// After how many packets it ends; 1 or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// After how many seconds it ends; 1 or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// One packet of so many is looked at; 1 or more, and 1 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<u32>,
+}
+
+impl CaptureQuery {
+    /// Whether the numbers are in their ranges.
+    ///
+    /// # Errors
+    ///
+    /// Which is not.
+    pub fn check(&self) -> Result<(), String> {
+        let numbers = [
+            ("count", self.count),
+            ("seconds", self.seconds),
+            ("sample", self.sample.map(u64::from)),
+        ];
+        match numbers.iter().find(|(_, number)| *number == Some(0)) {
+            Some((name, _)) => Err(format!("{name} 0 is out of range; write 1 or more")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for CaptureQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { vip, real, outcome, .. } = self;
+        let vip = vip.as_ref().map(|vip| format!("for vip {vip}"));
+        let real = real.map(|real| format!("to real {real}"));
+        let outcome = outcome.as_ref().map(|outcome| format!("ending as {outcome}"));
+        let parts: Vec<_> = [vip, real, outcome].into_iter().flatten().collect();
+        match parts.is_empty() {
+            true => f.write_str("all packets"),
+            false => write!(f, "packets {}", parts.join(", ")),
+        }
+    }
 }
 
 /// The query of `GET /v1/events`.

@@ -11,14 +11,15 @@ use aya::{
     Ebpf,
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
-use lb_common::{PortWord, TableWord, TraceRecord};
+use lb_common::{PortWord, TableWord, TraceRecord, capture::Wanted};
 
 use super::{
     attach::{self, Mode},
+    capture::{Attached, CaptureSource, Capturers},
     error::Error,
     growth::Growth,
     kernel::{mapped, missing},
-    load::Loader,
+    load::{Loader, OBJECT},
     mapped::Mapped,
     pins,
     resize::Resize,
@@ -28,22 +29,25 @@ use crate::model::XdpChoice;
 /// The port of the instance that there always is.
 pub(super) const FIRST: u8 = 1;
 
-/// The program that is attached and the one that traces.
+/// The program that is attached, the one that traces, and the one that is attached while somebody captures.
 struct Programs {
     balancer: &'static str,
     tracer: &'static str,
+    capturer: &'static str,
 }
 
 /// Jumbo frames and all.
-const MODERN: Programs = Programs { balancer: "lb", tracer: "trace" };
+const MODERN: Programs = Programs { balancer: "lb", tracer: "trace", capturer: "capture" };
 /// For kernels before 5.18, which know no frames in several buffers.
-const LINEAR: Programs = Programs { balancer: "lb_linear", tracer: "trace_linear" };
+const LINEAR: Programs =
+    Programs { balancer: "lb_linear", tracer: "trace_linear", capturer: "capture_linear" };
 
 /// All instances, by port.
 pub(super) struct Instances {
     loader: Loader,
     programs: Programs,
     loaded: BTreeMap<u8, Instance>,
+    capturers: Capturers,
 }
 
 struct Instance {
@@ -63,7 +67,7 @@ impl Instance {
 impl Instances {
     /// Loads the first, and finds out by it which programs the kernel takes.
     pub(super) fn new(loader: &Loader) -> Result<Self, Error> {
-        let mut object = loader.load(FIRST)?;
+        let mut object = loader.load(OBJECT, FIRST)?;
         let programs = match load(&mut object, &MODERN) {
             Ok(()) => MODERN,
             Err(modern) => {
@@ -77,7 +81,7 @@ impl Instances {
             }
         };
         let loaded = BTreeMap::from([(FIRST, Instance::new(object)?)]);
-        Ok(Self { loader: loader.clone(), programs, loaded })
+        Ok(Self { loader: loader.clone(), programs, loaded, capturers: Capturers::default() })
     }
 
     /// The tables of flows whose size has changed since a former daemon, if any.
@@ -94,7 +98,7 @@ impl Instances {
     /// Loads one for this port, unless there is one.
     pub(super) fn load(&mut self, port: u8) -> Result<(), Error> {
         if !self.loaded.contains_key(&port) {
-            let mut object = self.loader.load(port)?;
+            let mut object = self.loader.load(OBJECT, port)?;
             load(&mut object, &self.programs)?;
             self.loaded.insert(port, Instance::new(object)?);
         }
@@ -106,6 +110,7 @@ impl Instances {
         if let Some(instance) = self.loaded.get(&port) {
             instance.entrance.store(0, word.0);
         }
+        self.capturers.set_own(port, word);
     }
 
     /// Tells all instances which service table is in force.
@@ -113,6 +118,7 @@ impl Instances {
         for instance in self.loaded.values() {
             instance.entrance.store(1, word.0);
         }
+        self.capturers.set_table(word);
     }
 
     pub(super) fn ports(&self) -> impl Iterator<Item = u8> {
@@ -204,6 +210,52 @@ impl Instances {
         Some((info.run_count(), info.run_time()))
     }
 
+    /// Loads a program that captures for each port that has a balancer.
+    pub(super) fn prepare_capture(&mut self) -> Result<(), Error> {
+        let Self { loader, programs, loaded, capturers } = self;
+        loaded.keys().try_for_each(|port| capturers.load(loader, *port, programs.capturer))
+    }
+
+    /// Says which frames are wanted; nothing is attached yet.
+    pub(super) fn begin_capture(
+        &mut self,
+        interfaces: &[Attached<'_>],
+        wanted: Wanted,
+    ) -> Result<Vec<CaptureSource>, Error> {
+        interfaces.iter().map(|(port, ..)| self.capturers.begin(*port, wanted)).collect()
+    }
+
+    /// Says to which places frames are to be captured.
+    pub(super) fn set_capture_places(&self, places: &[u32]) {
+        self.capturers.set_places(places);
+    }
+
+    /// Puts the programs that capture in the place of the balancers.
+    pub(super) async fn attach_capture(
+        &mut self,
+        interfaces: &[Attached<'_>],
+        pin_dir: &Path,
+    ) -> Result<(), Error> {
+        for interface in interfaces {
+            self.capturers.attach(*interface, self.programs.capturer, pin_dir).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts the balancers back.
+    pub(super) async fn end_capture(
+        &mut self,
+        interfaces: &[Attached<'_>],
+        pin_dir: &Path,
+    ) -> Result<(), Error> {
+        let mut result = Ok(());
+        for (port, interface, mode) in interfaces {
+            // One that is gone needs none; the others do.
+            result = result.and(self.attach(*port, interface, *mode, pin_dir).await.map(drop));
+        }
+        result
+    }
+
     /// Runs the tracer of this port's instance, and reads what it found.
     pub(super) fn trace(&mut self, port: u8, frame: &[u8]) -> Result<TraceRecord, Error> {
         let tracer = self.programs.tracer;
@@ -245,7 +297,7 @@ fn load(object: &mut Ebpf, programs: &Programs) -> Result<(), Error> {
     })
 }
 
-fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
+pub(super) fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
     object
         .program_mut(name)
         .ok_or_else(|| missing(name))?

@@ -15,13 +15,14 @@ use aya::{
 };
 use lb_common::{
     Counters, Entry, Member, Outcome, PortWord, RealWord, Slot, TableWord, Times, TraceRecord,
-    limits,
+    capture::Wanted, limits,
 };
 use lb_ebpf::tables::Notes;
 
 use super::{
     Dataplane,
     attach::{self, Mode},
+    capture::{Attached, CaptureSource},
     error::Error,
     flows::FlowTable,
     former,
@@ -203,6 +204,58 @@ impl Kernel {
     /// When the pin cannot be removed.
     pub fn detach(&self, interface: &str, pin_dir: &Path) -> Result<(), Error> {
         attach::detach(interface, pin_dir)
+    }
+
+    /// Loads the programs that capture, for all ports: later there may be no permission to.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses them, as those before 5.8 do.
+    pub fn prepare_capture(&mut self) -> Result<(), Error> {
+        self.instances.prepare_capture()
+    }
+
+    /// Puts programs in the balancers' place that hand on what they see of the frames that are wanted; if those
+    /// to some places are, only of those. Nothing else changes.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses; the balancers are in their place then.
+    pub async fn begin_capture(
+        &mut self,
+        interfaces: &[Attached<'_>],
+        (wanted, places): (Wanted, &[u32]),
+        pin_dir: &Path,
+    ) -> Result<Vec<CaptureSource>, Error> {
+        let sources = self.instances.begin_capture(interfaces, wanted)?;
+        for (port, ..) in interfaces {
+            self.instances.set_own(*port, PortWord(self.ports.load(usize::from(*port))));
+        }
+        self.instances.set_table(TableWord(self.table.load(0)));
+        self.instances.set_capture_places(places);
+        if let Err(error) = self.instances.attach_capture(interfaces, pin_dir).await {
+            self.instances.end_capture(interfaces, pin_dir).await?;
+            return Err(error);
+        }
+        Ok(sources)
+    }
+
+    /// Says to which places frames are to be captured from now on.
+    pub fn set_capture_places(&self, places: &[u32]) {
+        self.instances.set_capture_places(places);
+    }
+
+    /// Puts the balancers back, without a frame lost.
+    ///
+    /// # Errors
+    ///
+    /// Where an interface is gone, or the kernel refuses.
+    pub async fn end_capture(
+        &mut self,
+        interfaces: &[Attached<'_>],
+        pin_dir: &Path,
+    ) -> Result<(), Error> {
+        self.instances.end_capture(interfaces, pin_dir).await
     }
 
     /// What the ports are, as a former daemon has left it.

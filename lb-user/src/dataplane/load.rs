@@ -14,6 +14,9 @@ use crate::model::{FlowTables, Room};
 /// The BPF object, built from `lb-ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb"));
 
+/// The one with the balancer that captures, on the same maps.
+pub static CAPTURE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/capture"));
+
 /// How the object is loaded.
 #[derive(Clone, Debug)]
 pub struct Loader {
@@ -42,12 +45,12 @@ impl Loader {
         self.pin_dir.as_ref().map_or(Ok(None), former)
     }
 
-    /// Loads the object, for the interface at this port.
+    /// Loads an object, for the interface at this port.
     ///
     /// # Errors
     ///
     /// Where the directory, the maps in it, the permissions or the kernel do not serve.
-    pub(super) fn load(&self, port: u8) -> Result<Ebpf, Error> {
+    pub(super) fn load(&self, object: &[u8], port: u8) -> Result<Ebpf, Error> {
         let seed = self.seed.0;
         let log = if self.log { log::Level::Debug as u8 } else { 0 };
         let beginnings = self.tables.fresh.div_ceil(limits::FRESH_PART).max(1);
@@ -74,7 +77,7 @@ impl Loader {
             }
         }
         let before = map_dir.as_deref().map(pins::names).transpose()?.unwrap_or_default();
-        loader.load(OBJECT).map_err(|error| {
+        loader.load(object).map_err(|error| {
             // What was made for nothing goes again; a directory with pins in it stays.
             if let Some(dir) = &map_dir {
                 drop(pins::forget_new(dir, &before));

@@ -4,6 +4,7 @@
 //! this process, for predictions and for tests. Only this module knows `aya`.
 
 mod attach;
+mod capture;
 mod detour;
 mod error;
 mod flows;
@@ -24,12 +25,13 @@ mod tests;
 
 pub use self::{
     attach::{Mode, detach_all},
+    capture::{Attached, CaptureSource},
     detour::{DetourEntry, DetourPrograms, sweep},
     error::Error,
     flows::{Cursor, FlowTable},
     form::Form,
     kernel::Kernel,
-    load::{Loader, OBJECT},
+    load::{CAPTURE, Loader, OBJECT},
     memory::Memory,
     port::Port,
 };

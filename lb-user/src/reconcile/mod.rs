@@ -3,6 +3,7 @@
 
 mod announcing;
 mod attaching;
+mod capture;
 mod change;
 mod checking;
 mod course;
@@ -39,6 +40,7 @@ pub use self::{
 };
 use self::{
     attaching::{Attachments, Reached},
+    capture::Capturing,
     course::Standing,
     interfaces::Place,
     ports::Ports,
@@ -47,7 +49,7 @@ use self::{
 use crate::{
     announce::{Conflict, watch::Sighting},
     api::{
-        request::{Change, Reply, Request},
+        request::{Capture, Change, Reply, Request},
         types::Done,
     },
     config,
@@ -143,6 +145,7 @@ pub struct Reconciler {
     seed: HashSeed,
     kernel: Kernel,
     attachments: Attachments,
+    capturing: Capturing,
     ports: Ports,
     state: State,
     network: Network,
@@ -188,6 +191,7 @@ impl Reconciler {
             seed,
             kernel,
             attachments: Attachments::default(),
+            capturing: Capturing::default(),
             ports,
             state,
             network,
@@ -405,6 +409,13 @@ impl Reconciler {
             }
             Request::Flows(query, reply) => drop(reply.send(self.flows(&query))),
             Request::Events(query, reply) => drop(reply.send(self.happened(&query))),
+            Request::Capture(query, reply) => {
+                let begun = self.begin_capture(query).await;
+                if let Err(Ok(Capture { number, .. })) = reply.send(begun) {
+                    self.end_capture(number).await;
+                }
+            }
+            Request::EndCapture(number) => self.end_capture(number).await,
             Request::Doctor(query, reply) => self.examine(query, reply),
             Request::Plan(candidate, reply) => drop(reply.send(self.report(&candidate))),
             Request::Change(change, reply) => self.change(change, reply).await,
@@ -421,6 +432,7 @@ impl Reconciler {
     /// Leaves nothing in the kernel that nobody looks after, and waits, so long at most, until hooks have heard
     /// everything.
     pub async fn finish(mut self, patience: Duration) {
+        self.end_captures().await;
         self.checking.close().await;
         self.hooks.finish(patience).await;
     }
@@ -482,6 +494,7 @@ impl Reconciler {
         if plan.ops.iter().any(|op| matches!(op, Op::Slots(_) | Op::Real { .. })) {
             self.sweeper.wake(Instant::now());
         }
+        self.follow_capture();
         Ok(())
     }
 

@@ -29,6 +29,7 @@ const PACKAGES: [&str; 16] = [
     "prometheus",
     "shellcheck",
     "systemd",
+    "tshark",
     "wrk",
 ];
 

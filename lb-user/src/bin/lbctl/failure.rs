@@ -41,6 +41,14 @@ pub enum Failure {
         /// What the system said.
         source: io::Error,
     },
+    /// A captured frame cannot be written.
+    #[error("{}: {source}; what is there is good up to the last whole packet, and forwarding goes on", .path.display())]
+    Capture {
+        /// As given.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A configuration is wrong; each line tells of one place.
     #[error("{}", lines(.file, .places))]
     BadFile {
@@ -105,7 +113,8 @@ impl Failure {
             Self::File { .. } | Self::Original { .. } | Self::BadFile { .. } | Self::Usage(_) => {
                 INVALID
             }
-            Self::Detach(_)
+            Self::Capture { .. }
+            | Self::Detach(_)
             | Self::Resumed { .. }
             | Self::Findings
             | Self::Refused(_)

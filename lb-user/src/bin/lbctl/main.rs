@@ -2,6 +2,7 @@
 //! becomes of them; this one only routes.
 
 mod backend;
+mod capture;
 mod check;
 mod detach;
 mod doctor;
@@ -111,6 +112,8 @@ enum Command {
     Flows(flows::Flows),
     /// Which real a packet would get, and why
     Trace(trace::Trace),
+    /// Packets as the datapath saw and sent them, which tcpdump never sees
+    Capture(capture::Capture),
     /// Examines VIPs, reals and this machine, and says what is wrong
     Doctor(doctor::Doctor),
     /// What a configuration would change
@@ -183,6 +186,7 @@ fn execute(command: Command, mut session: Session<'_>) -> u8 {
         Command::Events(command) => command.run(&mut session),
         Command::Flows(command) => command.run(&mut session),
         Command::Trace(command) => command.run(&mut session),
+        Command::Capture(command) => command.run(&mut session),
         Command::Doctor(command) => command.run(&mut session),
         Command::Plan(command) => command.run(&mut session),
         Command::Apply(command) => command.run(&mut session),

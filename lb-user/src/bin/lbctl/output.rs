@@ -77,6 +77,12 @@ impl<'a> Output<'a> {
         self.stream.flush()
     }
 
+    /// Shows what comes as it comes, in whatever shape it is.
+    pub fn copy(&mut self, from: &mut dyn io::Read) -> io::Result<()> {
+        io::copy(from, self.stream)?;
+        self.stream.flush()
+    }
+
     /// Shows what a change did.
     pub fn done(&mut self, done: &Done) -> io::Result<()> {
         self.show(done, |done| done.message.clone())
