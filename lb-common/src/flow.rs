@@ -44,6 +44,10 @@ impl Tick {
 /// The two moments that count for a tracked slot: when it was opened, which is when it got a previous
 /// owner (bits 0 to 31), and when last a packet went to that one because nothing was known of its flow
 /// (bits 32 to 63).
+///
+/// Packets do not ask the clock for that: they leave a mark, [`Times::MARK`], and only where there is none. It stands
+/// for "since the sweeper looked", who makes a moment of it. A moment that happens to look like it is taken for one, and
+/// so becomes a little later than it was.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times(pub u64);
@@ -55,10 +59,37 @@ impl Times {
         Self(now.0 as u64 | (now.0 as u64) << 32)
     }
 
-    /// The same slot, of which a packet of an unknown flow came now.
+    /// What packets leave in the place of the moment when they came.
+    pub const MARK: Tick = Tick(u32::MAX);
+
+    /// The same slot, of which a packet of an unknown flow came last at this moment.
     #[must_use]
-    pub const fn seen_at(self, now: Tick) -> Self {
-        Self(self.0 & u32::MAX as u64 | (now.0 as u64) << 32)
+    pub const fn seen_at(self, moment: Tick) -> Self {
+        Self(self.0 & u32::MAX as u64 | (moment.0 as u64) << 32)
+    }
+
+    /// Whether a packet of an unknown flow has come since the sweeper looked.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_marked(self) -> bool {
+        self.0 >> 32 == Self::MARK.0 as u64
+    }
+
+    /// How many ticks the slot has been without a packet of an unknown flow, since it was opened.
+    #[must_use]
+    pub const fn silent(self, now: Tick) -> u32 {
+        let (seen, opened) = (now.since(self.seen()), now.since(self.opened()));
+        match self.is_marked() {
+            true => 0,
+            false if seen < opened => seen,
+            false => opened,
+        }
+    }
+
+    /// Whether a packet of an unknown flow came later than `other` says of the same opening of the slot.
+    #[must_use]
+    pub const fn is_later_than(self, other: Self) -> bool {
+        !other.is_marked() && (self.is_marked() || other.seen().is_before(self.seen()))
     }
 
     /// When the slot was opened.
@@ -68,7 +99,7 @@ impl Times {
         Tick(self.0 as u32)
     }
 
-    /// When a packet of an unknown flow came last.
+    /// When a packet of an unknown flow came last, unless there is a mark.
     #[inline(always)]
     #[must_use]
     pub const fn seen(self) -> Tick {
@@ -175,6 +206,18 @@ mod tests {
         assert_eq!((Tick::ticks(1), Tick::ticks(u128::MAX)), (1, i32::MAX as u32));
         let times = Times::opened_at(early);
         assert_eq!((times.opened(), times.seen()), (early, early));
+    }
+
+    #[test]
+    fn a_mark_is_later_than_any_moment() {
+        let times = Times::opened_at(Tick(7));
+        let (seen, marked) = (times.seen_at(Tick(9)), times.seen_at(Times::MARK));
+        assert!(marked.is_marked() && !seen.is_marked() && !times.is_marked());
+        assert_eq!((marked.opened(), seen.opened()), (Tick(7), Tick(7)));
+        assert_eq!([times, seen, marked].map(|times| times.silent(Tick(20))), [13, 11, 0]);
+        assert!(seen.is_later_than(times) && marked.is_later_than(seen));
+        assert!(!times.is_later_than(seen) && !seen.is_later_than(seen));
+        assert!(!seen.is_later_than(marked) && !marked.is_later_than(marked));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! flow, and none of 128 bits, which BPF lacks. The seed enters before the first round and between
 //! the rounds, so that who does not know it cannot aim at a real server.
 
-use crate::layout::Seed;
+use crate::{layout::Seed, limits};
 
 const M1: u64 = 0xbf58_476d_1ce4_e5b9;
 const M2: u64 = 0x94d0_49bb_1331_11eb;
@@ -52,6 +52,20 @@ pub const fn key6(address: [u64; 2], protocol: u8, port: u16) -> u64 {
 #[must_use]
 pub const fn slot(hash: u64, len: u32) -> u32 {
     (((hash >> 32) * len as u64) >> 32) as u32
+}
+
+/// The byte, below [`limits::NOTED`], for a flow's hash: of its lower half, which [`slot`] does not use, so that flows of
+/// one slot have bytes all over.
+#[inline(always)]
+#[must_use]
+pub const fn noted(hash: u64) -> u32 {
+    hash as u32 >> (u32::BITS - limits::NOTED.ilog2())
+}
+
+/// What tells seeds apart and gives none of them away: never 0.
+#[must_use]
+pub const fn mark(seed: &Seed) -> u64 {
+    flow6(seed, [0; 2], [0; 2], 0, 0) | 1
 }
 
 /// The hash of a service ([`Address::mixed`](crate::Address::mixed)) in a table that was laid out under this
@@ -158,6 +172,24 @@ mod tests {
                 assert!((0.4..0.6).contains(&share), "input {bit}, output {out}: {share}");
             }
         }
+    }
+
+    #[test]
+    fn flows_of_one_slot_have_bytes_all_over() {
+        const FLOWS: usize = 1 << 12;
+        let hash = |client: u32| flow(&SEED, client.swap_bytes(), 1, 2, 6);
+        let of_one = (0..).map(hash).filter(|hash| slot(*hash, 251) == 7).take(FLOWS);
+        let mut bytes: vec::Vec<u32> = of_one.map(noted).collect();
+        assert!(bytes.iter().all(|byte| *byte < limits::NOTED));
+        bytes.sort_unstable();
+        for (part, byte) in bytes.iter().enumerate() {
+            let expected = part as f64 / FLOWS as f64 * f64::from(limits::NOTED);
+            let off = (f64::from(*byte) - expected).abs() / f64::from(limits::NOTED);
+            assert!(off < 0.05, "{part}: {byte} instead of {expected}");
+        }
+        // Two of them share a byte about twice (4096 * 4095 / 2 / 2^22).
+        bytes.dedup();
+        assert!(bytes.len() > FLOWS - 16, "{}", bytes.len());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::limits;
 ///
 /// It stands in the object and in the pin directory. Of the pinned tables of a former layout a daemon takes those that
 /// have not changed, and what it knows how to translate; those of a later one it leaves alone.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("the datapath is built for little-endian machines (bpfel)");
@@ -131,6 +131,12 @@ impl Slot {
 #[derive(Clone, Copy, Debug)]
 pub struct SlotBlock(pub [u32; limits::SLOTS_PER_BLOCK as usize]);
 shared!(SlotBlock, size = 4 * limits::SLOTS_PER_BLOCK as usize);
+
+/// The bytes of one value of the array of noted hashes: each 1 once a TCP flow with such a hash was noted.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug)]
+pub struct NotedBlock(pub [u8; limits::NOTED_PER_BLOCK as usize]);
+shared!(NotedBlock, size = limits::NOTED_PER_BLOCK as usize);
 
 const MAC_MASK: u64 = (1 << 48) - 1;
 

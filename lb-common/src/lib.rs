@@ -16,7 +16,7 @@ pub mod outcome;
 pub use address::{Address, V4, V6};
 pub use flow::{Flow, FlowKey, Tick, Times};
 pub use layout::{
-    Bucket, Counters, Entrance, Entry, FragmentKey, FragmentOwner, LAYOUT, Member, PortWord,
-    RealWord, Seed, Slot, SlotBlock, TableWord, TraceRecord,
+    Bucket, Counters, Entrance, Entry, FragmentKey, FragmentOwner, LAYOUT, Member, NotedBlock,
+    PortWord, RealWord, Seed, Slot, SlotBlock, TableWord, TraceRecord,
 };
 pub use outcome::{Action, Outcome};

@@ -1,7 +1,7 @@
 //! All limits of the datapath's tables, and the relations that must hold between them.
 //!
-//! Memory at the least sizes: 16 MiB of ring slots and 32 MiB of their times, 8.3 MiB of service table, 0.5 MiB
-//! of reals, 1 MiB of their addresses, 1 MiB of budgets, 2 MiB of counters for every CPU, and about 10 MiB
+//! Memory at the least sizes: 16 MiB of ring slots and 32 MiB of their times, 8.3 MiB of service table, 4 MiB
+//! of bytes for hashes that are noted, 0.5 MiB of reals, 1 MiB of their addresses, 1 MiB of budgets, 2 MiB of counters for every CPU, and about 10 MiB
 //! for the fragments under way. How many flows are noted is the configuration's to say, and a configuration
 //! that needs more slots or places gets larger tables: 12 bytes a slot, and 40 a place with 32 more for
 //! every CPU.
@@ -84,6 +84,18 @@ pub const FRESH_PART: u32 = 8;
 /// that not every packet writes to memory that all CPUs read.
 pub const TOUCH: u32 = 64;
 
+/// Bytes that say of the hashes of flows whether one of them may be noted: 4 MiB.
+///
+/// As many as to be told apart by what of a flow's hash its slot does not use up. A flow that is noted nowhere is taken
+/// for one that is as often as its byte is another's, too: with as many notes as [`PINNED`] and [`FRESH`] have room
+/// for when nothing else is configured, that is every eleventh, and those only take the longer way. Of as many bits,
+/// which would take an eighth of the memory, one could not be set but by an atomic instruction, which kernels
+/// before 5.12 do not have. And 4 MiB stay in a processor's cache, or nearly.
+pub const NOTED: u32 = 1 << 22;
+
+/// Of those, in one value of their array: one cache line. (A value of a single byte would take eight.)
+pub const NOTED_PER_BLOCK: u32 = 64;
+
 /// Established TCP flows that are noted at most when nothing else is configured.
 ///
 /// The kernel takes the memory for a table of flows when it makes it: 104 bytes for each entry, measured
@@ -106,6 +118,8 @@ const _: () = assert!(RING_MAX <= RING_SLOTS && RING_SLOTS <= RING_SLOTS_MOST);
 const _: () = assert!(RING_SLOTS_MOST <= 1 << 28, "the ring of a FlowKey has 28 bits");
 const _: () =
     assert!(SLOTS_PER_BLOCK >= 1 << 4, "4 bits of a FlowKey's ring stand in its low bits");
+const _: () = assert!(NOTED.is_power_of_two() && NOTED_PER_BLOCK.is_power_of_two());
+const _: () = assert!(NOTED_PER_BLOCK >= 8 && NOTED_PER_BLOCK < NOTED);
 const _: () = assert!(REALS.is_power_of_two() && REALS_MOST.is_power_of_two());
 const _: () = assert!(TABLE_ENTRIES.is_power_of_two() && TABLE_DISPLACEMENTS.is_power_of_two());
 const _: () = assert!(SERVICE_KEYS <= TABLE_ENTRIES / 2);

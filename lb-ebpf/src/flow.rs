@@ -2,11 +2,12 @@
 //!
 //! A slot that has not moved has one owner, and no table of flows is asked. Of one that has moved, the
 //! flows that are older than the move still belong to the previous owner. They need no note: a TCP flow
-//! that is in no table and does not begin must be older. So only what begins is noted.
+//! that is in no table and does not begin must be older. So only what begins is noted. And before it is, a byte is set
+//! for its hash: so most of the older ones are known by one look into an array ([`plain_owner`]).
 
 use lb_common::{
-    Address, Entry, Flow, FlowKey, Member, Outcome, RealWord, Slot, Tick, Times, layout::Rule,
-    limits,
+    Address, Entry, Flow, FlowKey, Member, Outcome, RealWord, Slot, Tick, Times, hash,
+    layout::Rule, limits,
 };
 use network_types::ip::IpProto;
 
@@ -24,22 +25,44 @@ pub struct Owner {
     pub rule: Rule,
 }
 
-/// The owner of all flows of a slot that has not moved; `None` of one that has.
+/// The real that gets this datagram if it takes no look into a table of flows to know: its slot has not moved, or it
+/// goes on with a connection whose hash none has that is noted, so that it is older than the move. `None` of all others,
+/// which are [`owner`]'s; where both know, they say the same.
 ///
 /// # Errors
 ///
 /// [`Outcome::NoReal`] when nobody owns the slot.
 #[inline(always)]
-pub fn stable_owner(
+pub fn plain_owner<A: Address>(
     tables: &impl Tables,
     service: &Entry,
     slot: u32,
+    hash: u64,
+    datagram: &Datagram<A>,
 ) -> Option<Result<Owner, Outcome>> {
-    let owners = tables.slot(service.ring.wrapping_add(slot));
-    if owners.is_tracked() {
+    let index = service.ring.wrapping_add(slot);
+    let owners = tables.slot(index);
+    let Some(previous) = owners.previous() else {
+        return Some(current(service, owners));
+    };
+    let goes_on = datagram.protocol == IpProto::Tcp as u8 && !datagram.ports.begins;
+    if !goes_on || tables.may_be_noted(hash::noted(hash)) {
         return None;
     }
-    Some(current(service, owners))
+    let place = previous.place(service.pool);
+    if tables.real(place).port() == 0 {
+        return None;
+    }
+    saw(tables, index, tables.times(index));
+    Some(Ok(Owner { place, rule: Rule::Previous }))
+}
+
+/// Leaves a mark in the slot, unless there is one.
+#[inline(always)]
+fn saw(tables: &impl Tables, index: u32, times: Times) {
+    if !times.is_marked() {
+        tables.saw(index);
+    }
 }
 
 #[inline(always)]
@@ -48,7 +71,7 @@ fn current(service: &Entry, owners: Slot) -> Result<Owner, Outcome> {
     Ok(Owner { place: current.place(service.pool), rule: Rule::Current })
 }
 
-/// The real that gets this datagram, which belongs to this slot of this service.
+/// The real that gets this datagram, which belongs to this slot of this service by this hash.
 ///
 /// # Errors
 ///
@@ -58,6 +81,7 @@ pub fn owner<A: Address>(
     tables: &impl Tables,
     service: &Entry,
     slot: u32,
+    hash: u64,
     datagram: &Datagram<A>,
 ) -> Result<Owner, Outcome> {
     let index = service.ring.wrapping_add(slot);
@@ -80,7 +104,8 @@ pub fn owner<A: Address>(
     } else {
         Kind::Goes
     };
-    let word = tables.aside(Shelf::Key, key, |key| tracked(tables, service, slot, key, kind));
+    let byte = hash::noted(hash);
+    let word = tables.aside(Shelf::Key, key, |key| tracked(tables, service, slot, byte, key, kind));
     Owned::unpack(word.unwrap_or_default())
 }
 
@@ -120,6 +145,8 @@ impl Owned {
 struct Question<'a> {
     service: &'a Entry,
     slot: u32,
+    /// The byte of its hash.
+    byte: u32,
     key: &'a FlowKey,
     kind: Kind,
     owners: Slot,
@@ -130,11 +157,19 @@ struct Question<'a> {
 /// The owner in a slot that has moved, as [`Owned`]. Not inlined: few packets come here, and they shall
 /// not slow down the others.
 #[inline(never)]
-fn tracked(tables: &impl Tables, service: &Entry, slot: u32, key: &FlowKey, kind: Kind) -> u64 {
+fn tracked(
+    tables: &impl Tables,
+    service: &Entry,
+    slot: u32,
+    byte: u32,
+    key: &FlowKey,
+    kind: Kind,
+) -> u64 {
     let index = service.ring.wrapping_add(slot);
     let question = Question {
         service,
         slot,
+        byte,
         key,
         kind,
         owners: tables.slot(index),
@@ -151,7 +186,7 @@ fn tracked(tables: &impl Tables, service: &Entry, slot: u32, key: &FlowKey, kind
 /// TCP says when a flow begins: what does not and is not noted is older than the move.
 #[inline(always)]
 fn segment(tables: &impl Tables, question: &Question) -> u64 {
-    let Question { service, kind, now, .. } = *question;
+    let Question { service, kind, .. } = *question;
     let mut gone = None;
     if let Some(flow) = question.find(tables, Notes::Pinned) {
         if question.belongs(tables, &flow) {
@@ -181,9 +216,7 @@ fn segment(tables: &impl Tables, question: &Question) -> u64 {
         (_, Some(notes)) => question.note(tables, notes, owner),
         (Kind::Begins, None) if begins => question.note(tables, Notes::Fresh, owner),
         (Kind::Begins | Kind::Goes | Kind::Ends, None) => {
-            if now.since(question.times.seen()) > limits::TOUCH {
-                tables.saw(question.index(), now);
-            }
+            saw(tables, question.index(), question.times);
         }
     }
     Owned::pack(owner, service.pool, rule)
@@ -193,8 +226,7 @@ fn segment(tables: &impl Tables, question: &Question) -> u64 {
 #[inline(always)]
 fn promote(tables: &impl Tables, question: &Question, flow: &Flow) {
     let flow = Flow { seen: question.now, owner: flow.owner | Flow::ESTABLISHED, ..*flow };
-    if tables.may_promote(question.service.pool) && tables.note(Notes::Pinned, question.key, &flow)
-    {
+    if tables.may_promote(question.service.pool) && question.put(tables, Notes::Pinned, &flow) {
         tables.forget(Notes::Fresh, question.key);
     } else {
         tables.renew(Notes::Fresh, question.key, &flow);
@@ -275,7 +307,17 @@ impl Question<'_> {
         };
         let (noted, seen) = (self.now, self.now);
         let flow = Flow { noted, seen, slot: self.slot, owner: u32::from(owner.number()) };
-        tables.note(notes, self.key, &flow);
+        self.put(tables, notes, &flow);
+    }
+
+    /// Puts a note into a table; returns whether there was room. Of TCP the byte says so before: whoever finds 0 there has
+    /// a packet that came before this one, whose client knows of no connection that began with this one.
+    #[inline(always)]
+    fn put(&self, tables: &impl Tables, notes: Notes, flow: &Flow) -> bool {
+        if notes != Notes::Datagrams {
+            tables.will_note(self.byte);
+        }
+        tables.note(notes, self.key, flow)
     }
 
     /// Says that the flow is alive, now and then, and at once that it ends or begins again.

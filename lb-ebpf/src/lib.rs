@@ -110,7 +110,8 @@ pub fn decide(frame: &mut impl Frame, tables: &impl Tables, counters: &impl Coun
     })
 }
 
-/// Most frames take the first or the second turn: plain packets of slots that have not moved. All others,
+/// Most frames take the first or the second turn: plain packets of slots that have not moved, or of connections that
+/// are older than that. All others,
 /// whatever is special about them, begin anew in one of the others.
 ///
 /// Each of them ends by itself, so that what comes after is the compiler's to fit to how it can end there.
@@ -153,8 +154,8 @@ fn plain_turn<A: Family + Ping + Reset>(
     }
 }
 
-/// The path of a plain packet; `None` where its slot has moved, so that flows are to be looked up, or where
-/// its connection is to be reset.
+/// The path of a plain packet; `None` where its slot has moved and its flow is to be looked up, or where its
+/// connection is to be reset.
 #[inline(always)]
 fn short_path<A: Family>(
     frame: &mut impl Frame,
@@ -167,8 +168,9 @@ fn short_path<A: Family>(
         Ok(service) => service,
         Err(outcome) => return Some(Err(outcome)),
     };
-    let slot = ring::slot(tables, service, datagram);
-    let owner = match flow::stable_owner(tables, service, slot)? {
+    let hash = ring::hash(tables, service, datagram);
+    let slot = ring::slot(service, hash);
+    let owner = match flow::plain_owner(tables, service, slot, hash, datagram)? {
         Ok(owner) => owner,
         Err(outcome) => return Some(Err(outcome)),
     };
@@ -235,8 +237,9 @@ fn path<A: Family + Ping + Reset>(
 ) -> Result<(), Outcome> {
     let (owner, slot) = match service::lookup(tables, tables.entrance().table, datagram) {
         Ok(service) => {
-            let slot = ring::slot(tables, service, datagram);
-            (flow::owner(tables, service, slot, datagram)?, slot)
+            let hash = ring::hash(tables, service, datagram);
+            let slot = ring::slot(service, hash);
+            (flow::owner(tables, service, slot, hash, datagram)?, slot)
         }
         Err(Outcome::Fragment) => (fragment::owner(tables, datagram)?, 0),
         Err(Outcome::EchoAnswered) => return Err(echo::answer::<A>(frame, tables, link)),

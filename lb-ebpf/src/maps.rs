@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     Action, Bucket, Counters, Entrance, Entry, Flow, FlowKey, FragmentKey, FragmentOwner, LAYOUT,
-    Outcome, PortWord, RealWord, Seed, Slot, SlotBlock, Tick, Times, limits,
+    NotedBlock, Outcome, PortWord, RealWord, Seed, Slot, SlotBlock, Tick, Times, limits,
 };
 
 use lb_ebpf::{
@@ -66,6 +66,10 @@ static PINNED: HashMap<FlowKey, Flow> = HashMap::with_max_entries(limits::PINNED
 static FRESH: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(limits::FRESH, 0);
 #[map]
 static DATAGRAMS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(limits::DATAGRAMS, 0);
+/// A byte for each hash that a TCP flow has which was noted, and behind them a value for the daemon (`Noted`).
+#[map]
+static NOTED: Array<NotedBlock> =
+    Array::with_max_entries(limits::NOTED / limits::NOTED_PER_BLOCK + 1, MAPPED);
 /// Not 0 while there is no room for more flows.
 #[map]
 static FULL: Array<u64> = Array::with_max_entries(1, MAPPED);
@@ -176,6 +180,15 @@ fn word(array: &'static Array<u64>, index: u32) -> u64 {
     unsafe { core::ptr::read_volatile(word) }
 }
 
+/// Where the byte of a hash stands.
+#[inline(always)]
+fn noted_byte(byte: u32) -> Option<*mut u8> {
+    let block = NOTED.get_ptr_mut(byte / limits::NOTED_PER_BLOCK)?;
+    let within = (byte % limits::NOTED_PER_BLOCK) as usize;
+    // SAFETY: the index is below the number of bytes in a block.
+    Some(unsafe { block.cast::<u8>().add(within) })
+}
+
 #[inline(always)]
 fn noted(notes: Notes, key: &FlowKey) -> Option<*mut Flow> {
     match notes {
@@ -251,12 +264,26 @@ impl<const NOTES: bool> Tables for Maps<NOTES> {
     }
 
     #[inline(always)]
-    fn saw(&self, index: u32, now: Tick) {
+    fn saw(&self, index: u32) {
         if let Some(times) = TIMES.get_ptr_mut(index).filter(|_| NOTES) {
             // SAFETY: the upper half of a value of the array, aligned.
             let seen = unsafe { times.cast::<Tick>().add(1) };
-            // SAFETY: as above; whoever stores at the same time stores the same, or nearly.
-            unsafe { seen.write_volatile(now) };
+            // SAFETY: as above; other packets store the same, and the daemon a moment that is not before this one.
+            unsafe { seen.write_volatile(Times::MARK) };
+        }
+    }
+
+    #[inline(always)]
+    fn may_be_noted(&self, byte: u32) -> bool {
+        // SAFETY: a byte of the array; whoever stores at the same time stores a whole one.
+        noted_byte(byte).is_none_or(|byte| unsafe { byte.read_volatile() } != 0)
+    }
+
+    #[inline(always)]
+    fn will_note(&self, byte: u32) {
+        if let Some(byte) = noted_byte(byte).filter(|_| NOTES) {
+            // SAFETY: as above; other packets store the same.
+            unsafe { byte.write_volatile(1) };
         }
     }
 

@@ -4,11 +4,11 @@ use lb_common::{Address, Entry, hash};
 
 use crate::{parse::Datagram, tables::Tables};
 
-/// The number of the slot, below the ring's length.
+/// The hash of a datagram: of its flow, or of its client alone.
 #[inline(always)]
-pub fn slot<A: Address>(tables: &impl Tables, service: &Entry, datagram: &Datagram<A>) -> u32 {
+pub fn hash<A: Address>(tables: &impl Tables, service: &Entry, datagram: &Datagram<A>) -> u64 {
     let seed = tables.seed();
-    let hash = if service.has(Entry::SOURCE_HASH) {
+    if service.has(Entry::SOURCE_HASH) {
         A::source(&seed, datagram.source)
     } else {
         A::flow(
@@ -18,6 +18,11 @@ pub fn slot<A: Address>(tables: &impl Tables, service: &Entry, datagram: &Datagr
             datagram.ports.both,
             datagram.protocol,
         )
-    };
+    }
+}
+
+/// The number of the slot for a hash, below the ring's length.
+#[inline(always)]
+pub fn slot(service: &Entry, hash: u64) -> u32 {
     hash::slot(hash, service.ring_len)
 }

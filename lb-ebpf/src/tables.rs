@@ -49,8 +49,12 @@ pub trait Tables {
     fn now(&self) -> Tick;
     /// The moments of a tracked slot of the arena.
     fn times(&self, index: u32) -> Times;
-    /// A packet of an unknown flow went to the slot's previous owner now.
-    fn saw(&self, index: u32, now: Tick);
+    /// A packet of an unknown flow went to the slot's previous owner: leaves [`Times::MARK`].
+    fn saw(&self, index: u32);
+    /// Whether a TCP flow with this byte ([`hash::noted`](lb_common::hash::noted)) may be noted in a tracked slot.
+    fn may_be_noted(&self, byte: u32) -> bool;
+    /// Says that one will be, before it is.
+    fn will_note(&self, byte: u32);
     /// What is noted of a flow.
     fn find(&self, notes: Notes, key: &FlowKey) -> Option<Flow>;
     /// Notes a flow; returns whether there was room.

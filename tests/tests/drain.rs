@@ -108,6 +108,32 @@ fn a_drained_real_keeps_its_connections_across_a_restart_until_they_end() -> Res
     Ok(())
 }
 
+/// All that says of a connection which is older than its drain that it is alive is a mark in its slot.
+#[test]
+fn a_slot_stays_open_for_as_long_as_one_connection_goes_on_in_it() -> Result<()> {
+    let (rack, _servers) = Rack::echoing(2, WORDS)?;
+    for (vip, to, real) in vips() {
+        let talk = Talk::open_on(&rack.lab, to, 1)?;
+        let source = talk.source().to_string();
+        let real = (vip, real(1));
+        rack.lbctl(&["real", "drain", vip, &real.1.to_string()])?;
+        // All others have come to rest.
+        let one = |real: &Value| real["drain"]["slots"] == 1;
+        rack.real_becomes("the slot of one connection", real, one)?;
+        let begun = Instant::now();
+        wait::until("three times the idle timeout", wait::PATIENCE, || {
+            talk.goes_on()?;
+            let status = rack.real_status(vip, real.1)?.context("the real")?;
+            ensure!(one(&status), "{source} goes on: {}", status["drain"]);
+            Ok((begun.elapsed() > Duration::from_secs(3)).then_some(()))
+        })?;
+        assert_eq!(rack.real_status(vip, real.1)?.context("the real")?["drain"]["flows"], 0);
+        talk.close()?;
+        rack.real_becomes("an empty drain", real, |real| real["drain"]["slots"] == 0)?;
+    }
+    Ok(())
+}
+
 #[test]
 fn waiting_for_a_drain_ends_well_with_the_last_connection_and_badly_when_it_is_called_off()
 -> Result<()> {

@@ -11,8 +11,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, Map, MapData};
-use lb_common::{Flow, FlowKey, LAYOUT, Seed};
+use aya::maps::{Array, HashMap, Map, MapData};
+use lb_common::{Flow, FlowKey, LAYOUT, NotedBlock, Seed, limits};
 use lb_ebpf::tables::Notes;
 use lb_user::{
     dataplane::{Cursor, Kernel, Loader},
@@ -37,6 +37,12 @@ const SIZED: [(&str, &str); 5] = [
     ("ADDRESSES", "ADDRESSES-65536"),
     ("STEERED", "STEERED-65536"),
 ];
+
+/// The layout before hashes were known that no noted flow has.
+const UNNOTED: u32 = 4;
+
+/// The array of those.
+const NOTED: &str = "NOTED";
 
 /// What a map of a former layout is called now.
 fn sized(name: &str) -> &str {
@@ -85,7 +91,8 @@ fn age(lab: &Lab, layout: u32) -> Result<()> {
     let (now, then) = (directory(lab, LAYOUT), directory(lab, layout));
     lab.in_balancer(|| {
         fs::rename(&now, &then)?;
-        for (plain, sized) in SIZED {
+        fs::remove_file(then.join(NOTED))?;
+        for (plain, sized) in SIZED.iter().filter(|_| layout < UNNOTED) {
             fs::rename(then.join(sized), then.join(plain))?;
         }
         for file in fs::read_dir(&then)? {
@@ -186,10 +193,11 @@ fn upgrade(layout: u32, prepare: impl Fn(&Lab) -> Result<()>) -> Result<()> {
     assert_eq!(owners(&rack.daemon)?, before);
     assert!(flows(&rack)? >= counted + served, "counters go on");
     let now = maps(&rack.lab, LAYOUT)?;
-    assert_eq!(now.len(), former.len() + if layout == FORMER { NEW.len() } else { 0 });
+    assert_eq!(now.len(), former.len() + 1 + if layout == FORMER { NEW.len() } else { 0 });
     for (name, map) in &former {
         let is_shared = now.get(sized(name)) == Some(map);
-        assert_eq!(is_shared, !REMADE.contains(&name.as_str()), "{name}: {former:?} {now:?}");
+        let is_remade = layout < UNNOTED && REMADE.contains(&name.as_str());
+        assert_eq!(is_shared, !is_remade, "{name}: {former:?} {now:?}");
     }
     assert_eq!(pins(&rack.lab)?, settled());
     Ok(())
@@ -203,6 +211,70 @@ fn a_daemon_of_the_next_layout_goes_on_with_the_maps_of_the_former() -> Result<(
 #[test]
 fn arrays_whose_names_did_not_say_their_sizes_live_on_with_the_noted_flows() -> Result<()> {
     upgrade(UNSIZED, |_| Ok(()))
+}
+
+#[test]
+fn connections_go_on_that_were_noted_when_nobody_knew_hashes() -> Result<()> {
+    upgrade(UNNOTED, |_| Ok(()))?;
+    let (mut rack, mut streams) = noted_on_a_third()?;
+    rack.daemon.terminate()?;
+    age(&rack.lab, UNNOTED)?;
+    assert!(under_requests(&mut rack, Daemon::restart)? > 0);
+    for stream in &mut streams {
+        assert_eq!(ask(stream)?, "real3");
+    }
+    Ok(())
+}
+
+/// Loads what is pinned, and does something with it once its programs are attached.
+fn with_kernel<T: Send>(
+    lab: &Lab,
+    seed: Seed,
+    act: impl FnOnce(&mut Kernel) -> Result<T> + Send,
+) -> Result<T> {
+    let pin_dir = lab.pin_dir();
+    let (tables, room) = (FlowTables::default(), Room::LEAST);
+    let attached = async || {
+        let loader = Loader { pin_dir: Some(pin_dir.clone()), seed, log: false, tables, room };
+        let mut kernel = Kernel::load(&loader)?;
+        kernel.attach_all(&[(1, "eth0")], XdpChoice::Auto, &pin_dir).await?;
+        act(&mut kernel)
+    };
+    lab.in_balancer(|| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(attached())
+    })
+}
+
+#[test]
+fn hashes_that_are_noted_outlive_the_daemon_and_all_count_as_noted_where_that_is_not_known()
+-> Result<()> {
+    const SEED: Seed = Seed([1, 2]);
+    let lab = Lab::new(LabOptions::reals(1))?;
+    let pin = directory(&lab, LAYOUT).join(NOTED);
+    let noted = |seed| with_kernel(&lab, seed, |kernel| Ok(kernel.noted_hashes()));
+    let clear = |seed| {
+        with_kernel(&lab, seed, |kernel| {
+            kernel.clear_noted();
+            Ok(kernel.noted_hashes())
+        })
+    };
+    assert_eq!(noted(SEED)?, limits::NOTED, "a former version may have noted flows");
+    assert_eq!((clear(SEED)?, noted(SEED)?), (0, 0), "no slot is tracked");
+    let mut block = NotedBlock([0; limits::NOTED_PER_BLOCK as usize]);
+    block.0[7] = 1;
+    lab.in_balancer(|| {
+        let mut array: Array<_, NotedBlock> =
+            Array::try_from(Map::Array(MapData::from_pin(&pin)?))?;
+        Ok([0, 17].into_iter().try_for_each(|index| array.set(index, block, 0))?)
+    })?;
+    assert_eq!(noted(SEED)?, 2);
+    lab.in_balancer(|| Ok(fs::remove_file(&pin)?))?;
+    assert_eq!(noted(SEED)?, limits::NOTED, "it is not known");
+    assert_eq!((clear(SEED)?, noted(SEED)?), (0, 0));
+    assert_eq!(noted(Seed([1, 3]))?, limits::NOTED, "the flows have other hashes");
+    assert_eq!(noted(SEED)?, limits::NOTED, "and others again");
+    assert_eq!(clear(SEED)?, 0);
+    Ok(())
 }
 
 #[test]
@@ -321,15 +393,15 @@ fn a_table_of_flows_that_is_made_larger_or_smaller_keeps_what_was_noted() -> Res
     Ok(())
 }
 
-#[test]
-fn connections_that_are_noted_go_on_when_the_tables_of_flows_change_their_sizes() -> Result<()> {
+/// A VIP that has got a third real, and connections with that one. All of its slots are tracked: what is not noted belongs
+/// to others.
+fn noted_on_a_third() -> Result<(Rack, Vec<TcpStream>)> {
     let (lab, nginx, echoes) = Rack::servers(3)?;
     let daemon = lab.daemon(&lab.config(&Rack::vips(2)))?;
-    let mut rack = Rack { daemon, nginx, echoes, lab };
+    let rack = Rack { daemon, nginx, echoes, lab };
     rack.usable(2)?;
     rack.lbctl(&["real", "add", "web", "10.0.0.13"])?;
     rack.usable(3)?;
-    // All slots of the new real are tracked: what is not noted belongs to others.
     let mut streams = Vec::new();
     while streams.len() < 5 {
         let mut stream = rack.lab.client().connect(Rack::web())?;
@@ -337,6 +409,12 @@ fn connections_that_are_noted_go_on_when_the_tables_of_flows_change_their_sizes(
             streams.push(stream);
         }
     }
+    Ok((rack, streams))
+}
+
+#[test]
+fn connections_that_are_noted_go_on_when_the_tables_of_flows_change_their_sizes() -> Result<()> {
+    let (mut rack, mut streams) = noted_on_a_third()?;
     // The others use the same ports again and again: their flows change while they are copied.
     rack.lab.client().netns().sysctl(&[("ipv4/ip_local_port_range", "20000 20063")])?;
     for sizes in ["pinned_flows = 4096\nfresh_flows = 2048", "datagram_flows = 1024"] {

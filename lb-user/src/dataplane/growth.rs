@@ -104,11 +104,11 @@ impl Pair<Mapped> {
         }
     }
 
-    /// Takes over the later moments at which slots were used that were opened at the same time.
+    /// Takes over the later moments, and the marks, at which slots were used that were opened at the same time.
     fn renew(&self) {
         for index in 0..self.from.words().min(self.to.words()) {
             let (from, to) = (Times(self.from.load(index)), Times(self.to.load(index)));
-            if from.opened() == to.opened() && to.seen().is_before(from.seen()) {
+            if from.opened() == to.opened() && from.is_later_than(to) {
                 self.to.store(index, from.0);
             }
         }

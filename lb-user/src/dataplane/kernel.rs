@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr},
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
     time::Duration,
 };
 
@@ -14,8 +17,8 @@ use aya::{
     util::nr_cpus,
 };
 use lb_common::{
-    Counters, Entry, Member, Outcome, PortWord, RealWord, Slot, TableWord, Times, TraceRecord,
-    capture::Wanted, limits,
+    Counters, Entry, Member, Outcome, PortWord, RealWord, Slot, TableWord, Tick, Times,
+    TraceRecord, capture::Wanted, limits,
 };
 use lb_ebpf::tables::Notes;
 
@@ -30,6 +33,7 @@ use super::{
     instances::{self, Instances},
     load::Loader,
     mapped::Mapped,
+    noted::Noted,
     port::{self, Port},
     resize::{Held, Resize},
     steered::{self, Steered},
@@ -51,6 +55,7 @@ pub struct Kernel {
     rings: Mapped,
     times: Mapped,
     full: Mapped,
+    noted: Noted,
     pinned: FlowTable,
     fresh: FlowTable,
     datagrams: FlowTable,
@@ -82,6 +87,7 @@ impl Kernel {
             rings: mapped(ebpf, "RINGS")?,
             times: mapped(ebpf, "TIMES")?,
             full: mapped(ebpf, "FULL")?,
+            noted: Noted::new(mapped(ebpf, "NOTED")?, &loader.seed, loader.pin_dir.is_none()),
             pinned: flows(ebpf, "PINNED")?,
             fresh: flows(ebpf, "FRESH")?,
             datagrams: flows(ebpf, "DATAGRAMS")?,
@@ -95,6 +101,7 @@ impl Kernel {
         let port = instances::FIRST;
         kernel.instances.set_own(port, PortWord(kernel.ports.load(usize::from(port))));
         kernel.instances.set_table(TableWord(kernel.table.load(0)));
+        kernel.noted.know(&kernel.entries_in_force());
         kernel.take_over_former(loader)?;
         Ok(kernel)
     }
@@ -370,28 +377,23 @@ impl Kernel {
     }
 
     fn read(&self, known: impl Fn(&Self, &Entry) -> Option<Block>) -> State {
-        let table = TableWord(self.table.load(0));
-        if !table.is_written() {
-            return State::empty(self.room());
-        }
-        let first = table.half() * limits::TABLE_ENTRIES;
-        let mut entries: Vec<Entry> = (first..first + table.entries())
-            .map(|index| self.entry(index))
-            .filter(|entry| entry.key != 0)
-            .collect();
+        let mut entries = self.entries_in_force();
         entries.sort_by_key(|entry| entry.key);
         let room = self.room();
-        let inside = |entry: &&Entry| {
-            entry.ring_len > 0
-                && entry.ring.checked_add(entry.ring_len).is_some_and(|end| end <= room.slots)
-                && entry.pool.checked_add(entry.places).is_some_and(|end| end <= room.places)
-        };
-        let mut services: Vec<&Entry> = entries.iter().filter(inside).collect();
-        services.sort_by_key(|entry| entry.ring);
-        services.dedup_by_key(|entry| entry.ring);
         let block = |entry| known(self, entry).unwrap_or_else(|| self.block(entry));
-        let blocks = services.into_iter().map(block).collect();
+        let blocks = rings(&entries, room).into_iter().map(block).collect();
         State::new(room, blocks, entries)
+    }
+
+    /// The service table that is read; nothing if none ever was.
+    fn entries_in_force(&self) -> Vec<Entry> {
+        let table = TableWord(self.table.load(0));
+        if !table.is_written() {
+            return Vec::new();
+        }
+        let first = table.half() * limits::TABLE_ENTRIES;
+        let all = (first..first + table.entries()).map(|index| self.entry(index));
+        all.filter(|entry| entry.key != 0).collect()
     }
 
     fn entry(&self, index: u32) -> Entry {
@@ -446,6 +448,63 @@ impl Kernel {
     #[must_use]
     pub fn times(&self, index: u32) -> Times {
         Times(self.times.load(index as usize))
+    }
+
+    /// Makes moments of the marks that packets have left in these slots of the arena. `now` is the clock.
+    ///
+    /// A packet that finds a mark says nothing, so the moment must not be before that packet. Hence the clock is read
+    /// once no mark is there any more: who comes then leaves one anew, and that stays, for the next time. A mark that is
+    /// lost, since a packet has stored it just before something was stored here, is none: this moment is as good. And
+    /// nobody but packets and the daemon writes these words, which are as old as the slots' openings in their other half.
+    pub fn date_marks(&self, slots: impl IntoIterator<Item = u32>, now: impl Fn() -> Tick) {
+        let word = |slot: u32| self.times.word(slot as usize);
+        let times = slots.into_iter().map(|slot| (slot, self.times(slot)));
+        let marked: Vec<(u32, Times)> = times.filter(|(_, times)| times.is_marked()).collect();
+        let before = now();
+        for (slot, times) in &marked {
+            word(*slot).store(times.seen_at(before).0, Ordering::Relaxed);
+        }
+        fence(Ordering::SeqCst);
+        let after = now();
+        for (slot, times) in marked {
+            let [from, to] = [before, after].map(|moment| times.seen_at(moment).0);
+            // Where it fails there is another mark.
+            let _ = word(slot).compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// How many hashes of flows count as noted.
+    #[must_use]
+    pub fn noted_hashes(&self) -> u32 {
+        self.noted.count()
+    }
+
+    /// Forgets which hashes of flows were noted, unless a slot is tracked.
+    ///
+    /// A flow's byte is asked for in a tracked slot only. Where none is, whoever finds a byte cleared has come after a slot
+    /// was opened again, and a note that was made before that means nothing: the datapath does not heed what is older
+    /// than the opening (`Question::find`). Should both be in one tick, so that it does, then the flow was noted in a slot
+    /// that was closed since, which is done only when all of its flows are with the current owner: that is the previous
+    /// one now, who gets what is unknown. Packets that have seen a tracked slot may still ask for their bytes: they are
+    /// waited for. What stands in the tables counts here and not what is thought to: a plan that failed may have
+    /// opened slots. And nobody else opens any meanwhile.
+    ///
+    /// As long as any slot is tracked, bytes only become more: where that goes on for long, with much that begins and ends,
+    /// older flows take the longer way more and more often, and get to the same real.
+    pub fn clear_noted(&mut self) {
+        if self.noted.is_any() && !self.has_tracked() {
+            wait_for_readers();
+            self.noted.clear();
+        }
+    }
+
+    /// Whether a slot of any service in force has a previous owner.
+    fn has_tracked(&self) -> bool {
+        let is_tracked = |entry: &Entry| {
+            let words = self.rings.half_words(entry.ring as usize, entry.ring_len as usize);
+            words.iter().any(|word| Slot(word.load(Ordering::Relaxed)).is_tracked())
+        };
+        rings(&self.entries_in_force(), self.room()).into_iter().any(is_tracked)
     }
 
     /// What was steered to the real at a place, over all CPUs.
@@ -593,6 +652,7 @@ impl Kernel {
     /// Writes the half that nobody reads, puts it in force, and waits until no packet reads the
     /// other half: it may be written next.
     fn write_services(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        self.noted.expect(entries);
         let current = TableWord(self.table.load(0));
         let half = if current.is_written() { 1 - current.half() } else { 0 };
         let table = Table::lay_out(entries, half).ok_or_else(|| Error::Kernel {
@@ -635,6 +695,19 @@ impl Dataplane for Kernel {
         }
         self.clear_counters(&cleared)
     }
+}
+
+/// One entry for each ring, by their places; none that reaches out of the arrays.
+fn rings(entries: &[Entry], room: Room) -> Vec<&Entry> {
+    let inside = |entry: &&Entry| {
+        entry.ring_len > 0
+            && entry.ring.checked_add(entry.ring_len).is_some_and(|end| end <= room.slots)
+            && entry.pool.checked_add(entry.places).is_some_and(|end| end <= room.places)
+    };
+    let mut rings: Vec<&Entry> = entries.iter().filter(inside).collect();
+    rings.sort_by_key(|entry| entry.ring);
+    rings.dedup_by_key(|entry| entry.ring);
+    rings
 }
 
 /// Waits until every packet that is being processed now is done.

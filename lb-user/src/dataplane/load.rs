@@ -39,7 +39,7 @@ impl Loader {
         Sizes { flows: self.tables, room: self.room }
     }
 
-    /// The directory of a former layout that shares its maps with this one's.
+    /// The directory of a former layout that shares its maps with this one's, but not the service table.
     pub(super) fn former(&self) -> Result<Option<PathBuf>, Error> {
         let former = |pin_dir: &PathBuf| pins::shared(pin_dir, self.sizes());
         self.pin_dir.as_ref().map_or(Ok(None), former)

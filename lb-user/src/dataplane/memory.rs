@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     net::IpAddr,
 };
@@ -32,6 +32,8 @@ pub struct Memory {
     full: bool,
     times: RefCell<BTreeMap<u32, Times>>,
     flows: RefCell<BTreeMap<(Notes, FlowKey), Flow>>,
+    noted: RefCell<BTreeSet<u32>>,
+    doubts: bool,
     fragments: RefCell<BTreeMap<FragmentKey, u32>>,
     counts: RefCell<Counts>,
 }
@@ -58,6 +60,8 @@ impl Memory {
             full: false,
             times: RefCell::default(),
             flows: RefCell::default(),
+            noted: RefCell::default(),
+            doubts: false,
             fragments: RefCell::default(),
             counts: RefCell::default(),
         }
@@ -76,12 +80,24 @@ impl Memory {
     /// Forgets what packets have left behind: the flows and the owners of first fragments that were noted.
     pub fn forget(&self) {
         self.flows.borrow_mut().clear();
+        self.noted.borrow_mut().clear();
         self.fragments.borrow_mut().clear();
     }
 
     /// Says whether there is no room for the notes of new flows.
     pub fn set_full(&mut self, full: bool) {
         self.full = full;
+    }
+
+    /// Forgets which hashes of flows were noted; nothing of a flow that is noted since its slot was opened is to be
+    /// forgotten so.
+    pub fn clear_noted(&self) {
+        self.noted.borrow_mut().clear();
+    }
+
+    /// Says whether all hashes count as noted, so that each flow of a tracked slot is looked up.
+    pub fn set_doubts(&mut self, doubts: bool) {
+        self.doubts = doubts;
     }
 
     /// Runs the datapath on a frame, which is rewritten if it is forwarded.
@@ -217,10 +233,18 @@ impl Tables for Memory {
         self.times.borrow().get(&index).copied().unwrap_or_default()
     }
 
-    fn saw(&self, index: u32, now: Tick) {
+    fn saw(&self, index: u32) {
         let mut times = self.times.borrow_mut();
         let times = times.entry(index).or_default();
-        *times = times.seen_at(now);
+        *times = times.seen_at(Times::MARK);
+    }
+
+    fn may_be_noted(&self, byte: u32) -> bool {
+        self.doubts || self.noted.borrow().contains(&byte)
+    }
+
+    fn will_note(&self, byte: u32) {
+        self.noted.borrow_mut().insert(byte);
     }
 
     fn find(&self, notes: Notes, key: &FlowKey) -> Option<Flow> {

@@ -16,6 +16,7 @@ mod kernel;
 mod load;
 mod mapped;
 mod memory;
+mod noted;
 mod pins;
 mod port;
 mod resize;

@@ -13,7 +13,8 @@ use std::{
 
 use aya::maps::{MapData, MapType};
 use lb_common::{
-    Counters, Entry, Flow, FlowKey, FragmentKey, FragmentOwner, LAYOUT, SlotBlock, limits,
+    Counters, Entry, Flow, FlowKey, FragmentKey, FragmentOwner, LAYOUT, NotedBlock, SlotBlock,
+    limits,
 };
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -24,6 +25,9 @@ use crate::model::{FlowTables, Room};
 /// has not been there. As what is in one says where to read in another, a changed form of any but a
 /// table of flows means that nothing older can be carried over.
 const CARRIED: u32 = 2;
+
+/// The oldest layout whose services are found as they are now, and which counts what it forwards once (`former`).
+const SERVICES: u32 = 4;
 
 /// The sizes that are the loader's to set.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,7 +65,7 @@ pub(super) struct Pin {
 }
 
 /// All of them.
-pub(super) fn maps(sizes: Sizes) -> [Pin; 17] {
+pub(super) fn maps(sizes: Sizes) -> [Pin; 18] {
     use MapType::{Array, DevMap, Hash, LruHash, PerCpuArray};
     const WORD: usize = size_of::<u64>();
     let pin = |name, kind, key: usize, value: usize, entries, since| Pin {
@@ -83,15 +87,16 @@ pub(super) fn maps(sizes: Sizes) -> [Pin; 17] {
         scale: Scale::Places,
         ..pin(name, kind, 4, value, sizes.room.places, 2)
     };
+    let noted = limits::NOTED / limits::NOTED_PER_BLOCK + 1;
     let fragment = (size_of::<FragmentKey>(), size_of::<FragmentOwner>());
     [
         array("PORTS", WORD, limits::PORTS),
         pin("DEVICES", DevMap, 4, 8, limits::PORTS, 2),
         array("INTERFACES", 32, limits::PORTS),
         // These three have had the same form before, but not the same meaning (`former`).
-        pin("TABLE", Array, 4, WORD, 1, 4),
-        pin("DISPLACE", Array, 4, WORD, limits::TABLE_DISPLACEMENTS * 2, 4),
-        pin("ENTRIES", Array, 4, size_of::<Entry>(), limits::TABLE_ENTRIES * 2, 4),
+        pin("TABLE", Array, 4, WORD, 1, SERVICES),
+        pin("DISPLACE", Array, 4, WORD, limits::TABLE_DISPLACEMENTS * 2, SERVICES),
+        pin("ENTRIES", Array, 4, size_of::<Entry>(), limits::TABLE_ENTRIES * 2, SERVICES),
         slots("RINGS", size_of::<SlotBlock>(), limits::SLOTS_PER_BLOCK, 2),
         slots("TIMES", WORD, 1, 3),
         pin("FULL", Array, 4, WORD, 1, 3),
@@ -100,6 +105,8 @@ pub(super) fn maps(sizes: Sizes) -> [Pin; 17] {
         places("STEERED", PerCpuArray, size_of::<Counters>()),
         pin("OUTCOMES", PerCpuArray, 4, WORD, limits::OUTCOMES, 2),
         pin("FRAGMENTS", LruHash, fragment.0, fragment.1, limits::FRAGMENTS, 2),
+        // Where there was none, what is noted is noted without it (`noted`).
+        pin("NOTED", Array, 4, size_of::<NotedBlock>(), noted, 5),
         flows("PINNED", Hash, sizes.flows.pinned),
         flows("FRESH", LruHash, sizes.flows.fresh),
         flows("DATAGRAMS", LruHash, sizes.flows.datagrams),
@@ -294,11 +301,12 @@ fn carry_over(pin_dir: &Path, to: &Path, sizes: Sizes) -> Result<(), Error> {
     }
 }
 
-/// The directory of a former layout whose maps are shared with this one's, as long as its programs may be in
-/// force.
+/// The directory of a former layout whose maps but the service table are shared with this one's, as long as its
+/// programs may be in force.
 pub(super) fn shared(pin_dir: &Path, sizes: Sizes) -> Result<Option<PathBuf>, Error> {
     let others = layouts(pin_dir)?;
-    let Some((layout, from)) = others.range(..LAYOUT).next_back() else {
+    let former = others.range(..LAYOUT).next_back();
+    let Some((layout, from)) = former.filter(|(layout, _)| **layout < SERVICES) else {
         return Ok(None);
     };
     Ok(match left(*layout, from, sizes)? {

@@ -327,6 +327,8 @@ const GRACE: u32 = 50;
 /// A VIP that changes, and flows that do not end.
 struct Traffic {
     memory: Memory,
+    /// The same, where each flow of a tracked slot is looked up.
+    asking: Memory,
     state: State,
     vip: DesiredVip,
     now: Tick,
@@ -337,8 +339,11 @@ struct Traffic {
 
 impl Traffic {
     fn new() -> Self {
+        let mut asking = Memory::new(OWN, SEED);
+        asking.set_doubts(true);
         Self {
             memory: Memory::new(OWN, SEED),
+            asking,
             state: State::default(),
             vip: DesiredVip { grace: GRACE, ..vip(1, vec![Ports::Any], vec![]) },
             now: Tick(u32::MAX - 200),
@@ -358,19 +363,30 @@ impl Traffic {
         }
         let desired = Desired { seed: SEED, now: self.now, vips: vec![self.vip.clone()] };
         let planned = plan(&self.state, &desired).expect("a plan");
-        let Ok(()) = self.memory.apply(&planned.ops);
+        self.apply(&planned.ops);
         self.state = planned.state;
+    }
+
+    fn apply(&mut self, ops: &[Op]) {
+        let Ok(()) = self.memory.apply(ops);
+        let Ok(()) = self.asking.apply(ops);
     }
 
     fn pass(&mut self, ticks: u32) {
         self.now = Tick(self.now.0.wrapping_add(ticks));
         self.memory.set_now(self.now);
+        self.asking.set_now(self.now);
     }
 
     fn sent(&self, (protocol, port): (u8, u16), flags: u8) -> Option<(u8, u32)> {
         let mut frame = segment(&self.vip, 80, port);
         (frame[23], frame[47]) = (protocol, flags);
-        let forward = self.memory.process(&mut frame).ok()?;
+        let mut same = frame.clone();
+        let forward = self.memory.process(&mut frame);
+        assert_eq!((forward, &frame), (self.asking.process(&mut same), &same));
+        let forward = forward.ok()?;
+        let index = self.state.blocks[0].ring + forward.slot;
+        assert_eq!(self.memory.times(index), self.asking.times(index));
         Some((frame[5], forward.slot))
     }
 
@@ -393,7 +409,8 @@ impl Traffic {
         Ok(())
     }
 
-    /// Closes the slots whose older flows are over, or were noted and are all with the current owner.
+    /// Closes the slots whose older flows are over, or were noted and are all with the current owner. Once all are,
+    /// nothing needs to be known of hashes.
     fn sweep(&mut self) {
         let block = &mut self.state.blocks[0];
         let last = |member| {
@@ -411,9 +428,12 @@ impl Traffic {
             if done { Slot::new(slot.current(), None) } else { slot }
         };
         let slots: Vec<Slot> = (0..).zip(block.slots.iter()).map(closed).collect();
-        let Ok(()) =
-            self.memory.apply(&[Op::Slots(Changed::neighbours(block.ring, slots.clone()))]);
-        block.slots = slots.into();
+        let ring = block.ring;
+        block.slots = slots.clone().into();
+        if block.tracked() == 0 {
+            self.memory.clear_noted();
+        }
+        self.apply(&[Op::Slots(Changed::neighbours(ring, slots))]);
     }
 
     /// Some flows begin.

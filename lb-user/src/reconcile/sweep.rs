@@ -191,8 +191,8 @@ impl Limits {
         if slot.previous() == slot.current() {
             return true;
         }
-        let since_seen = now.since(times.seen()).min(now.since(times.opened()));
-        let tcp = self.tcp.is_none_or(|limit| since_seen > limit.saturating_add(limits::TOUCH));
+        let silent = times.silent(now);
+        let tcp = self.tcp.is_none_or(|limit| silent > limit.saturating_add(limits::TOUCH));
         tcp && self.others.is_none_or(|limit| now.since(times.opened()) > limit)
     }
 }
@@ -213,6 +213,9 @@ impl Reconciler {
         }
         if !pass.disturbed {
             self.close(&pass);
+        }
+        if self.state.blocks.iter().all(|block| block.tracked() == 0) {
+            self.kernel.clear_noted();
         }
         self.tell_room(&pass.census);
         let released = self.release(&pass);
@@ -273,7 +276,8 @@ impl Reconciler {
         })
     }
 
-    /// Closes the slots that need not be open any more. One in which noted flows still live elsewhere stays
+    /// Closes the slots that need not be open any more, once what packets have marked since the last time has its moment.
+    /// (While there was no daemon marks have stood: they count as left now, so such slots close later.) One in which noted flows still live elsewhere stays
     /// open for those, and gives up the previous owner.
     fn close(&mut self, pass: &Pass) {
         let mut ops = Vec::new();
@@ -287,6 +291,8 @@ impl Reconciler {
                 continue;
             }
             let ring = block.ring;
+            let tracked = (ring..).zip(block.slots.iter()).filter(|(_, slot)| slot.is_tracked());
+            self.kernel.date_marks(tracked.map(|(index, _)| index), now);
             let next = |(index, slot): (u32, Slot)| {
                 let over = slot.is_tracked()
                     && limits.is_over(slot, self.kernel.times(ring + index), pass.tick);

@@ -418,7 +418,7 @@ impl Tracked {
             },
             ..Datagram::default()
         };
-        let owner = flow::owner(&self.world, &self.service, packet.slot, &datagram).ok()?;
+        let owner = flow::owner(&self.world, &self.service, packet.slot, 0, &datagram).ok()?;
         Member::new(owner.place as u16)
     }
 

@@ -160,7 +160,7 @@ impl World {
     /// A packet of an unknown flow comes in every slot that has moved.
     pub fn saw_all(&self) {
         let tracked = (0..).zip(&self.slots).filter(|(_, slot)| slot.is_tracked());
-        tracked.for_each(|(index, _)| self.saw(index, self.now()));
+        tracked.for_each(|(index, _)| self.saw(index));
     }
 
     /// How many of `PINNED` are the flood's.
@@ -280,8 +280,7 @@ impl World {
 
     fn is_over(&self, index: usize, idle: u32) -> bool {
         let (slot, times, now) = (self.slots[index], self.times[index].get(), self.now());
-        let since = now.since(times.seen()).min(now.since(times.opened()));
-        slot.previous() == slot.current() || since > idle + limits::TOUCH
+        slot.previous() == slot.current() || times.silent(now) > idle + limits::TOUCH
     }
 
     fn flow(key: &FlowKey) -> u32 {
@@ -338,10 +337,18 @@ impl Tables for World {
         self.times[index as usize].get()
     }
 
-    fn saw(&self, index: u32, now: Tick) {
+    /// The sweeper would make this moment of the mark, or one soon after.
+    fn saw(&self, index: u32) {
         let times = &self.times[index as usize];
-        times.set(times.get().seen_at(now));
+        times.set(times.get().seen_at(self.now()));
     }
+
+    /// Only the longer way is simulated.
+    fn may_be_noted(&self, _: u32) -> bool {
+        true
+    }
+
+    fn will_note(&self, _: u32) {}
 
     fn find(&self, notes: Notes, key: &FlowKey) -> Option<Flow> {
         let note = self.note_of(Self::flow(key));

@@ -9,7 +9,7 @@ use aya::{
     maps::{HashMap, Map, MapData},
     programs::Xdp,
 };
-use lb_common::{Flow, FlowKey, Outcome, RealWord, Tick, layout::Rule, limits};
+use lb_common::{Entry, Flow, FlowKey, Outcome, RealWord, Tick, layout::Rule, limits};
 use lb_ebpf::tables::{Notes, Tables as _};
 use lb_user::{
     dataplane::{Dataplane as _, Kernel, Memory},
@@ -19,8 +19,8 @@ use tests::{
     golden::{Family, Kind, table, to_balancer},
     packet::{ACK, FIN, RST, SYN},
     world::{
-        self, MOVED, NEW, NEXT, NOTES, OLD, client, clock, engines, noted, on_host, owners,
-        reached, traced,
+        self, ALL_MOVED, CLIENT, MOVED, NEW, NEXT, NOTES, OLD, Party, client, clock, engines,
+        noted, on_host, owners, reached, traced,
     },
 };
 
@@ -247,11 +247,140 @@ fn a_slot_knows_when_an_unknown_connection_last_sent_to_its_previous_owner() {
             let seen = times.map(|times| (times.opened(), times.seen()));
             assert_eq!(seen, [(opened, opened); 2], "{family:?}: frame {number}");
         }
-        let before = clock();
+        let (place, slot_of_it, _) =
+            traced(&mut both.kernel, &segment(family, 4, ACK)).expect("it is forwarded");
+        let (block, _) = both.state.occupant(place).expect("a pool");
+        let times = both.kernel.times(block.ring + slot_of_it);
+        assert_eq!(times.seen(), opened, "a trace leaves no mark");
         let index = slot(&mut both, family, &segment(family, 4, ACK));
         for times in [both.memory.times(index), both.kernel.times(index)] {
             assert_eq!(times.opened(), opened);
+            assert!(times.is_marked(), "{family:?}");
+        }
+    }
+}
+
+#[test]
+fn a_mark_becomes_the_moment_at_which_it_is_looked_at_and_is_left_anew() {
+    let mut both = Both::new();
+    let opened = Tick(clock().0.wrapping_sub(10_000));
+    for family in Family::ALL {
+        both.turn(NEW, Some(OLD), opened);
+        let frame = segment(family, 4, ACK);
+        let index = slot(&mut both, family, &frame);
+        for _ in 0..2 {
+            assert!(both.kernel.times(index).is_marked(), "{family:?}");
+            assert_eq!(both.kernel.times(index).silent(clock()), 0, "it cannot be closed");
+            let before = clock();
+            both.kernel.date_marks([index, index + 1], clock);
+            let times = both.kernel.times(index);
+            assert_eq!(times.opened(), opened);
             assert!(!times.seen().is_before(before) && !clock().is_before(times.seen()));
+            both.kernel.date_marks([index], || Tick(7));
+            assert_eq!(both.kernel.times(index), times, "there was no mark");
+            both.steer(&frame);
+        }
+        // Ways that plain packets do not take leave one, too.
+        both.kernel.date_marks([index], clock);
+        let tagged = family.ip(to_balancer().vlan(5), CLIENT, MOVED.vip);
+        both.steer(&tagged.tcp(4, 80).flags(ACK).build());
+        assert!(both.kernel.times(index).is_marked(), "{family:?}");
+    }
+}
+
+/// What is noted goes where its note says, what is older where it was, and both engines agree, whatever their
+/// hashes have in common.
+#[test]
+fn a_connection_that_is_noted_is_never_taken_for_an_older_one() {
+    let mut both = Both::new();
+    both.turn(NEW, Some(OLD), clock());
+    for family in Family::ALL {
+        for port in 1..1000 {
+            assert_eq!(both.sends(&segment(family, port, ACK)), (OLD, Rule::Previous), "{port}");
+        }
+    }
+    assert_eq!(both.kernel.noted_hashes(), 0, "nothing has begun");
+    let begins = segment(Family::V4, 1001, SYN);
+    assert!(traced(&mut both.kernel, &begins).is_ok());
+    assert_eq!(both.kernel.noted_hashes(), 0, "a trace notes nothing");
+    for family in Family::ALL {
+        both.write(&owners_only(&both.state, NEW));
+        for port in 1001..2000 {
+            assert_eq!(both.sends(&segment(family, port, SYN)), (NEW, Rule::Current), "{port}");
+            assert_eq!(both.sends(&segment(family, port, ACK)), (NEW, Rule::Fresh), "{port}");
+        }
+        both.write(&owners_only(&both.state, NEXT));
+        for port in 1..2000 {
+            let expected = match port {
+                1000 => continue,
+                1..1000 => (OLD, Rule::Previous),
+                _ => (NEW, Rule::Pinned),
+            };
+            assert_eq!(both.sends(&segment(family, port, ACK)), expected, "{family:?} {port}");
+        }
+    }
+    assert!((1900..=2 * 999).contains(&both.kernel.noted_hashes()));
+}
+
+#[test]
+fn hashes_are_forgotten_once_no_slot_is_tracked_and_not_before() {
+    let mut both = Both::new();
+    let close = |both: &mut Both, but: Option<Party>| {
+        for moved in ALL_MOVED.iter().filter(|moved| Some(moved.vip) != but) {
+            both.write(&owners(&both.state, moved.vip, Some(NEW), None, clock()));
+        }
+    };
+    both.turn(NEW, Some(OLD), clock());
+    for family in Family::ALL {
+        both.sends(&segment(family, 1, SYN));
+    }
+    close(&mut both, Some(MOVED.vip));
+    both.kernel.clear_noted();
+    assert!((1..=2).contains(&both.kernel.noted_hashes()), "slots are tracked");
+    for family in Family::ALL {
+        assert_eq!(both.sends(&segment(family, 1, ACK)), (NEW, Rule::Fresh), "{family:?}");
+    }
+    close(&mut both, None);
+    both.kernel.clear_noted();
+    both.memory.clear_noted();
+    assert_eq!(both.kernel.noted_hashes(), 0);
+    pass_time();
+    both.turn(NEXT, Some(NEW), clock());
+    for family in Family::ALL {
+        assert_eq!(both.sends(&segment(family, 1, ACK)), (NEW, Rule::Previous), "{family:?}");
+        assert_eq!(both.sends(&segment(family, 1, SYN)), (NEXT, Rule::Current), "{family:?}");
+        assert_eq!(both.sends(&segment(family, 1, ACK)), (NEXT, Rule::Fresh), "{family:?}");
+    }
+}
+
+/// A service that hashes otherwise gives its flows other bytes.
+#[test]
+fn connections_stay_where_they_are_noted_when_only_their_clients_count_from_then_on() {
+    let mut both = Both::new();
+    let ports = 1..100;
+    both.turn(NEW, Some(OLD), clock());
+    for family in Family::ALL {
+        for port in ports.clone() {
+            both.sends(&segment(family, port, SYN));
+            both.sends(&segment(family, port, ACK));
+        }
+    }
+    let mut entries = both.state.entries.clone();
+    for op in owners(&both.state, MOVED.vip, Some(NEW), Some(OLD), Tick(0)) {
+        let Op::Open { first, .. } = op else { continue };
+        let of_it = entries.iter_mut().filter(|entry| entry.ring_len > 0 && entry.ring == first);
+        of_it.for_each(|entry| entry.flags |= Entry::SOURCE_HASH);
+    }
+    both.kernel.apply(&[Op::Services(entries)]).expect("the maps are written");
+    assert_eq!(both.kernel.noted_hashes(), limits::NOTED);
+    for family in Family::ALL {
+        for port in ports.clone() {
+            let sent = world::in_kernel(&mut both.kernel, &both.state, &segment(family, port, ACK));
+            assert_eq!(
+                sent.verdict.map(|(_, _, rule)| rule),
+                Ok(Rule::Pinned),
+                "{family:?} {port}"
+            );
         }
     }
 }

@@ -58,8 +58,8 @@ fn a_frame_whose_tags_change_is_sent_on_whatever_its_bytes_look_like() {
     let ([kind, of_tag], [high, low]) = (0x8100_u16.to_be_bytes(), VLAN.to_be_bytes());
     let added = RealWord::new([a, b, c, d, e, f], 1).in_vlan(VLAN);
     let removed = RealWord::new([g, h, kind, of_tag, high, low], 1);
-    let cases: [(&Way, RealWord, &[(u16, u16)]); 2] =
-        [(&TAGGED, added, &[]), (&UNTAGGED, removed, &[(0x8100, VLAN)])];
+    type Case<'a> = (&'a Way, RealWord, &'a [(u16, u16)]);
+    let cases: [Case<'_>; 2] = [(&TAGGED, added, &[]), (&UNTAGGED, removed, &[(0x8100, VLAN)])];
     for (way, word, tags) in cases {
         let [.., last] = way.mac.0;
         let ops = reached(&mut state, way.vip, last, word);
