@@ -38,3 +38,5 @@ pub mod api;
 pub mod reconcile;
 
 pub mod daemon;
+
+pub mod manual;

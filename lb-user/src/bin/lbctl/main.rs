@@ -2,6 +2,7 @@
 //! becomes of them; this one only routes.
 
 mod backend;
+mod completions;
 mod detach;
 mod doctor;
 mod drain;
@@ -9,6 +10,7 @@ mod events;
 mod export;
 mod failure;
 mod flows;
+mod help;
 mod import;
 mod output;
 mod plan;
@@ -57,7 +59,7 @@ const GLOBAL: &str = "Global options";
 
 /// Controls the load balancer daemon lbd.
 #[derive(Debug, Parser)]
-#[command(name = "lbctl", version, after_help = EXAMPLES)]
+#[command(name = "lbctl", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Arguments {
     /// The daemon's control socket
     #[arg(
@@ -120,6 +122,13 @@ enum Command {
     /// Stops forwarding: detaches XDP, removes pins, announced addresses and what checks made
     #[command(after_help = detach::EXAMPLES)]
     Detach,
+    /// Explains a command or a topic: config, drain, dsr, exit-codes, health, troubleshooting
+    Help(help::Help),
+    /// Prints what makes a shell complete these commands
+    Completions(completions::Completions),
+    /// Writes the manual pages and the completions that belong into a package
+    #[command(hide = true)]
+    PackageFiles(completions::PackageFiles),
 }
 
 /// What a command works with.
@@ -179,6 +188,9 @@ fn execute(command: Command, mut session: Session<'_>) -> u8 {
         Command::Backend(command) => command.run(&mut session),
         Command::Import(command) => command.run(&mut session),
         Command::Detach => detach::run(&mut session),
+        Command::Help(command) => command.run(&mut session),
+        Command::Completions(command) => command.run(&mut session),
+        Command::PackageFiles(command) => command.run(),
     };
     warn_of_other_version(&mut session);
     result.map_or_else(|failure| failure.report(&mut session.notes), |()| 0)

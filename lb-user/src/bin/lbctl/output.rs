@@ -77,6 +77,12 @@ impl<'a> Output<'a> {
         self.stream.flush()
     }
 
+    /// Shows what has one shape only.
+    pub fn text(&mut self, text: &[u8]) -> io::Result<()> {
+        self.stream.write_all(text)?;
+        self.stream.flush()
+    }
+
     /// Shows what a change did.
     pub fn done(&mut self, done: &Done) -> io::Result<()> {
         self.show(done, |done| done.message.clone())
