@@ -79,7 +79,8 @@ fn body(roff: &mut Roff, text: &str) {
 }
 
 fn is_heading(line: &str) -> bool {
-    let capitals = line.contains(|c: char| c.is_uppercase()) && !line.contains(|c: char| c.is_lowercase());
+    let capitals =
+        line.contains(|c: char| c.is_uppercase()) && !line.contains(|c: char| c.is_lowercase());
     !line.starts_with(' ') && (capitals || line.ends_with(':') && !line.contains(". "))
 }
 

@@ -51,7 +51,8 @@ fn make(dir: &Path) -> Result<OwnedFd> {
     }
     EMPTY.iter().try_for_each(|empty| memory(&below(Path::new(empty))))?;
     let bpf = below(Path::new("/sys/fs/bpf"));
-    mount(Some("bpf"), &bpf, Some("bpf"), MsFlags::empty(), None::<&str>).context("a BPF file system")?;
+    mount(Some("bpf"), &bpf, Some("bpf"), MsFlags::empty(), None::<&str>)
+        .context("a BPF file system")?;
     fs::create_dir_all(below(dir))?;
     bind(dir, &below(dir))?;
     for gone in GONE.map(|gone| below(Path::new(gone))) {

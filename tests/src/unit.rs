@@ -2,7 +2,7 @@
 //! if asked, its file systems.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io,
     os::unix::{net::UnixDatagram, process::CommandExt as _},
@@ -72,6 +72,7 @@ impl Unit {
 
     /// The system calls that are allowed, as systemd understands the words for them.
     pub fn system_calls(&self) -> Result<BTreeSet<String>> {
+        let groups = groups()?;
         let mut allowed = BTreeSet::new();
         let lines = self.text.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
         for line in lines {
@@ -80,7 +81,7 @@ impl Unit {
                 None => (line, false),
             };
             for word in words.split_whitespace() {
-                let calls = system_calls(word)?;
+                let calls = system_calls(&groups, word)?;
                 match taken_away {
                     true => allowed.retain(|call| !calls.contains(call)),
                     false => allowed.extend(calls),
@@ -113,7 +114,13 @@ impl Unit {
 
     /// Starts the program as the unit's process, and waits until it is ready. What it logs goes to a file in
     /// the directory. With `strict`, only what the unit says is writable, below `/run` and `/var/lib`, too.
-    pub fn start(&self, netns: &Netns, dir: &Path, program: &[&str], strict: bool) -> Result<Service> {
+    pub fn start(
+        &self,
+        netns: &Netns,
+        dir: &Path,
+        program: &[&str],
+        strict: bool,
+    ) -> Result<Service> {
         let socket = dir.join("unit-notify.sock");
         match fs::remove_file(&socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -161,18 +168,36 @@ impl Unit {
 }
 
 /// What one word of a filter stands for: a group, which has others in it, or a system call.
-fn system_calls(word: &str) -> Result<BTreeSet<String>> {
+fn system_calls(groups: &BTreeMap<String, Vec<String>>, word: &str) -> Result<BTreeSet<String>> {
     if !word.starts_with('@') {
         return Ok([word.to_owned()].into());
     }
+    let members = groups.get(word).with_context(|| format!("systemd knows no {word}"))?;
+    members.iter().try_fold(BTreeSet::new(), |mut calls, member| {
+        calls.extend(system_calls(groups, member)?);
+        Ok(calls)
+    })
+}
+
+/// The groups of system calls that systemd knows.
+fn groups() -> Result<BTreeMap<String, Vec<String>>> {
     let mut analyze = debian::program("usr/bin/systemd-analyze")?;
-    let group = Output::of(analyze.args(["--no-pager", "syscall-filter", word]))?.success()?;
-    let lines = group.stdout.lines().skip(1).map(str::trim);
-    let mut calls = BTreeSet::new();
-    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        calls.extend(system_calls(line)?);
+    let all = Output::of(analyze.args(["--no-pager", "syscall-filter"]))?.success()?;
+    let mut groups = BTreeMap::<String, Vec<String>>::new();
+    let mut group = None;
+    for line in all.stdout.lines() {
+        match line.strip_prefix("    ").map(str::trim) {
+            Some(member) if !member.is_empty() && !member.starts_with('#') => {
+                let name: &String = group.as_ref().context("a member of no group")?;
+                groups.entry(name.clone()).or_default().push(member.to_owned());
+            }
+            Some(_) => {}
+            None if line.starts_with('@') => group = Some(line.trim().to_owned()),
+            // What this systemd knows of the kernel and has in no group.
+            None => group = Some(String::new()),
+        }
     }
-    Ok(calls)
+    Ok(groups)
 }
 
 fn compile(calls: &[String]) -> Result<BpfProgram> {

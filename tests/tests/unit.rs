@@ -23,7 +23,8 @@ fn systemd_finds_the_unit_no_more_exposed_than_is_documented() -> Result<()> {
 #[test]
 fn systemd_finds_nothing_wrong_with_the_unit() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let text = Unit::packaged()?.text().replace("/usr/sbin/lbd", &bin::path("lbd")?.to_string_lossy());
+    let text =
+        Unit::packaged()?.text().replace("/usr/sbin/lbd", &bin::path("lbd")?.to_string_lossy());
     let unit = dir.path().join("lbd.service");
     fs::write(&unit, text)?;
     let mut analyze = debian::program("usr/bin/systemd-analyze")?;
@@ -38,7 +39,7 @@ fn configured(lab: &Lab) -> String {
     let checks = r#"check = [{ type = "tcp", port = 80 }, { type = "icmp" }, { type = "syn", port = 80 },
              { type = "http", port = 80 }, { type = "exec", command = ["/usr/bin/id", "-u"] }]
 "#;
-    lab.config(&Rack::vips(2).replace("\n\n[[vip.real]]", &format!("\n{checks}\n[[vip.real]]")))
+    lab.config(&Rack::vips(2).replacen("\n\n[[vip.real]]", &format!("\n{checks}\n[[vip.real]]"), 1))
 }
 
 #[test]
@@ -48,7 +49,8 @@ fn lbd_does_all_it_must_with_the_capabilities_and_the_system_calls_of_the_unit()
     fs::write(&file, configured(&lab))?;
     let (lbd, file) = (bin::path("lbd")?, file.to_string_lossy().into_owned());
     let program = [&*lbd.to_string_lossy(), "--config", &file];
-    let start = || Unit::packaged()?.start(lab.balancer(), lab.dir(), &program, false);
+    let unit = Unit::packaged()?;
+    let start = || unit.start(lab.balancer(), lab.dir(), &program, false);
     let mut service = start()?;
     let up = |count: usize| {
         wait::until("reals that are up", wait::PATIENCE, || {
@@ -59,17 +61,28 @@ fn lbd_does_all_it_must_with_the_capabilities_and_the_system_calls_of_the_unit()
     };
     up(2)?;
     lab.client().who_answers(Rack::web())?;
-    lab.lbctl(&["vip", "add", "more", "--address", "192.0.2.11", "--port", "tcp/80", "--real", "10.0.0.11"])?
-        .success()?;
+    lab.lbctl(&[
+        "vip",
+        "add",
+        "more",
+        "--address",
+        "192.0.2.11",
+        "--port",
+        "tcp/80",
+        "--real",
+        "10.0.0.11",
+    ])?
+    .success()?;
     assert!(fs::read_to_string(&file)?.contains("192.0.2.11"));
     lab.lbctl(&["doctor"])?;
     // The owner lives: it says so again and again.
     service.says("WATCHDOG=1")?;
     service.says("WATCHDOG=1")?;
     let status = fs::read_to_string(format!("/proc/{}/status", service.id()))?;
-    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).context("CapBnd")?;
+    let bounding =
+        status.lines().find_map(|line| line.strip_prefix("CapBnd:")).context("CapBnd")?;
     let count = u64::from_str_radix(bounding.trim(), 16)?.count_ones() as usize;
-    assert_eq!(count, Unit::packaged()?.words("CapabilityBoundingSet").len());
+    assert_eq!(count, unit.words("CapabilityBoundingSet").len());
     assert!(status.contains("Seccomp:\t2"), "{status}");
     // What one has pinned the next takes over, and stopping does not stop forwarding.
     service.stop()?;

@@ -93,9 +93,20 @@ impl Dist {
     fn deb(&self, options: &Options, programs: &Path) -> Result<PathBuf> {
         let mut deb = Command::new(setup::cargo_deb());
         deb.current_dir(command::workspace()).env("SOURCE_DATE_EPOCH", &self.epoch);
-        deb.args(["--package=lb-user", "--no-build", "--no-dbgsym", "--strip", "--quiet", "--output"]);
-        let version = options.deb_version.as_deref().map_or_else(version, |version| Ok(version.to_owned()))?;
-        let arch = printed(Command::new("dpkg").arg("--print-architecture")).unwrap_or("amd64".into());
+        deb.args([
+            "--package=lb-user",
+            "--no-build",
+            "--no-dbgsym",
+            "--strip",
+            "--quiet",
+            "--output",
+        ]);
+        let version = options
+            .deb_version
+            .as_deref()
+            .map_or_else(version, |version| Ok(version.to_owned()))?;
+        let arch =
+            printed(Command::new("dpkg").arg("--print-architecture")).unwrap_or("amd64".into());
         let file = self.output.join(format!("lb_{version}_{arch}.deb"));
         deb.arg(&file).args(["--deb-version", &version]);
         if options.debug {
@@ -121,11 +132,13 @@ impl Dist {
         }
         let packaging = command::workspace().join("packaging");
         for file in ["lbd.service", "sysusers.conf", "tmpfiles.conf", "lb.toml"] {
-            fs::copy(packaging.join(file), root.join(file)).with_context(|| format!("copying {file}"))?;
+            fs::copy(packaging.join(file), root.join(file))
+                .with_context(|| format!("copying {file}"))?;
         }
         for file in ["install.sh", "README"] {
             let from = packaging.join("tarball").join(file);
-            fs::copy(&from, root.join(file)).with_context(|| format!("copying {}", from.display()))?;
+            fs::copy(&from, root.join(file))
+                .with_context(|| format!("copying {}", from.display()))?;
         }
         command::run(Command::new("cp").arg("-r").arg(self.files.join("usr/share")).arg(&root))?;
         self.pack(&name)

@@ -78,7 +78,8 @@ fn pages(command: &Command, dir: &Path) -> io::Result<()> {
     let topics: Vec<_> = help::TOPICS.iter().map(help::Topic::reference).collect();
     let see_also = format!("lbctl(8), lbd(8), {}", topics.join(", "));
     write(&dir.join(format!("{name}.8")), &manual::of_command(command, &see_also)?)?;
-    let below = command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help");
+    let below =
+        command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help");
     below.into_iter().try_for_each(|sub| pages(sub, dir))
 }
 

@@ -83,7 +83,8 @@ impl Help {
 fn text(words: &[String]) -> Option<String> {
     let mut lbctl = Arguments::command();
     lbctl.build();
-    let command = words.iter().try_fold(&mut lbctl, |command, word| command.find_subcommand_mut(word));
+    let command =
+        words.iter().try_fold(&mut lbctl, |command, word| command.find_subcommand_mut(word));
     match (command, words) {
         (Some(command), []) => Some(format!("{}\n{}", command.render_long_help(), list())),
         (Some(command), _) => Some(command.render_long_help().to_string()),

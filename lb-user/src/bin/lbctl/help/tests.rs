@@ -16,7 +16,8 @@ fn explained(section: &str) -> BTreeSet<String> {
     let (_, rest) = topic("config").text.split_once(&format!("\n{section}\n")).expect("a section");
     let ends = ["\n[", "\nEXAMPLE"].iter().filter_map(|end| rest.find(end)).min();
     let lines = rest[..ends.unwrap_or(rest.len())].lines();
-    let lines = lines.filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    let lines =
+        lines.filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
     lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
@@ -67,7 +68,8 @@ fn every_command_in_a_topic_is_one_that_there_is() {
 
 fn walk(command: &Command, words: &str, look: &mut impl FnMut(&str, &Command)) {
     look(words, command);
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help" || words.is_empty()) {
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help" || words.is_empty())
+    {
         walk(sub, format!("{words} {}", sub.get_name()).trim_start(), look);
     }
 }
