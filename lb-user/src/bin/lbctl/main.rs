@@ -91,10 +91,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Virtual addresses with their ports and pools
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  lbctl vip show web")]
     Vip(vip::Vip),
     /// The real servers in a VIP's pool
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  lbctl real list web")]
     Real(real::Real),
     /// The node, its VIPs and reals, health with the reason, counters
     #[command(after_help = status::EXAMPLES)]
@@ -115,7 +115,10 @@ enum Command {
     #[command(after_help = export::EXAMPLES)]
     Export,
     /// Real servers set up and looked at
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  lbctl backend check --all --all-reals --user root"
+    )]
     Backend(backend::Backend),
     /// Prints the configuration of another balancer in our words
     Import(import::Import),
