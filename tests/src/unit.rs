@@ -100,7 +100,7 @@ impl Unit {
         compile(&calls)
     }
 
-    /// The command with the unit's capabilities and system calls.
+    /// The command with the unit's capabilities and group.
     pub fn confined(&self, netns: &Netns, program: &[&str]) -> Result<Command> {
         let capabilities = self.words("CapabilityBoundingSet");
         ensure!(!capabilities.is_empty(), "the unit bounds no capabilities");
@@ -108,6 +108,12 @@ impl Unit {
         let set = names.fold("-all".to_owned(), |set, name| set + ",+" + &name);
         let mut command = netns.command("setpriv");
         command.args(["--no-new-privs", "--bounding-set", &set, "--inh-caps=-all"]);
+        for group in self.words("SupplementaryGroups") {
+            // It is there where the package is installed.
+            if Output::of(netns.command("getent").args(["group", group]))?.code == 0 {
+                command.args(["--groups", group]);
+            }
+        }
         command.args(program);
         Ok(command)
     }
