@@ -8,6 +8,8 @@ use std::{
     os::unix::{net::UnixDatagram, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
     time::Duration,
 };
 
@@ -133,7 +135,6 @@ impl Unit {
             _ => {}
         }
         let notify = UnixDatagram::bind(&socket)?;
-        notify.set_read_timeout(Some(Duration::from_millis(20)))?;
         let mut command = if strict {
             let writable = self.writable();
             let inner = self.confined(netns, program)?;
@@ -156,7 +157,8 @@ impl Unit {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let log = dir.join("unit.log");
         command.stderr(OpenOptions::new().create(true).append(true).open(&log)?);
-        let mut service = Service { process: netns.spawn(command)?, notify, log };
+        let process = netns.spawn(command)?;
+        let mut service = Service { process, said: follow(notify)?, log };
         service.says("READY=1").with_context(|| service.log().unwrap_or_default())?;
         Ok(service)
     }
@@ -216,28 +218,44 @@ fn compile(calls: &[String]) -> Result<BpfProgram> {
     programs.remove("unit").context("the filter")
 }
 
+/// Takes what a process says to its manager, which would wait otherwise, and hands on each line.
+fn follow(notify: UnixDatagram) -> Result<Receiver<String>> {
+    notify.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let (lines, said) = mpsc::channel();
+    thread::spawn(move || {
+        let mut message = [0; 4096];
+        loop {
+            let length = match notify.recv(&mut message) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(_) => break,
+                Ok(length) => length,
+            };
+            // An empty one asks whether anybody listens yet.
+            let text = String::from_utf8_lossy(&message[..length]).into_owned();
+            if text.split('\n').any(|line| lines.send(line.to_owned()).is_err()) {
+                break;
+            }
+        }
+    });
+    Ok(said)
+}
+
 /// A process of the unit, killed on drop.
 #[derive(Debug)]
 pub struct Service {
     process: Process,
-    notify: UnixDatagram,
+    said: Receiver<String>,
     log: PathBuf,
 }
 
 impl Service {
     /// Waits until it says this to its manager.
     pub fn says(&mut self, word: &str) -> Result<()> {
-        let mut message = [0; 4096];
         wait::until(word, wait::PATIENCE, || {
             if let Some(status) = self.process.exited()? {
                 bail!("it ended with {status}");
             }
-            let length = match self.notify.recv(&mut message) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                length => length?,
-            };
-            let mut lines = message[..length].split(|byte| *byte == b'\n');
-            Ok(lines.any(|line| line == word.as_bytes()).then_some(()))
+            Ok(self.said.try_iter().any(|line| line == word).then_some(()))
         })
     }
 
