@@ -23,7 +23,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
     task::{JoinHandle, yield_now},
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -417,6 +417,22 @@ async fn wait_until(deadline: Option<Instant>) {
     }
 }
 
+/// The next tick, or never.
+async fn tick(interval: Option<&mut Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells the service manager, which restarts what is silent for too long, that the owner of the state goes
+/// from event to event.
+fn alive() {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]) {
+        log::warn!("telling the service manager that all is well: {error}");
+    }
+}
+
 /// What the rest of the daemon's life needs: maps and links; addresses and neighbours; ARP.
 const NEEDED: [Capability; 3] =
     [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
@@ -488,6 +504,7 @@ async fn events(reconciler: &mut Reconciler, mut sources: Sources) -> Result<Nex
     let mut resync = interval(RESYNC);
     resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
     resync.reset();
+    let mut watchdog = sd_notify::watchdog_enabled().map(|patience| interval(patience / 2));
     loop {
         let deadline = reconciler.deadline().map(Instant::from_std);
         let event = tokio::select! {
@@ -495,6 +512,10 @@ async fn events(reconciler: &mut Reconciler, mut sources: Sources) -> Result<Nex
             _ = sources.signals.interrupt.recv() => break,
             _ = sources.signals.hangup.recv() => Event::Reload,
             _ = resync.tick() => Event::Resync,
+            () = tick(watchdog.as_mut()) => {
+                alive();
+                continue;
+            }
             Some(probed) = sources.probes.recv() => Event::Probed(probed),
             Some(request) = sources.requests.recv() => Event::Request(request),
             Some(sighting) = sources.sightings.recv() => Event::Sighted(sighting),

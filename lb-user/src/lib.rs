@@ -42,3 +42,5 @@ pub mod api;
 pub mod reconcile;
 
 pub mod daemon;
+
+pub mod manual;

@@ -1,5 +1,5 @@
 //! The project's automation: `cargo xtask setup | build | test | lint | asan | bench | fuzz | soak | demo |
-//! simulate`.
+//! simulate | dist`.
 //!
 //! It imports no product crate, so that it works while they do not compile.
 
@@ -13,6 +13,7 @@ mod bench;
 mod build;
 mod command;
 mod demo;
+mod dist;
 mod fuzz;
 mod kernel;
 mod lint;
@@ -41,6 +42,7 @@ enum Task {
     Soak(soak::Options),
     Demo(demo::Options),
     Simulate(simulate::Options),
+    Dist(dist::Options),
 }
 
 fn main() -> ExitCode {
@@ -62,5 +64,6 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Soak(options) => soak::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Simulate(options) => simulate::run(&options),
+        Task::Dist(options) => dist::run(&options),
     }
 }

@@ -6,10 +6,12 @@ use anyhow::{Context, Result, ensure};
 
 mod apt;
 mod compiler;
+mod deb;
 mod linker;
 mod plan;
 mod unpacked;
 
+pub use deb::program as cargo_deb;
 pub use plan::Scope;
 use plan::{Machine, Step};
 
@@ -39,6 +41,7 @@ pub fn ensure(scope: Scope) -> Result<String> {
         match &step {
             Step::Packages(packages) => apt::install(packages)?,
             Step::Linker { llvm } => linker::install(*llvm)?,
+            Step::Deb => deb::install()?,
             Step::Unpacked => unpacked::fetch()?,
         }
         done = Some(step);
@@ -59,6 +62,7 @@ fn look() -> Result<Machine> {
         compiler: compiler::find().context("looking for a compiler for BPF")?,
         own_linker: linker::own()?,
         linker_on_path: linker::on_path(),
+        deb: deb::there(),
         apt: crate::command::find("apt-get").is_some(),
         unpacked: unpacked::there(),
     })

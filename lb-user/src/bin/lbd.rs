@@ -1,9 +1,9 @@
 //! `lbd`, the daemon.
 
-use std::{env, io, path::PathBuf, process::ExitCode};
+use std::{env, io, io::Write as _, path::PathBuf, process::ExitCode};
 
-use clap::Parser;
-use lb_user::{daemon, probe::exec};
+use clap::{CommandFactory as _, Parser};
+use lb_user::{daemon, manual, probe::exec};
 
 /// The daemon of a Direct Server Return load balancer on XDP.
 ///
@@ -22,6 +22,9 @@ struct Arguments {
     /// Stop forwarding when no daemon runs: detach XDP, remove pins, announced addresses and what checks left.
     #[arg(long, conflicts_with = "check")]
     detach: bool,
+    /// Print the manual page, for a package.
+    #[arg(long, hide = true, exclusive = true)]
+    manual: bool,
 }
 
 fn main() -> ExitCode {
@@ -30,6 +33,9 @@ fn main() -> ExitCode {
         return exec::helper();
     }
     let arguments = Arguments::parse();
+    if arguments.manual {
+        return print_manual();
+    }
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let config = match daemon::configuration(&arguments.config) {
         Ok(config) => config,
@@ -61,6 +67,15 @@ fn main() -> ExitCode {
             eprintln!("lbd: {error:#}{}", hint(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+fn print_manual() -> ExitCode {
+    let see_also = "lbctl(8), lb.toml(5), lbctl-dsr(7), lbctl-troubleshooting(7)";
+    let page = manual::of_command(&Arguments::command(), see_also);
+    match page.and_then(|page| io::stdout().write_all(&page)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

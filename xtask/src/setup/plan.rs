@@ -12,7 +12,9 @@ pub const LLVM: RangeInclusive<u32> = 21..=23;
 pub enum Scope {
     /// To build.
     Build,
-    /// To build and to run the tests and the demo.
+    /// To build, and to make packages.
+    Dist,
+    /// All that, and to run the tests and the demo.
     Test,
     /// All that, and to fuzz.
     Fuzz,
@@ -110,6 +112,8 @@ pub struct Machine {
     pub own_linker: Option<u32>,
     /// Whether another bpf-linker is on PATH.
     pub linker_on_path: bool,
+    /// Whether what makes packages is there, in `.tools`.
+    pub deb: bool,
     /// Whether there is apt, which alone can fetch the packages that are only unpacked.
     pub apt: bool,
     /// Whether these packages are there.
@@ -126,6 +130,8 @@ pub enum Step {
         /// The major version.
         llvm: u32,
     },
+    /// cargo-deb.
+    Deb,
     /// Debian packages that are unpacked and not installed.
     Unpacked,
 }
@@ -145,6 +151,7 @@ impl Step {
             Self::Linker { llvm } => {
                 format!("bpf-linker with LLVM {llvm} was built, but does not run")
             }
+            Self::Deb => "cargo-deb was built, but does not run".into(),
             Self::Unpacked => "packages were unpacked in .tools/debian, but are not there".into(),
         }
     }
@@ -162,6 +169,9 @@ pub fn next(machine: &Machine, scope: Scope) -> Option<Step> {
     let compiler = machine.compiler.as_ref()?;
     if !machine.links(compiler) {
         return Some(Step::Linker { llvm: compiler.llvm() });
+    }
+    if scope.includes(Scope::Dist) && !machine.deb {
+        return Some(Step::Deb);
     }
     (machine.apt && machine.lacks_unpacked(scope)).then_some(Step::Unpacked)
 }
@@ -207,6 +217,7 @@ mod tests {
             compiler,
             own_linker: Some(22),
             linker_on_path: false,
+            deb: true,
             apt: true,
             unpacked: true,
         }
@@ -215,7 +226,7 @@ mod tests {
     fn packages(machine: &Machine, scope: Scope) -> Vec<&'static str> {
         match next(machine, scope) {
             Some(Step::Packages(packages)) => packages.iter().map(|package| package.name).collect(),
-            Some(Step::Linker { .. } | Step::Unpacked) | None => vec![],
+            Some(Step::Linker { .. } | Step::Deb | Step::Unpacked) | None => vec![],
         }
     }
 
@@ -226,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_bare_machine_gets_all_packages_at_once() {
-        for scope in [Scope::Build, Scope::Test, Scope::Fuzz, Scope::Kernels] {
+        for scope in [Scope::Build, Scope::Dist, Scope::Test, Scope::Fuzz, Scope::Kernels] {
             let needed = PACKAGES.iter().filter(|package| scope.includes(package.scope));
             let names: Vec<_> = needed.map(|package| package.name).collect();
             assert_eq!(packages(&Machine::default(), scope), names);
@@ -245,6 +256,14 @@ mod tests {
     fn a_build_needs_nothing_of_the_tests() {
         let machine = Machine { programs: ["cc"].into(), ..complete(Some(WEB)) };
         assert_eq!(next(&machine, Scope::Build), None);
+    }
+
+    #[test]
+    fn packages_are_made_and_tested_with_a_program_that_a_build_does_not_need() {
+        let machine = Machine { deb: false, ..complete(Some(WEB)) };
+        assert_eq!(next(&machine, Scope::Build), None);
+        assert_eq!(next(&machine, Scope::Dist), Some(Step::Deb));
+        assert_eq!(next(&machine, Scope::Test), Some(Step::Deb));
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub struct Doctor {
 
 impl Doctor {
     pub fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let answer = session.client.doctor(&DoctorQuery { vip: self.vip })?;
+        let query = DoctorQuery { vip: self.vip };
+        let answer = session.notes.waiting("examining", || session.client.doctor(&query))?;
         session.output.show(&answer, text)?;
         if answer.is_well() { Ok(()) } else { Err(Failure::Findings) }
     }

@@ -4,6 +4,7 @@
 mod backend;
 mod capture;
 mod check;
+mod completions;
 mod detach;
 mod doctor;
 mod drain;
@@ -11,6 +12,7 @@ mod events;
 mod export;
 mod failure;
 mod flows;
+mod help;
 mod import;
 mod output;
 mod plan;
@@ -62,7 +64,7 @@ const GLOBAL: &str = "Global options";
 
 /// Controls the load balancer daemon lbd.
 #[derive(Debug, Parser)]
-#[command(name = "lbctl", version, after_help = EXAMPLES)]
+#[command(name = "lbctl", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Arguments {
     /// The daemon's control socket
     #[arg(
@@ -94,10 +96,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Virtual addresses with their ports and pools
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  lbctl vip show web")]
     Vip(vip::Vip),
     /// The real servers in a VIP's pool
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  lbctl real list web")]
     Real(real::Real),
     /// The node, its VIPs and reals, health with the reason, counters
     #[command(after_help = status::EXAMPLES)]
@@ -124,13 +126,23 @@ enum Command {
     #[command(after_help = export::EXAMPLES)]
     Export,
     /// Real servers set up and looked at
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  lbctl backend check --all --all-reals --user root"
+    )]
     Backend(backend::Backend),
     /// Prints the configuration of another balancer in our words
     Import(import::Import),
     /// Stops forwarding: detaches XDP, removes pins, announced addresses and what checks made
     #[command(after_help = detach::EXAMPLES)]
     Detach,
+    /// Explains a command or a topic: config, drain, dsr, exit-codes, health, troubleshooting
+    Help(help::Help),
+    /// Prints what makes a shell complete these commands
+    Completions(completions::Completions),
+    /// Writes the manual pages and the completions that belong into a package
+    #[command(hide = true)]
+    PackageFiles(completions::PackageFiles),
 }
 
 /// What a command works with.
@@ -194,6 +206,9 @@ fn execute(command: Command, mut session: Session<'_>) -> u8 {
         Command::Backend(command) => command.run(&mut session),
         Command::Import(command) => command.run(&mut session),
         Command::Detach => detach::run(&mut session),
+        Command::Help(command) => command.run(&mut session),
+        Command::Completions(command) => command.run(&mut session),
+        Command::PackageFiles(command) => command.run(),
     };
     warn_of_other_version(&mut session);
     result.map_or_else(|failure| failure.report(&mut session.notes), |()| 0)

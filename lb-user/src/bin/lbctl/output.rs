@@ -83,6 +83,12 @@ impl<'a> Output<'a> {
         self.stream.flush()
     }
 
+    /// Shows what has one shape only.
+    pub fn text(&mut self, text: &[u8]) -> io::Result<()> {
+        self.stream.write_all(text)?;
+        self.stream.flush()
+    }
+
     /// Shows what a change did.
     pub fn done(&mut self, done: &Done) -> io::Result<()> {
         self.show(done, |done| done.message.clone())
@@ -130,6 +136,16 @@ impl<'a> Notes<'a> {
             self.line(&format!("{what}{time}"));
         }
         self.shown = Some((what.to_owned(), now));
+    }
+
+    /// Says on a terminal what an answer is waited for that may take a while, until there is one.
+    pub fn waiting<T>(&mut self, what: &str, answer: impl FnOnce() -> T) -> T {
+        if self.terminal {
+            self.progress(what, " …", Instant::now());
+        }
+        let answer = answer();
+        self.end_progress();
+        answer
     }
 
     /// Frees the line for what comes next.
@@ -261,6 +277,15 @@ mod tests {
         let terminal = shown(true);
         assert!(terminal.starts_with("\r\x1b[K2 flows, 9s left\r\x1b[K1 flows, 9s left"));
         assert!(terminal.ends_with("1 flows, 7s left\r\x1b[K"), "{terminal:?}");
+    }
+
+    #[test]
+    fn what_is_waited_for_is_seen_on_a_terminal_only_until_it_is_there() {
+        for (terminal, shown) in [(true, "\r\x1b[Kexamining …\r\x1b[K"), (false, "")] {
+            let mut stream = Vec::new();
+            assert_eq!(Notes::new(&mut stream, terminal).waiting("examining", || 7), 7);
+            assert_eq!(String::from_utf8(stream).unwrap(), shown);
+        }
     }
 
     #[test]

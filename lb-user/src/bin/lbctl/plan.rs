@@ -63,7 +63,9 @@ pub struct Apply {
 impl Plan {
     pub fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let query = PlanQuery { config: read(&self.file)? };
-        let report = session.client.plan(&query).map_err(|error| placed(error, &self.file))?;
+        let ask = || session.client.plan(&query);
+        let report = session.notes.waiting("planning", ask);
+        let report = report.map_err(|error| placed(error, &self.file))?;
         Ok(session.output.show(&report, text)?)
     }
 }
@@ -71,7 +73,8 @@ impl Plan {
 impl Apply {
     pub fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let query = ApplyQuery { config: read(&self.file)?, max_moved: self.max_moved };
-        let done = session.client.apply(&query).map_err(|error| placed(error, &self.file))?;
+        let done = session.notes.waiting("applying", || session.client.apply(&query));
+        let done = done.map_err(|error| placed(error, &self.file))?;
         let told = session.output.show(&done, |done| match &done.plan {
             Some(report) => format!("{}\n{}", text(report), done.message),
             None => done.message.clone(),
