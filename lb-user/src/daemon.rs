@@ -5,7 +5,9 @@ use std::{
     fs,
     io::Write as _,
     os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink},
+    panic::resume_unwind,
     path::Path,
+    thread,
     time::{Duration, Instant as StdInstant},
 };
 
@@ -40,7 +42,7 @@ use crate::{
     ledger::Ledger,
     model::{HashSeed, Model, Node, Room, Vip},
     neighbour::{self, Watcher},
-    plan,
+    plan::{self, Rings},
     probe::{Prober, exec::Runner},
     reconcile::{
         Announcing, Checking, Configuration, Event, Network, Next, Reconciler, Records,
@@ -100,7 +102,7 @@ pub async fn run(config: Configuration) -> Result<()> {
         tables: node.tables,
         room: config.model.vips.iter().map(Room::of).sum::<Room>().to_grow(),
     };
-    let kernel = load(loader, &config.model.vips)?;
+    let (kernel, rings) = load_and_draw(loader, &config.model.vips)?;
     let announcing = Announcing::new(Addresses::connect()?, &node.state_dir)
         .with_context(|| format!("{}/announced", node.state_dir.display()))?;
     let ledger = Ledger::open(&node.state_dir)
@@ -119,6 +121,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     let surroundings = Surroundings { network, watcher, announcing, watching };
     let mut reconciler =
         Reconciler::new(config, seed, kernel, surroundings, checking, records, probe_tx)?;
+    reconciler.foresee(rings);
     follow_log(reconciler.kernel());
     reconciler.prepare_capture();
     settle(&mut reconciler, &mut network_rx).await;
@@ -176,6 +179,16 @@ pub async fn detach(model: &Model) -> Result<()> {
         .context("removing announced addresses")?;
     remove_socket(&node.socket);
     Ok(())
+}
+
+/// Loads the datapath, and computes the rings of these VIPs while the kernel makes tables and verifies programs.
+fn load_and_draw(loader: Loader, vips: &[Vip]) -> Result<(Kernel, Rings), dataplane::Error> {
+    let seed = loader.seed;
+    thread::scope(|scope| {
+        let rings = scope.spawn(|| Rings::ahead(vips, &seed));
+        let kernel = load(loader, vips)?;
+        Ok((kernel, rings.join().unwrap_or_else(|panic| resume_unwind(panic))))
+    })
 }
 
 /// Loads the datapath with tables in which these VIPs have room, beside what a former daemon has left there.

@@ -4,7 +4,7 @@
 pub mod checker;
 pub mod record;
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,18 +80,17 @@ impl Checked {
     }
 
     /// Whether a real of which this is said may be used, and how it is told.
-    fn told(self) -> (Health, String) {
-        match self {
-            Self::Nothing => (Health::Unknown, "no check configured: counted as up".to_owned()),
-            Self::Pending { up: true } => (Health::Up, "not checked yet: counted as up".to_owned()),
-            Self::Pending { up: false } => {
-                (Health::Down, "not checked yet: counted as down".to_owned())
-            }
-            Self::Passed { summary } => (Health::Up, summary),
+    fn told(self) -> (Health, Cow<'static, str>) {
+        let reason = match &self {
+            Self::Nothing => "no check configured: counted as up".into(),
+            Self::Pending { up: true } => "not checked yet: counted as up".into(),
+            Self::Pending { up: false } => "not checked yet: counted as down".into(),
+            Self::Passed { summary } => summary.clone().into(),
             // Where there are several it says which.
-            Self::Failed { reason } if reason.starts_with("check ") => (Health::Down, reason),
-            Self::Failed { reason } => (Health::Down, format!("check: {reason}")),
-        }
+            Self::Failed { reason } if reason.starts_with("check ") => reason.clone().into(),
+            Self::Failed { reason } => format!("check: {reason}").into(),
+        };
+        (self.health(), reason)
     }
 }
 
@@ -126,8 +125,8 @@ pub struct Verdict {
     pub usable: bool,
     /// Its health.
     pub health: Health,
-    /// Why: never empty.
-    pub reason: String,
+    /// Why: never empty. Nearly all have the same reason, which takes no memory.
+    pub reason: Cow<'static, str>,
     /// Whether it rests on something; else nothing has been heard of the real yet.
     #[serde(default = "yes")]
     pub known: bool,
@@ -146,7 +145,7 @@ pub fn judge(real: &Real, reach: &Reach, checked: Checked) -> Verdict {
     let (health, reason) = match (blocked(real, reach), checked.told()) {
         (Some(reason), _) => (Health::Down, reason),
         (None, (_, reason)) if real.force_up => {
-            (Health::Up, format!("forced up by the operator; {reason}"))
+            (Health::Up, format!("forced up by the operator; {reason}").into())
         }
         (None, told) => told,
     };
@@ -154,38 +153,43 @@ pub fn judge(real: &Real, reach: &Reach, checked: Checked) -> Verdict {
     Verdict { usable, health, reason: with_wish(real, reason), known }
 }
 
-/// Whether [`judge`] finds it usable: without words, as this is asked for very many.
+/// Whether [`judge`] finds that it is not down: without words, as this is asked for very many.
 #[must_use]
-pub fn is_usable(real: &Real, reach: &Reach, checked: &Checked) -> bool {
-    real.state == RealState::Active
-        && reach.is_open()
-        && (real.force_up || checked.health() != Health::Down)
+pub fn is_up(real: &Real, reach: &Reach, checked: &Checked) -> bool {
+    reach.is_open() && (real.force_up || checked.health() != Health::Down)
 }
 
 /// Why no frame can be sent to it.
-fn blocked(real: &Real, reach: &Reach) -> Option<String> {
+fn blocked(real: &Real, reach: &Reach) -> Option<Cow<'static, str>> {
     match reach {
         Reach::Static(_) | Reach::Resolved(_) | Reach::Inherited(_) => None,
-        Reach::Unresolved => Some("neighbour unresolved".to_owned()),
-        Reach::Silent(_) => {
-            let question = if real.address.is_ipv4() { "ARP" } else { "neighbour solicitations" };
-            Some(format!("neighbour unresolved: no answer to {question}"))
+        Reach::Unresolved => Some("neighbour unresolved".into()),
+        Reach::Silent(_) if real.address.is_ipv4() => {
+            Some("neighbour unresolved: no answer to ARP".into())
         }
-        Reach::Behind(gateway) => Some(format!(
-            "not on the balancer's network (behind {gateway}): a real server must share a LAN with the \
-             balancer"
-        )),
-        Reach::Cut(reason) => Some(reason.clone()),
+        Reach::Silent(_) => {
+            Some("neighbour unresolved: no answer to neighbour solicitations".into())
+        }
+        Reach::Behind(gateway) => Some(
+            format!(
+                "not on the balancer's network (behind {gateway}): a real server must share a LAN with the \
+                 balancer"
+            )
+            .into(),
+        ),
+        Reach::Cut(reason) => Some(reason.clone().into()),
     }
 }
 
 /// The reason, with what the operator wants of it before.
-fn with_wish(real: &Real, reason: String) -> String {
+fn with_wish(real: &Real, reason: Cow<'static, str>) -> Cow<'static, str> {
     match real.state {
-        RealState::Active if real.weight == 0 => format!("weight 0 takes no new flows; {reason}"),
+        RealState::Active if real.weight == 0 => {
+            format!("weight 0 takes no new flows; {reason}").into()
+        }
         RealState::Active => reason,
-        RealState::Drain => format!("drained by the operator; {reason}"),
-        RealState::Disabled => format!("disabled by the operator; {reason}"),
+        RealState::Drain => format!("drained by the operator; {reason}").into(),
+        RealState::Disabled => format!("disabled by the operator; {reason}").into(),
     }
 }
 
@@ -222,7 +226,7 @@ mod tests {
                         let verdict = judge(&real, &reach, checked.clone());
                         let up = reachable && passes;
                         assert_eq!(verdict.usable, up && state == RealState::Active);
-                        assert_eq!(is_usable(&real, &reach, &checked), verdict.usable);
+                        assert_eq!(is_up(&real, &reach, &checked), up);
                         assert_eq!(verdict.health != Health::Down, up);
                         assert!(!verdict.reason.is_empty());
                     }

@@ -4,20 +4,21 @@
 //!
 //! Time is an argument, and nothing here knows the datapath: what follows for it is a [`Role`].
 
+mod file;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs, io, mem,
     net::IpAddr,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::Path,
     time::Duration,
 };
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::file::{File, Numbered};
 use crate::{
-    config::store,
     health::{Health, Verdict},
     maglev::WHOLE,
     model::{Mac, Model, OnDeadline, Real, RealState, Vip},
@@ -33,22 +34,15 @@ const VERSION: u32 = 1;
 /// The ledger.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    file: PathBuf,
+    file: File,
     pages: Pages,
-    /// What stands in the file, or will once it is written.
-    saved: Pages,
+    /// Something has changed since it was to be written last.
+    changed: bool,
     /// How often it was to be written.
     number: u64,
-    written: Arc<Mutex<Written>>,
-}
-
-/// What has become of the file, whoever has written it.
-#[derive(Debug, Default)]
-struct Written {
-    /// The newest that stands there.
-    number: u64,
-    /// The last attempt has failed.
-    failed: bool,
+    /// The reals, by VIP, in whose course a moment may stand at which time alone changes something: very few of
+    /// very many, and this is asked for all the time.
+    timed: HashMap<String, BTreeSet<IpAddr>>,
 }
 
 /// The courses of all reals, by VIP and address.
@@ -113,6 +107,13 @@ pub struct Left {
     pub at_once: bool,
 }
 
+impl Left {
+    /// The real, as it is to be treated.
+    fn real(&self, address: IpAddr) -> Real {
+        Real { mac: self.mac, state: RealState::Drain, ..Real::plain(address) }
+    }
+}
+
 /// How far a real has come that starts slowly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
@@ -131,8 +132,8 @@ impl Ledger {
     ///
     /// When it cannot be read or understood.
     pub fn open(state_dir: &Path) -> io::Result<Self> {
-        let file = state_dir.join("ledger.json");
-        let pages = match fs::read(&file) {
+        let path = state_dir.join("ledger.json");
+        let pages: Pages = match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Pages::default(),
             Err(error) => return Err(error),
@@ -142,7 +143,8 @@ impl Ledger {
                 "was written by a newer lbd: start that, or remove the file, which forgets drains";
             return Err(io::Error::new(io::ErrorKind::InvalidData, newer));
         }
-        Ok(Self { file, saved: pages.clone(), pages, number: 0, written: Arc::default() })
+        let timed = pages.timed();
+        Ok(Self { file: File::new(path), pages, changed: false, number: 0, timed })
     }
 
     /// Writes the file if anything has changed.
@@ -151,41 +153,25 @@ impl Ledger {
     ///
     /// When it cannot be written.
     pub fn save(&mut self) -> io::Result<()> {
-        match self.unsaved()? {
-            Some(text) => write(&self.file, &text, self.number, &self.written),
-            None => Ok(()),
-        }
+        self.unsaved().map_or(Ok(()), |pages| self.file.write(&pages))
     }
 
     /// The same, without waiting for the disk: how a real is must not wait for that. Where it cannot be
     /// written the next time tries again. To be called within a tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// When there is nothing that could be written.
-    pub fn save_aside(&mut self) -> io::Result<()> {
-        if let Some(text) = self.unsaved()? {
-            let (file, number, written) = (self.file.clone(), self.number, self.written.clone());
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = write(&file, &text, number, &written) {
-                    log::error!("writing {}: {error}", file.display());
-                }
-            });
+    pub fn save_aside(&mut self) {
+        if let Some(pages) = self.unsaved() {
+            self.file.write_aside(pages);
         }
-        Ok(())
     }
 
     /// What is to be written, if anything has changed.
-    fn unsaved(&mut self) -> io::Result<Option<String>> {
-        self.pages.version = VERSION;
-        let failed = mem::take(&mut lock(&self.written).failed);
-        if self.pages == self.saved && !failed {
-            return Ok(None);
+    fn unsaved(&mut self) -> Option<Numbered> {
+        let failed = self.file.take_failed();
+        if !mem::take(&mut self.changed) && !failed {
+            return None;
         }
-        let text = serde_json::to_string_pretty(&self.pages).map_err(io::Error::from)?;
-        self.saved = self.pages.clone();
         self.number += 1;
-        Ok(Some(text))
+        Some(Numbered(self.number, Pages { version: VERSION, ..self.pages.clone() }))
     }
 
     /// What is going on with a real.
@@ -202,15 +188,20 @@ impl Ledger {
     pub fn left(&self, vip: &str) -> impl Iterator<Item = (Real, &Left)> {
         let courses = self.pages.vips.get(vip).into_iter().flatten();
         courses.filter_map(|(address, course)| {
-            let left = course.left.as_ref()?;
-            let state = RealState::Drain;
-            Some((Real { mac: left.mac, state, ..Real::plain(*address) }, left))
+            course.left.as_ref().map(|left| (left.real(*address), left))
         })
+    }
+
+    /// The same of all VIPs.
+    pub fn all_left(&self) -> impl Iterator<Item = Real> {
+        let courses = self.pages.vips.values().flatten();
+        courses.filter_map(|(address, course)| Some(course.left.as_ref()?.real(*address)))
     }
 
     /// Goes along with a configuration: whoever is new gets a page, drains begin and end. Whoever has left is
     /// to be told of before ([`Ledger::depart`]).
     pub fn follow(&mut self, model: &Model, now: Timestamp) {
+        self.changed = true;
         let names: BTreeSet<&str> = model.vips.iter().map(|vip| vip.name.as_str()).collect();
         let is_there = |name: &String| names.contains(name.as_str());
         self.pages.vips.retain(|name, _| is_there(name));
@@ -239,6 +230,12 @@ impl Ledger {
                 configured(address) || course.left.is_some() && !is_sorry(address)
             });
         }
+        self.timed = self.pages.timed();
+    }
+
+    /// Time will change something of this real.
+    fn time(&mut self, vip: &str, address: IpAddr) {
+        self.timed.entry(vip.to_owned()).or_default().insert(address);
     }
 
     /// A real has left the pool of a VIP. Its flows stay with it for that time, or are given up at once.
@@ -254,6 +251,8 @@ impl Ledger {
         if lasts.is_none() || course.drain.is_none() {
             course.drain = Some(drain);
         }
+        self.changed = true;
+        self.time(vip, real.address);
     }
 
     /// Gives a drain a deadline of its own, from now on.
@@ -262,6 +261,8 @@ impl Ledger {
             && let Some(drain) = &mut course.drain
         {
             drain.deadline = after(now, lasts);
+            self.changed = true;
+            self.time(vip, address);
         }
     }
 
@@ -269,18 +270,19 @@ impl Ledger {
     pub fn release(&mut self, vip: &str, address: IpAddr) {
         if let Some(courses) = self.pages.vips.get_mut(vip) {
             courses.retain(|known, course| *known != address || course.left.is_none());
+            self.changed = true;
         }
     }
 
-    /// Notes what is known of a real; returns what was known before if that is news. Another reason for the
-    /// same health does not make it younger.
+    /// Notes what is known of a real; returns what was known before, and what is now, if that is news. Another
+    /// reason for the same health does not make it younger.
     pub fn know(
         &mut self,
         vip: &Vip,
         real: &Real,
         verdict: Verdict,
         now: Timestamp,
-    ) -> Option<Option<Verdict>> {
+    ) -> Option<(Option<Verdict>, &Verdict)> {
         let courses = self.pages.vips.get_mut(&vip.name)?;
         let mut others = courses.iter();
         let serves = |(address, course): (&IpAddr, &Course)| {
@@ -309,8 +311,13 @@ impl Ledger {
         }
         let is_same = |known: &&Known| known.verdict.health == verdict.health;
         let since = before.as_ref().filter(is_same).map_or(now, |known| known.since);
-        course.known = Some(Known { verdict, since });
-        Some(before.map(|known| known.verdict))
+        let starts = course.started.is_some();
+        let known = course.known.insert(Known { verdict, since });
+        self.changed = true;
+        if starts {
+            self.timed.entry(vip.name.clone()).or_default().insert(real.address);
+        }
+        Some((before.map(|known| known.verdict), &known.verdict))
     }
 
     /// How far a real has come that starts slowly; `None` once it takes its whole part.
@@ -330,7 +337,8 @@ impl Ledger {
     /// Notes what the checks of a real say.
     pub fn note_check(&mut self, vip: &str, address: IpAddr, passes: bool) {
         if let Some(course) = self.course_mut(vip, address) {
-            course.passes = Some(passes);
+            let before = course.passes.replace(passes);
+            self.changed |= before != Some(passes);
         }
     }
 
@@ -359,7 +367,7 @@ impl Ledger {
             Some(marks) if up >= marks.high.of(wanted) => false,
             Some(_) => return,
         };
-        match below {
+        self.changed |= match below {
             true => self.pages.below.insert(vip.name.clone()),
             false => self.pages.below.remove(&vip.name),
         };
@@ -404,40 +412,48 @@ impl Ledger {
         }
     }
 
-    /// When time alone changes the role of a real next.
-    #[must_use]
-    pub fn deadline(&self, model: &Model, now: Timestamp) -> Option<Timestamp> {
-        let of_vip = |vip: &Vip| {
-            let courses = self.pages.vips.get(&vip.name).into_iter().flatten();
-            let next = |(address, course): (&IpAddr, &Course)| {
-                let drain = course.drain.as_ref().map(|drain| drain.deadline);
-                let start = course
-                    .started
-                    .and_then(|_| self.start(vip, *address, now))
-                    .map(|start| start.next);
-                drain.filter(|deadline| *deadline > now).into_iter().chain(start).min()
-            };
-            courses.filter_map(next).min()
+    /// When time alone changes the role of a real next. Those of whom it changes nothing any more are not looked
+    /// at again before something happens to them.
+    pub fn deadline(&mut self, model: &Model, now: Timestamp) -> Option<Timestamp> {
+        let mut timed = mem::take(&mut self.timed);
+        if timed.is_empty() {
+            return None;
+        }
+        let mut next = None;
+        for vip in &model.vips {
+            if let Some(addresses) = timed.get_mut(&vip.name) {
+                addresses.retain(|address| {
+                    let moment = self.next_moment(vip, *address, now);
+                    next = next.into_iter().chain(moment).min();
+                    moment.is_some()
+                });
+            }
+        }
+        timed.retain(|_, addresses| !addresses.is_empty());
+        self.timed = timed;
+        next
+    }
+
+    /// When time alone changes the role of this real next.
+    fn next_moment(&self, vip: &Vip, address: IpAddr, now: Timestamp) -> Option<Timestamp> {
+        let drain = self.course(&vip.name, address)?.drain.as_ref().map(|drain| drain.deadline);
+        let start = self.start(vip, address, now).map(|start| start.next);
+        drain.filter(|deadline| *deadline > now).into_iter().chain(start).min()
+    }
+}
+
+impl Pages {
+    /// The reals in whose courses there are moments.
+    fn timed(&self) -> HashMap<String, BTreeSet<IpAddr>> {
+        let is_timed =
+            |(_, course): &(&IpAddr, &Course)| course.drain.is_some() || course.started.is_some();
+        let of_vip = |(vip, courses): (&String, &BTreeMap<IpAddr, Course>)| {
+            let timed: BTreeSet<IpAddr> =
+                courses.iter().filter(is_timed).map(|(address, _)| *address).collect();
+            (!timed.is_empty()).then(|| (vip.clone(), timed))
         };
-        model.vips.iter().filter_map(of_vip).min()
+        self.vips.iter().filter_map(of_vip).collect()
     }
-}
-
-/// Writes the file, unless something newer stands there.
-fn write(file: &Path, text: &str, number: u64, written: &Mutex<Written>) -> io::Result<()> {
-    let mut written = lock(written);
-    if written.number > number {
-        return Ok(());
-    }
-    let done = if file.exists() { Ok(()) } else { fs::write(file, "{}") };
-    let done = done.and_then(|()| store::replace(file, text).map_err(io::Error::other));
-    written.number = number;
-    written.failed = done.is_err();
-    done
-}
-
-fn lock(written: &Mutex<Written>) -> MutexGuard<'_, Written> {
-    written.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drain {

@@ -6,7 +6,7 @@
 //! candidate with the smallest `-ln(u) / weight`, where `u` is a hash of both, in (0, 1). Whoever
 //! fails next moves only what it holds itself, and the order of failures leaves no trace.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{cmp::Reverse, collections::BTreeMap, hint::select_unpredictable};
 
 use lb_common::Seed;
 
@@ -129,9 +129,15 @@ fn best(classes: &[Class], slot: u64, owner: u16) -> Option<u16> {
 impl Class {
     fn best(&self, slot: u64, owner: u16) -> Option<(u64, u16)> {
         let slot = spread(slot);
-        let others = self.members.iter().filter(|member| member.index != owner);
-        let hashed = others.map(|member| (mix(member.key ^ slot), member.index));
-        hashed.reduce(|best, next| if next.0 > best.0 { next } else { best })
+        let (mut best, mut found) = ((0, owner), false);
+        for member in &self.members {
+            let hash = mix(member.key ^ slot);
+            let is_better = (member.index != owner) & ((hash > best.0) | !found);
+            found |= is_better;
+            // A branch would be guessed wrong for every slot, some times.
+            best = select_unpredictable(is_better, (hash, member.index), best);
+        }
+        found.then_some(best)
     }
 }
 

@@ -159,6 +159,12 @@ impl DesiredVip {
         }
     }
 
+    /// Whether its entries say the same of it as of this one, if both have the same ring and pool.
+    pub(super) fn has_entries_of(&self, other: &Self) -> bool {
+        let of = |vip: &'_ Self| (vip.address, vip.local, vip.hash, vip.grace, vip.per_packet);
+        of(self) == of(other) && self.ports == other.ports
+    }
+
     /// The address as it stands in its entries.
     pub(super) fn address_words(&self) -> [u64; 2] {
         match self.address {

@@ -1,12 +1,20 @@
 //! Rings drawn: who shall own the slots of each VIP, and what is to be written for it. What it takes to draw many
 //! is shared out among the processors.
 
-use std::{collections::HashMap, ops::Range, sync::Arc, thread};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    sync::Arc,
+    thread,
+};
 
 use lb_common::{Member, Seed, Slot, Tick};
 
 use super::{Base, Block, Changed, DesiredVip, Numbers, Op, Serving, Slots, opens, slots::next};
-use crate::maglev::{self, Candidate, Dealer};
+use crate::{
+    maglev::{self, Candidate, Dealer},
+    model::{Real, Vip},
+};
 
 /// Below so many slots a thread costs more than it helps.
 const MANY: usize = 1 << 18;
@@ -28,16 +36,54 @@ pub(super) struct Drawn {
     pub(super) ops: Vec<Op>,
 }
 
+/// What a ring is computed of, beside the seed: who may own slots, and how many there are.
+type Key = (Vec<Candidate>, u32);
+
+/// Rings that were computed before anybody asks for them, while there was time.
+#[derive(Default)]
+pub struct Rings(HashMap<Key, Arc<Numbers>>);
+
+impl Rings {
+    /// Those of VIPs that have none yet. A processor is left to who goes on meanwhile.
+    #[must_use]
+    pub fn ahead(vips: &[Vip], seed: &Seed) -> Self {
+        let candidate = |real: &Real| Candidate { address: real.address, weight: real.weight };
+        let key = |vip: &Vip| (vip.weighted().map(candidate).collect(), vip.ring_len());
+        let keys: HashSet<Key> = vips.iter().map(key).collect();
+        let keys: Vec<Key> = keys.into_iter().collect();
+        let rings = compute(&keys, seed, processors().saturating_sub(1));
+        Self(keys.into_iter().zip(rings).collect())
+    }
+}
+
+/// Computes these rings.
+fn compute(keys: &[Key], seed: &Seed, threads: usize) -> Vec<Arc<Numbers>> {
+    let slots = keys.iter().map(|(_, len)| *len as usize).sum();
+    in_parallel(keys, slots, threads, |(candidates, len)| {
+        Arc::new(Numbers::of(&maglev::ring(candidates, seed, *len)))
+    })
+}
+
 /// Draws these rings, in their order.
-pub(super) fn draw(sketches: &[Sketch<'_>], seed: &Seed, now: Tick) -> Vec<Drawn> {
-    let bases = bases(sketches, seed);
+pub(super) fn draw(sketches: &[Sketch<'_>], seed: &Seed, now: Tick, ahead: &Rings) -> Vec<Drawn> {
+    let bases = bases(sketches, seed, ahead);
     let pairs: Vec<_> = sketches.iter().zip(bases).collect();
     let slots = sketches.iter().map(|sketch| sketch.block.ring_len_of(sketch.vip) as usize).sum();
-    in_parallel(&pairs, slots, |(sketch, base)| sketch.draw(base, seed, now))
+    in_parallel(&pairs, slots, processors(), |(sketch, base)| sketch.draw(base, seed, now))
+}
+
+/// Where the ring of a base comes from.
+enum Source {
+    /// It is as it was.
+    Known,
+    /// It was computed ahead.
+    Ahead(Arc<Numbers>),
+    /// It is the so-manieth of those that are computed now.
+    New(usize),
 }
 
 /// The bases of these rings: as they were if neither reals nor parts have changed. Equal pools have one ring.
-fn bases(sketches: &[Sketch<'_>], seed: &Seed) -> Vec<Arc<Base>> {
+fn bases(sketches: &[Sketch<'_>], seed: &Seed, ahead: &Rings) -> Vec<Arc<Base>> {
     let mut rings = HashMap::new();
     let mut wanted = Vec::new();
     let drafts: Vec<_> = sketches
@@ -52,28 +98,30 @@ fn bases(sketches: &[Sketch<'_>], seed: &Seed) -> Vec<Arc<Base>> {
             let candidates: Vec<Candidate> = weighted().map(candidate).collect();
             let parts: Vec<u16> = weighted().map(|real| real.role.part()).collect();
             if candidates == block.base.candidates {
-                return (candidates, parts, None);
+                return (candidates, parts, Source::Known);
             }
             let key = (candidates.clone(), block.ring_len_of(vip));
-            let ring = *rings.entry(key).or_insert_with_key(|key| {
-                wanted.push(key.clone());
-                wanted.len() - 1
-            });
-            (candidates, parts, Some(ring))
+            let source = match ahead.0.get(&key) {
+                Some(ring) => Source::Ahead(Arc::clone(ring)),
+                None => Source::New(*rings.entry(key).or_insert_with_key(|key| {
+                    wanted.push(key.clone());
+                    wanted.len() - 1
+                })),
+            };
+            (candidates, parts, source)
         })
         .collect();
-    let slots = wanted.iter().map(|(_, len)| *len as usize).sum();
-    let rings = in_parallel(&wanted, slots, |(candidates, len)| {
-        Arc::new(Numbers::of(&maglev::ring(candidates, seed, *len)))
-    });
+    let rings = compute(&wanted, seed, processors());
     let known = sketches.iter().map(|sketch| &sketch.block.base);
-    let finish =
-        |((candidates, parts, ring), known): ((_, Vec<u16>, Option<usize>), &Arc<Base>)| match ring
-        {
-            None if parts == known.parts => Arc::clone(known),
-            None => Arc::new(Base { candidates, owners: Arc::clone(&known.owners), parts }),
-            Some(ring) => Arc::new(Base { candidates, owners: Arc::clone(&rings[ring]), parts }),
+    let finish = |((candidates, parts, source), known): ((_, Vec<u16>, _), &Arc<Base>)| {
+        let owners = match source {
+            Source::Known if parts == known.parts => return Arc::clone(known),
+            Source::Known => Arc::clone(&known.owners),
+            Source::Ahead(ring) => ring,
+            Source::New(index) => Arc::clone(&rings[index]),
         };
+        Arc::new(Base { candidates, owners, parts })
+    };
     drafts.into_iter().zip(known).map(finish).collect()
 }
 
@@ -84,7 +132,7 @@ impl Sketch<'_> {
         let ring = block.ring;
         let wanted = Wanted::of(vip, block, base, seed);
         if block.slots.is_empty() {
-            let slots = Slots::stable(&wanted.to_vec());
+            let slots = wanted.anew();
             let ops = match slots.is_empty() {
                 true => Vec::new(),
                 false => vec![Op::Slots(Changed::neighbours(ring, slots.clone()))],
@@ -146,11 +194,18 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    fn to_vec(&self) -> Vec<u16> {
+    /// Where there were no slots before.
+    fn anew(&self) -> Slots {
+        // Nearly always all is well, and each slot its owner's. (One that is dealt out is no byte.)
+        if self.base.owners.len() == self.len
+            && let Some(slots) = Slots::stable_of(&self.base.owners, &self.whole)
+        {
+            return slots;
+        }
         let mut owners = Vec::with_capacity(self.len);
         self.base.owners.each(|slot, candidate| owners.push(self.owner(slot, candidate)));
         owners.resize(self.len, self.sorry);
-        owners
+        Slots::stable(&owners)
     }
 
     /// The slots as they become, the runs of them that are opened, and the runs that differ from before; nothing if
@@ -192,18 +247,19 @@ fn lengthen(runs: &mut Vec<Range<u32>>, index: u32) {
     }
 }
 
-/// The results in the order of the items, of which each processor takes its part if there are many slots in
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The results in the order of the items, of which each of so many threads takes its part if there are many slots in
 /// them.
 fn in_parallel<T: Sync, R: Send>(
     items: &[T],
     slots: usize,
+    threads: usize,
     work: impl Fn(&T) -> R + Sync,
 ) -> Vec<R> {
-    let threads = match slots {
-        0..MANY => 1,
-        _ => thread::available_parallelism().map_or(1, usize::from),
-    };
-    if threads == 1 || items.len() < 2 {
+    if slots < MANY || threads < 2 || items.len() < 2 {
         return items.iter().map(work).collect();
     }
     thread::scope(|scope| {

@@ -23,6 +23,7 @@ use thiserror::Error;
 
 pub use self::{
     desired::{Desired, DesiredReal, DesiredVip, Role},
+    draw::Rings,
     needed::needed,
     packed::{Changed, Numbers, Slots},
     slots::{Serving, next_slots, opens},
@@ -145,6 +146,15 @@ fn advice(can_grow: bool) -> &'static str {
 ///
 /// When the desired state does not fit the tables; nothing is to be written then.
 pub fn plan(actual: &State, desired: &Desired) -> Result<Plan, PlanError> {
+    plan_with(actual, desired, &Rings::default())
+}
+
+/// The same, with rings that were computed ahead.
+///
+/// # Errors
+///
+/// As [`plan`]'s.
+pub fn plan_with(actual: &State, desired: &Desired, ahead: &Rings) -> Result<Plan, PlanError> {
     let mut planner = Planner::new(actual, desired);
     let claims = claim(actual, desired);
     for (vip, claimed) in desired.vips.iter().zip(&claims) {
@@ -152,8 +162,11 @@ pub fn plan(actual: &State, desired: &Desired) -> Result<Plan, PlanError> {
         let block = planner.block(vip, old)?;
         planner.blocks.push(block);
     }
-    planner.rings(&desired.vips);
-    let entries = entries(&desired.vips, &planner.blocks)?;
+    planner.rings(&desired.vips, ahead);
+    let entries = match planner.stays(&claims) {
+        true => actual.entries.clone(),
+        false => entries(&desired.vips, &planner.blocks)?,
+    };
     if entries != actual.entries {
         planner.services.push(Op::Services(entries.clone()));
     }
@@ -355,11 +368,11 @@ impl<'a> Planner<'a> {
 
     /// Draws the rings of what is new or has changed. Slots that differ are written neighbours together, and before
     /// them when they were opened.
-    fn rings(&mut self, vips: &[DesiredVip]) {
+    fn rings(&mut self, vips: &[DesiredVip], ahead: &Rings) {
         let sketch =
             |(index, _): &(usize, bool)| Sketch { vip: &vips[*index], block: &self.blocks[*index] };
         let sketches: Vec<_> = self.sketched.iter().map(sketch).collect();
-        let drawn = draw(&sketches, &self.seed, self.now);
+        let drawn = draw(&sketches, &self.seed, self.now, ahead);
         for ((index, moves), drawn) in self.sketched.iter().zip(drawn) {
             let block = &mut self.blocks[*index];
             block.base = drawn.base;
@@ -367,6 +380,19 @@ impl<'a> Planner<'a> {
             let ops = if *moves { &mut self.moved_slots } else { &mut self.slots };
             ops.extend(drawn.ops);
         }
+    }
+
+    /// Whether all services stay as they were: those of the same VIPs, with their rings and pools.
+    fn stays(&self, claims: &[Option<usize>]) -> bool {
+        let stays = |(new, claimed): (&Block, &Option<usize>)| {
+            let Some(old) = claimed.map(|index| &self.actual.blocks[index]) else {
+                return false;
+            };
+            let place = |block: &Block| (block.ring, block.ring_len(), block.pool, block.places);
+            let planned = old.planned.as_deref().zip(new.planned.as_deref());
+            place(old) == place(new) && planned.is_some_and(|(old, new)| new.has_entries_of(old))
+        };
+        claims.len() == self.actual.blocks.len() && self.blocks.iter().zip(claims).all(stays)
     }
 
     fn finish(mut self, claims: &[Option<usize>], entries: Vec<Entry>) -> Plan {

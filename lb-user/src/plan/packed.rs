@@ -60,6 +60,19 @@ impl Numbers {
         }
     }
 
+    /// The same, each replaced by what stands at its place in a table of small numbers; nothing where these
+    /// are not small enough.
+    fn replaced(&self, table: &[u16]) -> Option<Self> {
+        let Width::Narrow(numbers) = &self.0 else { return None };
+        let mut small = [0; 1 << u8::BITS];
+        for (small, number) in small.iter_mut().zip(table) {
+            *small = u8::try_from(*number).ok()?;
+        }
+        Some(Self(Width::Narrow(
+            numbers.iter().map(|number| small[usize::from(*number)]).collect(),
+        )))
+    }
+
     /// Goes through them, with their indices.
     pub fn each(&self, mut visit: impl FnMut(usize, u16)) {
         match &self.0 {
@@ -85,6 +98,12 @@ impl Slots {
     #[must_use]
     pub fn stable(owners: &[u16]) -> Self {
         Self(Arc::new(Packed::Stable(Numbers::of(owners))))
+    }
+
+    /// The same, owned by the members that stand in a table at the places of these numbers; nothing where it has
+    /// one that does not fit into a byte.
+    pub(super) fn stable_of(numbers: &Numbers, members: &[u16]) -> Option<Self> {
+        Some(Self(Arc::new(Packed::Stable(numbers.replaced(members)?))))
     }
 
     /// How many there are.

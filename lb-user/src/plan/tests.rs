@@ -364,6 +364,28 @@ fn what_does_not_change_is_shared_with_the_state_before() {
     assert!(Arc::ptr_eq(&before.blocks[0].base, &after.blocks[0].base));
 }
 
+#[test]
+fn rings_that_were_computed_ahead_are_those_that_would_have_been_computed() {
+    let reals = "real = [{ address = \"10.0.0.11\" }, { address = \"10.0.0.12\", weight = 3 }]";
+    let text = format!(
+        "node.interfaces = [\"eth0\"]\n\
+         vip = [{{ name = \"web\", address = \"192.0.2.1\", ports = [\"any\"], {reals} }}]"
+    );
+    let model = crate::config::parse(&text).expect("a configuration");
+    let shall = |real: &crate::model::Real| DesiredReal {
+        address: real.address,
+        weight: real.weight,
+        word: word(1),
+        role: Role::ACTIVE,
+    };
+    let vips = model.vips.iter().map(|vip| DesiredVip::new(vip, false, shall)).collect();
+    let (desired, ahead) = (at(1, vips), Rings::ahead(&model.vips, &SEED));
+    let plans = [(); 2].map(|()| plan_with(&State::default(), &desired, &ahead).expect("a plan"));
+    assert_eq!(plans[0].ops, planned(&State::default(), &desired).ops);
+    let [one, other] = plans.map(|plan| Arc::clone(&plan.state.blocks[0].base.owners));
+    assert!(Arc::ptr_eq(&one, &other), "each was computed again");
+}
+
 /// `cargo test --release -p lb-user --lib plan:: -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]

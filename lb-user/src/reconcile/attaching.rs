@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use lb_common::{PortWord, RealWord};
@@ -12,7 +13,7 @@ use super::{Reconciler, interfaces::Way, ports::Ports};
 use crate::{
     dataplane::{Error, Mode, Port},
     health::Reach,
-    model::{Mac, Real, Tag, XdpChoice},
+    model::{Mac, Model, Real, Tag, Vip, XdpChoice},
     neighbour::hides_tags,
 };
 
@@ -164,23 +165,15 @@ impl Reconciler {
     /// configured MAC address. Thousands of VIPs share a few servers, and where
     /// a real is depends on nothing else.
     pub(super) fn servers(&self) -> Vec<Real> {
-        let mut seen = HashSet::new();
-        let mut servers = Vec::new();
-        let mut add = |real: &Real| {
-            if seen.insert((real.address, real.mac)) {
-                servers.push(real.clone());
-            }
-        };
-        for vip in &self.config.model.vips {
-            vip.reals.iter().for_each(&mut add);
-            vip.sorry.map(Real::plain).iter().for_each(&mut add);
-            self.ledger.left(&vip.name).for_each(|(real, _)| add(&real));
-        }
+        let mut servers = self.fleet.clone();
+        let mut seen: HashSet<_> = servers.iter().map(|real| (real.address, real.mac)).collect();
+        let left = self.ledger.all_left();
+        servers.extend(left.filter(|real| seen.insert((real.address, real.mac))));
         servers
     }
 
     /// How a real is reached, and the word that leads there: nobody's as long as nothing does.
-    pub(super) fn reach(&self, real: &Real) -> (Reach, RealWord) {
+    pub(super) fn reach(&self, real: &Real) -> Arc<(Reach, RealWord)> {
         self.reached.get(real, || self.find_reach(real))
     }
 
@@ -202,7 +195,7 @@ impl Reconciler {
 #[derive(Default)]
 pub(super) struct Reached(RefCell<Option<Known>>);
 
-type Known = HashMap<(IpAddr, Option<Mac>), (Reach, RealWord)>;
+type Known = HashMap<(IpAddr, Option<Mac>), Arc<(Reach, RealWord)>>;
 
 impl Reached {
     /// From now on nothing is learnt of the network and its ports.
@@ -215,12 +208,28 @@ impl Reached {
         self.0.replace(None);
     }
 
-    fn get(&self, real: &Real, find: impl FnOnce() -> (Reach, RealWord)) -> (Reach, RealWord) {
+    fn get(&self, real: &Real, find: impl FnOnce() -> (Reach, RealWord)) -> Arc<(Reach, RealWord)> {
+        let find = || Arc::new(find());
         match &mut *self.0.borrow_mut() {
-            Some(known) => known.entry((real.address, real.mac)).or_insert_with(find).clone(),
+            Some(known) => Arc::clone(known.entry((real.address, real.mac)).or_insert_with(find)),
             None => find(),
         }
     }
+}
+
+/// The reals and sorry servers of a configuration: one for each address and configured MAC address.
+pub(super) fn fleet(model: &Model) -> Vec<Real> {
+    let sorry = |vip: &Vip| vip.sorry.map(Real::plain);
+    let mut seen = HashSet::new();
+    let mut fleet = Vec::new();
+    for vip in &model.vips {
+        for real in vip.reals.iter().chain(&sorry(vip)) {
+            if seen.insert((real.address, real.mac)) {
+                fleet.push(real.clone());
+            }
+        }
+    }
+    fleet
 }
 
 fn word(ports: &Ports, way: &Way, mac: [u8; 6]) -> Option<RealWord> {

@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr};
 
 use jiff::Timestamp;
 
-use super::{Probed, Reconciler, events::subject, interfaces::Place};
+use super::{Probed, Reconciler, attaching::fleet, events::subject, interfaces::Place};
 use crate::{
     api::{
         request::{Change, Refusal, Reply},
@@ -181,6 +181,7 @@ impl Reconciler {
             log::warn!("changes in [node] take effect when lbd is restarted");
         }
         self.config.model = Model { node: self.config.model.node.clone(), ..model };
+        self.fleet = fleet(&self.config.model);
         self.hooks.set(&self.config.model.hooks);
     }
 

@@ -3,15 +3,17 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
+    sync::Arc,
 };
 
 use jiff::Timestamp;
+use lb_common::RealWord;
 
 use super::{Reconciler, find_real, now};
 use crate::{
     api::request::Change,
     event::Happening,
-    health::{self, Health, Verdict},
+    health::{self, Checked, Health, Reach, Verdict},
     ledger::Ledger,
     model::{Model, Real, RealState, Vip},
     plan::{Desired, DesiredReal, DesiredVip, Role},
@@ -22,43 +24,68 @@ impl Reconciler {
     pub(super) fn desired(&self, model: &Model, ledger: &Ledger) -> Desired {
         let time = Timestamp::now();
         self.reached.begin();
-        let vips = model.vips.iter().map(|vip| self.desired_vip(vip, ledger, time)).collect();
+        let vip = |vip: &Vip| self.desired_vip(vip, &self.look(vip), ledger, time);
+        let vips = model.vips.iter().map(vip).collect();
         self.reached.end();
+        self.desired_of(vips)
+    }
+
+    /// The state of which these are the VIPs.
+    pub(super) fn desired_of(&self, vips: Vec<DesiredVip>) -> Desired {
         Desired { seed: self.seed.0, now: now(), vips }
     }
 
     /// The same as it was asked last, but for these VIPs.
-    pub(super) fn desired_anew(&self, names: &BTreeSet<String>) -> Desired {
+    pub(super) fn desired_anew(&self, vips: &[DesiredVip]) -> Desired {
+        let anew: HashMap<&str, &DesiredVip> =
+            vips.iter().map(|vip| (vip.name.as_str(), vip)).collect();
         let time = Timestamp::now();
         let vip = |vip: &Vip| {
-            let block = || self.state.block(&vip.name);
-            let before = (!names.contains(&vip.name)).then(block).flatten();
-            match before.and_then(|block| block.planned.as_deref()) {
-                Some(before) => before.clone(),
-                None => self.desired_vip(vip, &self.ledger, time),
+            let before = || self.state.block(&vip.name)?.planned.as_deref();
+            match anew.get(vip.name.as_str()).copied().or_else(before) {
+                Some(known) => known.clone(),
+                None => self.desired_vip(vip, &self.look(vip), &self.ledger, time),
             }
         };
-        let vips = self.config.model.vips.iter().map(vip).collect();
-        Desired { seed: self.seed.0, now: now(), vips }
+        self.desired_of(self.config.model.vips.iter().map(vip).collect())
     }
 
-    fn desired_vip(&self, vip: &Vip, ledger: &Ledger, time: Timestamp) -> DesiredVip {
-        let panics = self.pool(vip).panics(vip);
-        let real = |real: &Real| {
-            let (reach, word) = self.reach(real);
-            let forgiven = panics && reach.is_open();
-            let verdict = health::judge(real, &reach, self.checked(vip, real));
-            let serves = verdict.health != Health::Down || forgiven;
+    fn desired_vip(
+        &self,
+        vip: &Vip,
+        looks: &[Look],
+        ledger: &Ledger,
+        time: Timestamp,
+    ) -> DesiredVip {
+        let panics = Pool::of(vip, looks).panics(vip);
+        let desired = |real: &Real, look: &Look| {
+            let (reach, word) = &*look.reached;
+            let serves = look.is_up(real) || panics && reach.is_open();
             let role = match ledger.role(vip, real, serves, time) {
                 Role::Active { .. } if !vip.enabled => Role::Draining,
                 role => role,
             };
-            DesiredReal { address: real.address, weight: real.weight, word, role }
+            DesiredReal { address: real.address, weight: real.weight, word: *word, role }
         };
+        let mut looks = looks.iter();
         let local = self.network.is_local(vip.address);
-        let desired = DesiredVip::new(vip, local, real);
-        let leaving = ledger.left(&vip.name).map(|(left, _)| real(&left)).collect();
-        DesiredVip { leaving, ..desired }
+        let vip_desired = DesiredVip::new(vip, local, |real| match looks.next() {
+            Some(look) => desired(real, look),
+            // The sorry server comes last.
+            None => desired(real, &self.look_at(vip, real)),
+        });
+        let left = ledger.left(&vip.name);
+        let leaving = left.map(|(left, _)| desired(&left, &self.look_at(vip, &left))).collect();
+        DesiredVip { leaving, ..vip_desired }
+    }
+
+    /// The reals of a VIP as they are now.
+    fn look(&self, vip: &Vip) -> Vec<Look> {
+        vip.reals.iter().map(|real| self.look_at(vip, real)).collect()
+    }
+
+    fn look_at(&self, vip: &Vip, real: &Real) -> Look {
+        Look { reached: self.reach(real), checked: self.checked(vip, real) }
     }
 
     /// The ledger as it would be with this configuration: whoever is in a pool and not in it leaves,
@@ -103,40 +130,35 @@ impl Reconciler {
 
     /// What a real does now.
     pub(super) fn role(&self, vip: &Vip, real: &Real) -> Role {
-        let reachable = self.verdict(vip, real).health != Health::Down;
+        let reachable = self.look_at(vip, real).is_up(real);
         self.ledger.role(vip, real, reachable, Timestamp::now())
     }
 
     /// The verdict on a real as things are.
     pub(super) fn verdict(&self, vip: &Vip, real: &Real) -> Verdict {
-        health::judge(real, &self.reach(real).0, self.checked(vip, real))
+        self.look_at(vip, real).verdict(real)
     }
 
     /// How the pool of a VIP stands.
     pub(super) fn pool(&self, vip: &Vip) -> Pool {
-        let wanted = || vip.weighted().filter(|real| real.state == RealState::Active);
-        let is_up =
-            |real: &&Real| health::is_usable(real, &self.reach(real).0, &self.checked(vip, real));
-        Pool { wanted: wanted().count(), up: wanted().filter(is_up).count() }
+        Pool::of(vip, &self.look(vip))
     }
 
-    /// Notes how the reals of these VIPs are, and how the VIPs stand; what has changed is to be told.
-    pub(super) fn judge_only(&mut self, names: &BTreeSet<String>) -> Vec<Happening> {
-        let mut news = self.judge_reals(|vip| names.contains(&vip.name));
-        news.extend(self.stand(|vip| names.contains(&vip.name)));
-        news
-    }
-
-    /// Notes since when each real of the VIPs concerned is as it is; what has changed is to be told.
-    pub(super) fn judge_reals(&mut self, concerned: impl Fn(&Vip) -> bool) -> Vec<Happening> {
+    /// Notes since when each real of the VIPs concerned is as it is. What of that has changed is to be told, and
+    /// what these VIPs shall be in the datapath.
+    pub(super) fn judge(
+        &mut self,
+        concerned: impl Fn(&Vip) -> bool,
+    ) -> (Vec<Happening>, Vec<DesiredVip>) {
         let time = Timestamp::now();
-        let mut news = Vec::new();
+        let (mut news, mut desired) = (Vec::new(), Vec::new());
         self.reached.begin();
         for vip in self.config.model.vips.iter().filter(|vip| concerned(vip)) {
-            for real in &vip.reals {
-                let verdict = self.verdict(vip, real);
-                if let Some(before) = self.ledger.know(vip, real, verdict.clone(), time) {
-                    match transition(vip, real, before, &verdict) {
+            let looks = self.look(vip);
+            for (real, look) in vip.reals.iter().zip(&looks) {
+                let verdict = look.verdict(real);
+                if let Some((before, verdict)) = self.ledger.know(vip, real, verdict, time) {
+                    match transition(vip, real, before, verdict) {
                         Some(what) => news.push(what),
                         None => {
                             let (vip, real, reason) = (&vip.name, real.address, &verdict.reason);
@@ -148,11 +170,12 @@ impl Reconciler {
                     }
                 }
             }
-            let pool = self.pool(vip);
+            let pool = Pool::of(vip, &looks);
             self.ledger.count(vip, pool.up, pool.wanted);
+            desired.push(self.desired_vip(vip, &looks, &self.ledger, time));
         }
         self.reached.end();
-        news
+        (news, desired)
     }
 
     /// Notes how the VIPs stand; which of them are in another state than before is to be told.
@@ -168,7 +191,7 @@ impl Reconciler {
     }
 
     /// The same of these VIPs only.
-    fn stand(&mut self, concerned: impl Fn(&Vip) -> bool) -> Vec<Happening> {
+    pub(super) fn stand(&mut self, concerned: impl Fn(&Vip) -> bool) -> Vec<Happening> {
         self.reached.begin();
         let vips = self.config.model.vips.iter().filter(|vip| concerned(vip));
         let now = vips.map(|vip| (&vip.name, self.standing(vip)));
@@ -225,6 +248,23 @@ impl Reconciler {
     }
 }
 
+/// How a real of a VIP is reached, and what its checks say.
+struct Look {
+    reached: Arc<(Reach, RealWord)>,
+    checked: Checked,
+}
+
+impl Look {
+    fn verdict(&self, real: &Real) -> Verdict {
+        health::judge(real, &self.reached.0, self.checked.clone())
+    }
+
+    /// Whether the verdict is another than that it is down.
+    fn is_up(&self, real: &Real) -> bool {
+        health::is_up(real, &self.reached.0, &self.checked)
+    }
+}
+
 /// How the pool of a VIP stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pool {
@@ -235,6 +275,17 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    /// That of this VIP, whose reals are so.
+    fn of(vip: &Vip, looks: &[Look]) -> Self {
+        let reals = vip.reals.iter().zip(looks);
+        let wanted = reals.filter(|(real, _)| real.weight > 0 && real.state == RealState::Active);
+        let count = |pool: Self, (real, look): (&Real, &Look)| Self {
+            wanted: pool.wanted + 1,
+            up: pool.up + usize::from(look.is_up(real)),
+        };
+        wanted.fold(Self { wanted: 0, up: 0 }, count)
+    }
+
     /// Whether so few are up that the checks are to be doubted rather than the reals.
     fn panics(self, vip: &Vip) -> bool {
         let Self { wanted, up } = self;
@@ -299,6 +350,6 @@ fn transition(
         real: real.address,
         from: before.map(|before| before.health.label().to_owned()),
         to: verdict.health.label().to_owned(),
-        reason: verdict.reason.clone(),
+        reason: verdict.reason.clone().into_owned(),
     })
 }

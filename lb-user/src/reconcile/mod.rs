@@ -21,7 +21,8 @@ mod trace;
 mod watching;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    mem,
     net::IpAddr,
     path::PathBuf,
     sync::Arc,
@@ -60,7 +61,7 @@ use crate::{
     metrics::Tally,
     model::{HashSeed, Mac, Model, Real, RealState, Vip},
     neighbour::{self, Watcher},
-    plan::{self, Op, Plan, PlanError, State},
+    plan::{self, DesiredVip, Op, Plan, PlanError, Rings, State},
 };
 
 /// Deadlines beyond this are looked at again then.
@@ -148,6 +149,10 @@ pub struct Reconciler {
     capturing: Capturing,
     ports: Ports,
     state: State,
+    /// Rings for the first plan.
+    ahead: Rings,
+    /// Who is reached at all, by the configuration.
+    fleet: Vec<Real>,
     network: Network,
     watcher: Watcher,
     announcing: Announcing,
@@ -187,6 +192,8 @@ impl Reconciler {
         let Records { ledger, journal, hooks } = records;
         let ports = Ports::new(kernel.ports(), network.interfaces.configured());
         let mut reconciler = Self {
+            ahead: Rings::default(),
+            fleet: attaching::fleet(&config.model),
             config,
             seed,
             kernel,
@@ -217,6 +224,11 @@ impl Reconciler {
         Ok(reconciler)
     }
 
+    /// Rings that the first plan will ask for.
+    pub fn foresee(&mut self, rings: Rings) {
+        self.ahead = rings;
+    }
+
     /// The datapath.
     pub fn kernel(&mut self) -> &mut Kernel {
         &mut self.kernel
@@ -233,8 +245,10 @@ impl Reconciler {
                 }
             }
         }
-        let desired = self.desired(&self.config.model, &self.ledger);
-        plan::recognise(&mut self.state, &desired);
+        if !self.state.blocks.is_empty() {
+            let desired = self.desired(&self.config.model, &self.ledger);
+            plan::recognise(&mut self.state, &desired);
+        }
         self.ledger = self.turned(&self.config.model, None);
     }
 
@@ -282,7 +296,7 @@ impl Reconciler {
 
     /// When the passing of time alone changes something. That may have been while something else was done.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&mut self) -> Option<Instant> {
         let (now, instant) = (Timestamp::now(), Instant::now());
         let ledger = self.ledger.deadline(&self.config.model, self.acted).map(|deadline| {
             let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
@@ -306,7 +320,7 @@ impl Reconciler {
             Event::Findings => {
                 self.heed_findings();
                 self.follow_vips().await;
-                self.save_ledger_aside();
+                self.ledger.save_aside();
                 return Next::Continue;
             }
             Event::Network | Event::Due => {
@@ -340,16 +354,10 @@ impl Reconciler {
         let news = self.judge_vips();
         self.record_all(news);
         match aside {
-            true => self.save_ledger_aside(),
+            true => self.ledger.save_aside(),
             false => self.save_ledger(),
         }
         Next::Continue
-    }
-
-    fn save_ledger_aside(&mut self) {
-        if let Err(error) = self.ledger.save_aside() {
-            log::error!("the ledger: {error}");
-        }
     }
 
     fn is_sweep_due(&self) -> bool {
@@ -360,11 +368,9 @@ impl Reconciler {
     fn heed_findings(&mut self) {
         let began = Instant::now();
         let names = self.checking.take_news();
-        let news = self.judge_only(&names);
-        match plan::plan(&self.state, &self.desired_anew(&names)) {
-            Ok(plan) => drop(self.apply(plan)),
-            Err(error) => log::error!("{error}"),
-        }
+        let (mut news, desired) = self.judge(|vip| names.contains(&vip.name));
+        self.follow_desired(&desired);
+        news.extend(self.stand(|vip| names.contains(&vip.name)));
         self.record_all(news);
         log::debug!("findings on {} VIPs acted on in {:?}", names.len(), began.elapsed());
     }
@@ -381,8 +387,7 @@ impl Reconciler {
     async fn follow_network(&mut self) {
         let moved = self.network.take_moved();
         if self.network.take_lost() {
-            // What was reached through it is gone already: to ask for ways takes its time.
-            self.reconcile();
+            self.give_up_lost();
         }
         if moved {
             self.checking.doubt();
@@ -396,6 +401,19 @@ impl Reconciler {
             self.announce().await;
             self.announce_again().await;
         }
+    }
+
+    /// Takes those out that are reached through an interface that has gone down, and looks at no other VIP than
+    /// theirs: to ask for other ways, and to look at everything, takes its time.
+    fn give_up_lost(&mut self) {
+        let began = Instant::now();
+        let cut = |real: &&Real| matches!(self.network.way(real), Err(Reach::Cut(_)));
+        let cut: HashSet<IpAddr> = self.fleet.iter().filter(cut).map(|real| real.address).collect();
+        let (news, desired) =
+            self.judge(|vip| vip.reals.iter().any(|real| cut.contains(&real.address)));
+        self.follow_desired(&desired);
+        log::debug!("{} reals are lost: acted on in {:?}", cut.len(), began.elapsed());
+        self.record_all(news);
     }
 
     async fn answer(&mut self, request: Request) -> Next {
@@ -456,13 +474,11 @@ impl Reconciler {
         self.checking.end_waiting();
         let mut news = self.ways();
         self.write_ports();
-        news.extend(self.judge_reals(|_| true));
+        let (judged, vips) = self.judge(|_| true);
+        news.extend(judged);
         self.acted = Timestamp::now();
-        match self.plan(&self.config.model, &self.state, &self.ledger) {
-            // Logged where it failed; the next resync tries again.
-            Ok(plan) => drop(self.apply(plan)),
-            Err(error) => log::error!("{error}"),
-        }
+        let ahead = mem::take(&mut self.ahead);
+        self.follow_plan(plan::plan_with(&self.state, &self.desired_of(vips), &ahead));
         news.extend(self.judge_vips());
         self.release_ports();
         news
@@ -476,6 +492,10 @@ impl Reconciler {
                 found.base = Arc::clone(&known.base);
             }
         }
+        if actual.entries != self.state.entries {
+            // Nothing is passed over as planned already.
+            actual.blocks.iter_mut().for_each(|block| block.planned = None);
+        }
         self.acted = Timestamp::now();
         let drift = match self.plan(&self.config.model, &actual, &self.ledger) {
             Ok(plan) => plan,
@@ -485,6 +505,19 @@ impl Reconciler {
             log::warn!("resync: the tables had drifted, {} writes repair them", drift.ops.len());
         }
         drop(self.apply(drift));
+    }
+
+    /// Carries out a plan if there is one. What fails is logged, and the next resync tries again.
+    fn follow_plan(&mut self, plan: Result<Plan, PlanError>) {
+        match plan {
+            Ok(plan) => drop(self.apply(plan)),
+            Err(error) => log::error!("{error}"),
+        }
+    }
+
+    /// Brings the datapath to what was asked for last, but for these VIPs.
+    fn follow_desired(&mut self, vips: &[DesiredVip]) {
+        self.follow_plan(plan::plan(&self.state, &self.desired_anew(vips)));
     }
 
     /// Carries out a plan. What fails half-way is found and repaired by the next resync.

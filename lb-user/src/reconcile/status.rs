@@ -152,7 +152,11 @@ impl Reconciler {
             health: verdict.health.label().to_owned(),
             reason: match course {
                 Some(Course { left: Some(_), .. }) => format!("removed; {}", verdict.reason),
-                _ => verdict.reason + &took(&checks) + &hindrance(verdict.known, &checks),
+                _ => {
+                    verdict.reason.into_owned()
+                        + &took(&checks)
+                        + &hindrance(verdict.known, &checks)
+                }
             },
             since: since.unwrap_or_else(Timestamp::now),
             forced_up: real.force_up,

@@ -46,28 +46,27 @@ impl Arena {
         self.memory.len() / size_of::<u32>()
     }
 
-    fn owner(&self, slot: usize) -> u16 {
-        assert!(slot < self.slots());
+    fn slot(&self, index: usize) -> Slot {
+        assert!(index < self.slots());
         // SAFETY: within the mapping, by the assertion.
-        let word = unsafe { self.memory.as_mut_ptr().cast::<u32>().add(slot) };
+        let word = unsafe { self.memory.as_mut_ptr().cast::<u32>().add(index) };
         // SAFETY: page-aligned plus a multiple of 4; lives as long as the mapping that `&self` keeps; it is only
         // loaded from, as the daemon's other mapping is stored to by whole words.
         let word = unsafe { AtomicU32::from_ptr(word) };
-        Slot(word.load(Ordering::Relaxed)).current().map_or(0, |member| member.number())
+        Slot(word.load(Ordering::Relaxed))
     }
 
-    fn owners(&self) -> Owners {
-        (0..self.slots()).map(|slot| self.owner(slot)).collect()
-    }
-
-    /// The owners once nothing has moved for a while.
-    pub(super) fn settled(&self) -> Result<Owners> {
+    /// The owners once nothing has moved for a while, and no slot has a previous owner.
+    pub(super) fn at_rest(&self) -> Result<Owners> {
         let deadline = Instant::now() + PATIENCE;
-        let (mut last, mut same) = (self.owners(), 0);
+        let mut last = Owners::new();
+        let mut same = 0;
         while same < 3 {
             thread::sleep(PAUSE);
-            let now = self.owners();
-            same = if now == last { same + 1 } else { 0 };
+            let slots = || (0..self.slots()).map(|index| self.slot(index));
+            let now: Owners = slots().map(owner).collect();
+            let rests = now == last && !slots().any(|slot| slot.is_tracked());
+            same = if rests { same + 1 } else { 0 };
             last = now;
             if Instant::now() > deadline {
                 bail!("the rings do not come to rest");
@@ -76,24 +75,30 @@ impl Arena {
         Ok(last)
     }
 
-    /// Waits until these slots have these owners; milliseconds since `start`.
-    pub(super) fn wait(&self, slots: &[(usize, u16)], start: Instant) -> Result<f64> {
-        let deadline = start + PATIENCE;
+    /// Waits until these slots have these owners; when the last of them has.
+    pub(super) fn wait(&self, slots: &[(usize, u16)]) -> Result<Instant> {
+        let deadline = Instant::now() + PATIENCE;
         // Who was not there yet when looked at last is looked at first.
         let mut left = slots.len();
-        while left > 0 {
-            let (slot, owner) = slots[left - 1];
-            if self.owner(slot) == owner {
+        loop {
+            while left > 0 && owner(self.slot(slots[left - 1].0)) == slots[left - 1].1 {
                 left -= 1;
-            } else if Instant::now() > deadline {
-                bail!("{left} of {} slots have not moved", slots.len());
-            } else {
-                // Or the daemon would have a processor less.
-                thread::sleep(LOOK);
             }
+            let now = Instant::now();
+            if left == 0 {
+                return Ok(now);
+            }
+            if now > deadline {
+                bail!("{left} of {} slots have not moved", slots.len());
+            }
+            // Or the daemon would have a processor less.
+            thread::sleep(LOOK);
         }
-        Ok(start.elapsed().as_secs_f64() * 1e3)
     }
+}
+
+fn owner(slot: Slot) -> u16 {
+    slot.current().map_or(0, |member| member.number())
 }
 
 /// The slots whose owners differ, with those that they have afterwards.

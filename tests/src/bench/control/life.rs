@@ -13,7 +13,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
+    super::figure::Samples,
     arena::{self, Arena},
+    carrier::Carrier,
     memory,
     stage::{self, Shape},
 };
@@ -33,11 +35,21 @@ pub(super) struct Taken {
     pub(super) change: f64,
     pub(super) status: f64,
     pub(super) apply: f64,
-    pub(super) down: f64,
-    pub(super) back: f64,
+    pub(super) down: Reaction,
+    pub(super) back: Reaction,
+    pub(super) again: Reaction,
     pub(super) wait: f64,
     pub(super) resident: f64,
     pub(super) maps: f64,
+}
+
+/// How long it takes until the last slot is written, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reaction {
+    /// Since the kernel has told everybody.
+    pub(super) told: f64,
+    /// Since the cable was asked to go, or to come.
+    pub(super) asked: f64,
 }
 
 /// A daemon and what is around it.
@@ -56,14 +68,26 @@ impl<'a> Life<'a> {
         let mut life = Self { daemon, lab, shape };
         life.wait_for_reals()?;
         let status = life.timed(&["-o", "json", "status"])?;
-        let (down, back) = life.fail()?;
+        let [down, back, again] = life.fail()?;
         let wait = if waits { life.longest_wait()? } else { f64::NAN };
         let process = life.daemon.process().id();
         let (resident, maps) = (memory::resident(process)?, memory::maps(process)?);
         let change = life.change()?;
         let apply = life.apply()?;
         life.daemon.terminate()?;
-        Ok(Taken { ready, first_packet, change, status, apply, down, back, wait, resident, maps })
+        Ok(Taken {
+            ready,
+            first_packet,
+            change,
+            status,
+            apply,
+            down,
+            back,
+            again,
+            wait,
+            resident,
+            maps,
+        })
     }
 
     /// Milliseconds that a command takes, which must succeed.
@@ -98,24 +122,37 @@ impl<'a> Life<'a> {
     }
 
     /// Takes the cable of the second interface away and puts it back: how long it takes until the last slot has
-    /// moved, and until the last is as before.
-    fn fail(&self) -> Result<(f64, f64)> {
+    /// moved, and until the last is as before, each in a ring at rest; and until it has moved again while the
+    /// slots that came back are tracked still.
+    fn fail(&self) -> Result<[Reaction; 3]> {
         let arena = Arena::of(&self.lab)?;
         let mut cable = Cable::of(&self.lab)?;
-        let before = arena.settled()?;
+        let before = arena.at_rest()?;
         cable.set("down")?;
-        let after = arena.settled()?;
+        let after = arena.at_rest()?;
         let (moves, returns) = (arena::moved(&before, &after), arena::moved(&after, &before));
         ensure!(!moves.is_empty(), "nothing has moved");
         drop((before, after));
-        cable.set("up")?;
-        arena.wait(&returns, Instant::now())?;
-        let (mut down, mut back) = (Vec::new(), Vec::new());
+        let carrier = Carrier::of(&self.lab)?;
+        let mut react = |state: &str, slots: &[(usize, u16)]| -> Result<Reaction> {
+            carrier.forget()?;
+            let asked = cable.set(state)?;
+            let told = carrier.wait(state == "up")?;
+            let over = arena.wait(slots)?;
+            let since = |begun: Instant| over.saturating_duration_since(begun).as_secs_f64() * 1e3;
+            Ok(Reaction { told: since(told), asked: since(asked) })
+        };
+        let mut reactions = [const { Vec::new() }; 3];
         for _ in 0..FAILURES {
-            down.push(arena.wait(&moves, cable.set("down")?)?);
-            back.push(arena.wait(&returns, cable.set("up")?)?);
+            react("up", &returns)?;
+            arena.at_rest()?;
+            reactions[0].push(react("down", &moves)?);
+            arena.at_rest()?;
+            reactions[1].push(react("up", &returns)?);
+            reactions[2].push(react("down", &moves)?);
+            arena.at_rest()?;
         }
-        Ok((middle(down), middle(back)))
+        Ok(reactions.map(middle))
     }
 
     /// The longest time that the daemon takes for an answer until it has compared everything once.
@@ -141,9 +178,10 @@ impl<'a> Life<'a> {
     }
 }
 
-fn middle(mut times: Vec<f64>) -> f64 {
-    times.sort_unstable_by(f64::total_cmp);
-    times[times.len() / 2]
+fn middle(reactions: Vec<Reaction>) -> Reaction {
+    let middle =
+        |of: fn(&Reaction) -> f64| Samples::new(reactions.iter().map(of).collect()).median();
+    Reaction { told: middle(|reaction| reaction.told), asked: middle(|reaction| reaction.asked) }
 }
 
 /// Starts a daemon: milliseconds until it is ready, and until the first packet is forwarded.

@@ -77,7 +77,8 @@ impl Shape {
                 Self::vip(vip),
                 Self::address(vip)
             )?;
-            writeln!(text, "ports = [\"tcp/80\"]\nannounce = \"none\"\n")?;
+            writeln!(text, "ports = [\"tcp/80\"]\nannounce = \"none\"")?;
+            writeln!(text, "idle_timeout = \"1s\"\n")?;
             let far = vip % self.far == 0;
             for (index, number) in self.servers(vip).enumerate() {
                 match index {
