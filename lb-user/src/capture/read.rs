@@ -90,13 +90,13 @@ fn line(
     interface: Option<&InterfaceDescriptionBlock<'_>>,
 ) -> Line {
     let name = interface.into_iter().flat_map(|interface| &interface.options);
-    let name = name.filter_map(|option| match option {
+    let mut name = name.filter_map(|option| match option {
         InterfaceDescriptionOption::IfName(name) => Some(name.to_string()),
         _ => None,
     });
     let mut line = Line {
         time: packet.timestamp,
-        interface: name.last().unwrap_or_default(),
+        interface: name.next().unwrap_or_default(),
         is_outbound: false,
         frame: frame(&packet.data, packet.original_len),
         comment: String::new(),

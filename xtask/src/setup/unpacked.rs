@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use crate::command;
 
 /// What is asked for; apt adds what these need and this machine lacks.
-const PACKAGES: [&str; 16] = [
+const PACKAGES: [&str; 17] = [
     "ansible-core",
     "busybox-static",
     "cloud-init",
