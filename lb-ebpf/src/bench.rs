@@ -125,6 +125,16 @@ pub const FLOOR_ENTRIES: u32 = 1 << 16;
 /// Slots of the floors' one ring: the length of Katran's.
 pub const FLOOR_RING: u32 = 65_536;
 
+/// Slots of each ring of the floor whose services do not share one: about as many as the balancer's rings have for
+/// ten reals.
+pub const FLOOR_OWN_RING: u32 = 4096;
+
+/// Slots in one value of the array of these rings: one cache line.
+pub const FLOOR_BLOCK: u32 = 16;
+
+/// Reals of each of the floors' services.
+pub const FLOOR_POOL: u32 = 10;
+
 /// Places of the floors' reals.
 pub const FLOOR_REALS: u32 = 1 << 17;
 

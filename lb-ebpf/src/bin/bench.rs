@@ -18,8 +18,9 @@ mod programs {
     use lb_common::{Outcome, layout::mac_bits};
     use lb_ebpf::{
         bench::{
-            Course, FLOOR_DISPLACEMENTS, FLOOR_ENTRIES, FLOOR_FLOWS, FLOOR_REALS, FLOOR_RING,
-            FloorService, Layout, Stream, floor_bucket, floor_entry, floor_hash,
+            Course, FLOOR_BLOCK, FLOOR_DISPLACEMENTS, FLOOR_ENTRIES, FLOOR_FLOWS, FLOOR_OWN_RING,
+            FLOOR_POOL, FLOOR_REALS, FLOOR_RING, FloorService, Layout, Stream, floor_bucket,
+            floor_entry, floor_hash,
         },
         packet::{Ethernet, Packet, PortPair, set_mac, word16, word32, words64},
     };
@@ -52,6 +53,10 @@ mod programs {
     static SERVICES: Array<FloorService> = Array::with_max_entries(FLOOR_ENTRIES, 0);
     #[map]
     static RING: Array<u32> = Array::with_max_entries(FLOOR_RING, 0);
+    /// Rings of all services, one after the other; sized by the loader. Nobody writes them: what counts is that they
+    /// are read.
+    #[map]
+    static OWN_RINGS: Array<[u32; FLOOR_BLOCK as usize]> = Array::with_max_entries(1, 0);
     #[map]
     static REALS: Array<u64> = Array::with_max_entries(FLOOR_REALS, 0);
     #[map]
@@ -206,7 +211,13 @@ mod programs {
         balance(&mut packet(&ctx), read6, Flow::chosen)
     }
 
-    /// The same with a table of flows that is asked first, as most balancers have one.
+    /// The same where each service has a ring of its own, as it must have in a balancer.
+    #[xdp(frags)]
+    pub fn f1_rings(ctx: XdpContext) -> u32 {
+        balance(&mut packet(&ctx), read4, Flow::chosen_by_own_ring)
+    }
+
+    /// F1 with a table of flows that is asked first, as most balancers have one.
     #[xdp(frags)]
     pub fn f2(ctx: XdpContext) -> u32 {
         balance(&mut packet(&ctx), read4, |flow| {
@@ -236,7 +247,26 @@ mod programs {
         /// The place of the real that the ring has for it.
         #[inline(always)]
         fn chosen(&self) -> u32 {
-            let Self { source, destination, ports, protocol, service } = self;
+            let slot = (self.hash() * u64::from(self.service.ring_len)) >> 32;
+            get(&RING, slot as u32).map_or(0, |real| self.service.ring + *real)
+        }
+
+        /// The same by the service's own ring, in which no number is, so that one is made of the slot's.
+        #[inline(always)]
+        fn chosen_by_own_ring(&self) -> u32 {
+            let slot = ((self.hash() * u64::from(FLOOR_OWN_RING)) >> 32) as u32;
+            let index = self.service.number * FLOOR_OWN_RING + slot;
+            let Some(block) = get(&OWN_RINGS, index / FLOOR_BLOCK) else {
+                return 0;
+            };
+            let number = block[(index % FLOOR_BLOCK) as usize];
+            self.service.ring + number + (slot * FLOOR_POOL / FLOOR_OWN_RING)
+        }
+
+        /// The hash of the flow, 32 bits.
+        #[inline(always)]
+        fn hash(&self) -> u64 {
+            let Self { source, destination, ports, protocol, .. } = self;
             let mixed = (source[0] ^ SEED).wrapping_mul(0xbf58_476d_1ce4_e5b9)
                 ^ source[1]
                 ^ destination[0].rotate_left(32)
@@ -244,8 +274,7 @@ mod programs {
             let mixed = mixed.wrapping_mul(0x94d0_49bb_1331_11eb) ^ u64::from(*ports) << 8;
             let mixed =
                 (mixed ^ mixed >> 32 ^ u64::from(*protocol)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let slot = ((mixed >> 32) * u64::from(service.ring_len)) >> 32;
-            get(&RING, slot as u32).map_or(0, |real| service.ring + *real)
+            mixed >> 32
         }
 
         /// What else is of the flow, beside the addresses.

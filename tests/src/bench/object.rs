@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result};
 use aya::{Ebpf, EbpfLoader, programs::Xdp};
-use lb_ebpf::bench::Layout;
+use lb_ebpf::bench::{FLOOR_BLOCK, FLOOR_OWN_RING, Layout};
 
 /// The object, which lb-user's build script has built.
 pub(super) static OBJECT: &[u8] =
@@ -21,9 +21,11 @@ const TABLES: [&str; 8] = [
     "FLOWS_V6",
 ];
 
-/// Loads the object, none of its programs.
-pub fn object() -> Result<Ebpf> {
-    EbpfLoader::new().load(OBJECT).context("loading the benchmark's programs")
+/// Loads the object, with rings for so many services; none of its programs.
+pub fn object(services: u32) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries("OWN_RINGS", services * (FLOOR_OWN_RING / FLOOR_BLOCK));
+    loader.load(OBJECT).context("loading the benchmark's programs")
 }
 
 /// The same for its wrapper alone, for frames of this layout.
@@ -54,8 +56,8 @@ mod tests {
 
     #[test]
     fn the_kernel_takes_all_programs_of_the_benchmark() -> Result<()> {
-        let mut object = object()?;
-        for name in ["nothing", "f0", "f1", "f1_v6", "f2", "f2_v6", "wrapper"] {
+        let mut object = object(1)?;
+        for name in ["nothing", "f0", "f1", "f1_v6", "f1_rings", "f2", "f2_v6", "wrapper"] {
             program(&mut object, name)?;
         }
         Ok(())

@@ -28,8 +28,10 @@ pub struct Case {
     pub family: Family,
     /// How many flows they are of: one row each.
     pub flows: &'static [u32],
-    /// For how many VIPs they are.
+    /// How many VIPs there are.
     pub services: u32,
+    /// For how many of them they are.
+    pub asked: u32,
     /// What is sent of each flow before.
     pub before: Vec<Vec<u8>>,
     /// What is measured.
@@ -46,6 +48,8 @@ pub struct Case {
     pub rule: Rule,
     /// Whether the floors with services can do this.
     pub floors: bool,
+    /// Whether the floor takes part whose services have rings of their own.
+    pub apart: bool,
     /// Whether each packet begins a flow that was never seen.
     pub begins: bool,
 }
@@ -66,7 +70,7 @@ pub fn all() -> Vec<Case> {
         cases.extend(special(family));
         cases.extend(tracked(family));
     }
-    cases.extend([1, 1000, 10_000].map(services));
+    cases.extend([(1, 1), (1000, 1000), (10_000, 1), (10_000, 10_000)].map(services));
     cases
 }
 
@@ -159,14 +163,15 @@ fn tracked(family: Family) -> Vec<Case> {
 }
 
 /// Many VIPs, in turn.
-fn services(services: u32) -> Case {
-    let name = match services {
-        1 => "TCP, 1 VIP",
-        1000 => "TCP, 1000 VIPs",
+fn services((services, asked): (u32, u32)) -> Case {
+    let name = match (services, asked) {
+        (1, _) => "TCP, 1 VIP",
+        (1000, _) => "TCP, 1000 VIPs",
+        (_, 1) => "TCP, 1 of 10 000 VIPs",
         _ => "TCP, 10 000 VIPs",
     };
     let case = case(Family::V4, FIRST_VIP, segment(Family::V4, FIRST_VIP, ACK));
-    Case { name, services, flows: &[100_000], ..case }
+    Case { name, services, asked, apart: true, flows: &[100_000], ..case }
 }
 
 /// A plain one.
@@ -176,6 +181,7 @@ fn case(family: Family, vip: u32, frame: Vec<u8>) -> Case {
         family,
         flows: ONE_FLOW,
         services: 1,
+        asked: 1,
         before: Vec::new(),
         frame,
         layout: layout(family, 14),
@@ -184,6 +190,7 @@ fn case(family: Family, vip: u32, frame: Vec<u8>) -> Case {
         code: TX,
         rule: Rule::Current,
         floors: vip == FIRST_VIP || vip == NO_VIP || vip == MOVED,
+        apart: false,
         begins: false,
     }
 }
@@ -195,7 +202,7 @@ impl Case {
         let (vip, port) = self.vip;
         Course {
             flows,
-            services: self.services,
+            services: self.asked,
             first_client: self.client,
             first_vip: vip,
             port: u32::from(port),

@@ -26,9 +26,9 @@ pub struct Floors(Ebpf);
 
 impl Floors {
     /// Loads them with so many services, each with its own reals, in both families. All services share one ring, which is
-    /// less than a balancer needs.
+    /// less than a balancer needs, but for the one that has them apart.
     pub fn new(services: u32) -> Result<Self> {
-        let mut floors = Self(object::object()?);
+        let mut floors = Self(object::object(services)?);
         let families = place::families(services);
         let keys: Vec<(u32, u64)> = (0..services)
             .flat_map(|number| families.iter().map(move |family| (number, *family)))

@@ -30,6 +30,8 @@ use crate::{golden::Family, world::traced};
 
 /// Packets of a timed run, if there are fewer flows.
 const PACKETS: u32 = 300_000;
+/// The column of the floor whose services have rings of their own.
+const APART: &str = "F1, rings apart";
 /// How often a run is repeated that was disturbed.
 const TRIES: usize = 4;
 
@@ -119,7 +121,8 @@ impl Bench {
             // Nothing of theirs ever moves.
             let first_vip = if case.code == TX { FIRST_VIP } else { course.first_vip };
             let course = Course { first_vip, ..course };
-            for (column, name) in [("F1", f1), ("F2", f2)] {
+            let apart = case.apart.then_some((APART, "f1_rings"));
+            for (column, name) in [("F1", f1), ("F2", f2)].into_iter().chain(apart) {
                 let target = target(column, self.floors.program(name)?, case.code);
                 targets.push(Target { course, ..target });
             }
@@ -238,6 +241,18 @@ fn measures(section: &Section) -> Vec<Measure> {
             ("IPv4 TCP, 10 000 VIPs, 100000 flows", lb),
             ("IPv4 TCP, 1 VIP, 100000 flows", lb),
             Some(1.3),
+        ),
+        ratio(
+            "1 of 10 000 VIPs / 1 VIP, 100 000 flows",
+            ("IPv4 TCP, 1 of 10 000 VIPs, 100000 flows", lb),
+            ("IPv4 TCP, 1 VIP, 100000 flows", lb),
+            None,
+        ),
+        ratio(
+            "10 000 VIPs, 100 000 flows: lb / F1 with rings apart",
+            ("IPv4 TCP, 10 000 VIPs, 100000 flows", lb),
+            ("IPv4 TCP, 10 000 VIPs, 100000 flows", APART),
+            None,
         ),
         ratio("tracked slot, older flow, 1 flow: lb / F2", (OLDER, lb), (OLDER, f2), Some(1.0)),
         ratio(

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramFd, Xdp};
 use lb_common::{PortWord, RealWord, Slot, Tick};
+use lb_ebpf::bench::FLOOR_POOL;
 use lb_user::{
     dataplane::{Dataplane as _, Kernel, Loader},
     model::{FlowTables, HashMode, Ports, Protocol, Room},
@@ -32,7 +33,7 @@ pub const PORT: u16 = 80;
 /// The UDP port that they serve, too.
 pub const UDP_PORT: u16 = 53;
 /// How many reals each VIP has.
-pub const REALS: u32 = 10;
+pub const REALS: u32 = FLOOR_POOL;
 /// The VLAN of those that are in one.
 pub const VLAN: u16 = 100;
 
