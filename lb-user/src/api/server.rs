@@ -5,11 +5,11 @@ mod events;
 use std::net::IpAddr;
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, State, rejection::QueryRejection},
-    http::{HeaderName, HeaderValue, StatusCode, header},
-    middleware::map_response,
+    extract::{self, DefaultBodyLimit, MatchedPath, Path, Query, State, rejection::QueryRejection},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{Next, from_fn, map_response},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -17,14 +17,19 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     VERSION, VERSION_HEADER,
+    access::Caller,
+    audit,
     doctor::DoctorQuery,
     request::{Candidate, Change, Refusal, Request, Requests},
     types::{
-        ApplyQuery, FlowsQuery, PlanQuery, Problem, RealStatus, RemoveRealQuery, TraceQuery,
+        ApplyQuery, Done, FlowsQuery, PlanQuery, Problem, RealStatus, RemoveRealQuery, TraceQuery,
         VipStatus,
     },
 };
-use crate::config::change::RealPatch;
+use crate::{
+    config::change::{RealPatch, VipPatch},
+    model::Role,
+};
 
 /// The largest body, in bytes: a configuration of every size that fits into the tables.
 const BODY: usize = 64 << 20;
@@ -48,6 +53,7 @@ pub fn control(requests: Requests) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(BODY))
+        .layer(from_fn(admit))
         .layer(map_response(with_version))
         .with_state(requests)
 }
@@ -59,11 +65,50 @@ pub fn read_only(requests: Requests) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(from_fn(only_get))
         .layer(map_response(with_version))
         .with_state(requests)
 }
 
+/// Lets through who may ask for this.
+async fn admit(
+    Extension(caller): Extension<Caller>,
+    request: extract::Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let needed = needed(request.method(), path);
+    caller.require(needed, &format!("{} {}", request.method(), request.uri().path())).await?;
+    Ok(next.run(request).await)
+}
+
+/// The least role for this; what a change is about decides whether that is enough.
+fn needed(method: &Method, path: Option<&str>) -> Role {
+    match (method, path) {
+        // It tells the hash seed, and the secrets in commands and URLs.
+        (_, Some("/v1/export")) => Role::Admin,
+        // They change nothing.
+        (&Method::GET | &Method::HEAD, _) | (_, None | Some("/v1/plan" | "/v1/trace")) => {
+            Role::Read
+        }
+        (&Method::PATCH, _) => Role::Operate,
+        _ => Role::Admin,
+    }
+}
+
+/// Whoever reaches the network listener changes nothing, and asks for nothing that would take a body.
+async fn only_get(request: extract::Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return next.run(request).await;
+    }
+    let refusal = Refusal::new(405, "this listener only answers GET; change things with lbctl");
+    ([(header::ALLOW, "GET, HEAD")], refusal).into_response()
+}
+
 type Answer = Result<Response, Refusal>;
+
+/// Who asks.
+type Asker = Extension<Caller>;
 
 async fn status(State(requests): State<Requests>) -> Answer {
     json(&requests.ask(Request::Status).await?)
@@ -89,51 +134,64 @@ async fn real(
     json(&find_real(find_vip(&requests, &name).await?, real)?)
 }
 
-async fn add_vip(State(requests): State<Requests>, body: Bytes) -> Answer {
-    let vip = parse(&body)?;
-    let done = requests.ask(|reply| Request::Change(Change::AddVip(vip), reply)).await?;
+async fn add_vip(State(requests): State<Requests>, caller: Asker, body: Bytes) -> Answer {
+    let done = ask(&requests, caller, Change::AddVip(parse(&body)?)).await?;
     Ok((StatusCode::CREATED, json(&done)?).into_response())
 }
 
 async fn set_vip(
     State(requests): State<Requests>,
+    caller: Asker,
     Path(name): Path<String>,
     body: Bytes,
 ) -> Answer {
-    change(&requests, Change::SetVip(name, parse(&body)?)).await
+    let patch: VipPatch = parse(&body)?;
+    let role = audit::role_for_vip(&patch);
+    let change = Change::SetVip(name, patch);
+    caller.require(role, &audit::words(&change)).await?;
+    json(&ask(&requests, caller, change).await?)
 }
 
-async fn remove_vip(State(requests): State<Requests>, Path(name): Path<String>) -> Answer {
-    change(&requests, Change::RemoveVip(name)).await
+async fn remove_vip(
+    State(requests): State<Requests>,
+    caller: Asker,
+    Path(name): Path<String>,
+) -> Answer {
+    json(&ask(&requests, caller, Change::RemoveVip(name)).await?)
 }
 
 async fn add_real(
     State(requests): State<Requests>,
+    caller: Asker,
     Path(name): Path<String>,
     body: Bytes,
 ) -> Answer {
-    let real = parse(&body)?;
-    let done = requests.ask(|reply| Request::Change(Change::AddReal(name, real), reply)).await?;
+    let done = ask(&requests, caller, Change::AddReal(name, parse(&body)?)).await?;
     Ok((StatusCode::CREATED, json(&done)?).into_response())
 }
 
 async fn set_real(
     State(requests): State<Requests>,
+    caller: Asker,
     Path((name, real)): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
     let patch: RealPatch = parse(&body)?;
     patch.drain_timeout().map_err(Refusal::invalid)?;
-    change(&requests, Change::SetReal(name, address(&real)?, patch)).await
+    let role = audit::role_for_real(&patch);
+    let change = Change::SetReal(name, address(&real)?, patch);
+    caller.require(role, &audit::words(&change)).await?;
+    json(&ask(&requests, caller, change).await?)
 }
 
 async fn remove_real(
     State(requests): State<Requests>,
+    caller: Asker,
     Path((name, real)): Path<(String, String)>,
     query: Result<Query<RemoveRealQuery>, QueryRejection>,
 ) -> Answer {
     let RemoveRealQuery { now } = queried(query)?;
-    change(&requests, Change::RemoveReal(name, address(&real)?, now)).await
+    json(&ask(&requests, caller, Change::RemoveReal(name, address(&real)?, now)).await?)
 }
 
 async fn flows(
@@ -171,9 +229,10 @@ async fn plan(State(requests): State<Requests>, body: Bytes) -> Answer {
     json(&requests.ask(|reply| Request::Plan(candidate, reply)).await?)
 }
 
-async fn apply(State(requests): State<Requests>, body: Bytes) -> Answer {
+async fn apply(State(requests): State<Requests>, caller: Asker, body: Bytes) -> Answer {
     let ApplyQuery { config, max_moved } = parse(&body)?;
-    change(&requests, Change::Apply(Candidate::read(config)?.at_most(max_moved)?)).await
+    let change = Change::Apply(Candidate::read(config)?.at_most(max_moved)?);
+    json(&ask(&requests, caller, change).await?)
 }
 
 async fn trace(
@@ -193,8 +252,13 @@ async fn export(State(requests): State<Requests>) -> Answer {
     Ok(requests.ask(Request::Export).await?.into_response())
 }
 
-async fn detach(State(requests): State<Requests>) -> Answer {
-    json(&requests.ask(Request::Detach).await?)
+async fn detach(State(requests): State<Requests>, caller: Asker) -> Answer {
+    let noted = async move {
+        let result = requests.ask(Request::Detach).await;
+        caller.audit("detach", &audit::outcome(&result)).await;
+        result
+    };
+    json(&unbroken(noted).await?)
 }
 
 async fn no_route() -> Refusal {
@@ -216,8 +280,28 @@ fn queried<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
     query.map(|Query(query)| query).map_err(|error| Refusal::invalid(error.body_text()))
 }
 
-async fn change(requests: &Requests, change: Change) -> Answer {
-    json(&requests.ask(|reply| Request::Change(change, reply)).await?)
+/// Has a change carried out, and notes who wanted it and what became of it.
+async fn ask(
+    requests: &Requests,
+    Extension(caller): Asker,
+    change: Change,
+) -> Result<Done, Refusal> {
+    let requests = requests.clone();
+    unbroken(async move {
+        let what = audit::words(&change);
+        let result = requests.ask(|reply| Request::Change(change, reply)).await;
+        caller.audit(&what, &audit::outcome(&result)).await;
+        result
+    })
+    .await
+}
+
+/// What goes on when the asker has gone away: what is done is noted.
+async fn unbroken(
+    work: impl Future<Output = Result<Done, Refusal>> + Send + 'static,
+) -> Result<Done, Refusal> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|error| Err(Refusal::failed(error.to_string())))
 }
 
 async fn find_vip(requests: &Requests, name: &str) -> Result<VipStatus, Refusal> {

@@ -206,13 +206,16 @@ pub struct Done {
     /// What changed, where a whole configuration was put in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReport>,
+    /// What it was before and is now, in a few words; for the log, not sent.
+    #[serde(skip)]
+    pub audit: String,
 }
 
 impl Done {
     /// Done, and nothing more to tell.
     #[must_use]
     pub fn new(message: String) -> Self {
-        Self { message, plan: None }
+        Self { message, plan: None, audit: String::new() }
     }
 }
 
@@ -326,6 +329,9 @@ pub struct PlanReport {
     /// What changes of `[node]`, which takes effect when lbd is restarted.
     #[serde(default)]
     pub node: Vec<String>,
+    /// What changes of `[access]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access: Vec<String>,
     /// What changes of `[hooks]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<String>,
@@ -427,7 +433,7 @@ pub struct Problem {
     pub kind: String,
     /// The status code's phrase.
     pub title: String,
-    /// The HTTP status: 400 invalid input, 404 no such object, 409 refused, 500 failed.
+    /// The HTTP status: 400 invalid input, 403 not allowed, 404 no such object, 409 refused, 500 failed.
     pub status: u16,
     /// One line that names the object and what to do.
     pub detail: String,

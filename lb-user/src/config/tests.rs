@@ -4,6 +4,7 @@ use crate::model::{
     XdpChoice,
 };
 
+mod access;
 mod checks;
 mod shortage;
 

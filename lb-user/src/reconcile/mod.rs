@@ -3,6 +3,7 @@
 
 mod announcing;
 mod attaching;
+mod audit;
 mod change;
 mod checking;
 mod course;
@@ -46,6 +47,7 @@ use self::{
 use crate::{
     announce::{Conflict, watch::Sighting},
     api::{
+        access::Gate,
         request::{Change, Reply, Request},
         types::Done,
     },
@@ -133,6 +135,8 @@ pub struct Records {
     pub journal: Journal,
     /// Who is called then.
     pub hooks: Hooks,
+    /// Who may ask for it, and for everything else.
+    pub gate: Gate,
 }
 
 /// The owner of the state.
@@ -151,6 +155,7 @@ pub struct Reconciler {
     ledger: Ledger,
     journal: Journal,
     hooks: Hooks,
+    gate: Gate,
     /// How the VIPs stood when that was last said.
     standings: BTreeMap<String, Standing>,
     /// When what the ledger says was last acted on.
@@ -178,7 +183,7 @@ impl Reconciler {
     ) -> Result<Self, dataplane::Error> {
         let state = kernel.state();
         let Surroundings { network, watcher, announcing, watching } = surroundings;
-        let Records { ledger, journal, hooks } = records;
+        let Records { ledger, journal, hooks, gate } = records;
         let ports = Ports::new(kernel.ports(), network.interfaces.configured());
         let mut reconciler = Self {
             config,
@@ -195,6 +200,7 @@ impl Reconciler {
             ledger,
             journal,
             hooks,
+            gate,
             standings: BTreeMap::new(),
             acted: Timestamp::MIN,
             sweeper: Sweeper::new(Instant::now()),
