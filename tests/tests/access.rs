@@ -8,7 +8,8 @@ use std::{
         fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
         net::UnixStream,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -179,7 +180,7 @@ fn who_has_changed_what_and_who_was_refused_is_in_the_log() -> Result<()> {
         ("nobody (uid 65534, pid ", " GET /v1/status: refused: needs the role read, has no role"),
         (
             "www-data (uid 33, pid ",
-            " real set web 10.0.0.99: refused: vip \"web\" has no real 10.0.0.99",
+            " real set web 10.0.0.99: refused: no real 10.0.0.99 in vip \"web\"",
         ),
         ("root (uid 0, pid ", " vip add dns: none -> 192.0.2.30 udp/53 with 0 reals"),
         ("root (uid 0, pid ", " vip set dns: hash flow -> source"),
@@ -200,7 +201,7 @@ fn a_reload_changes_who_may_ask_and_a_bad_one_changes_nothing() -> Result<()> {
 
     // A connection that is open already is asked again, too.
     open.reload("read = [\"user:daemon\"]", "operate = [\"user:daemon\"]")?;
-    let mut daemon_process = |signal| -> Result<()> {
+    let daemon_process = |signal| -> Result<()> {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(open_pid(&open)? as i32), signal)?;
         Ok(())
     };
@@ -215,7 +216,7 @@ fn a_reload_changes_who_may_ask_and_a_bad_one_changes_nothing() -> Result<()> {
         let log = open.rack.daemon.log()?;
         Ok(log.lines().find(|line| line.contains("nosuchuser")).map(str::to_owned))
     })?;
-    says(&refused, &["lb.toml:7:", "access: this machine has no user \"nosuchuser\""]);
+    says(&refused, &["lb.toml:8:12: ", "access: this machine has no user \"nosuchuser\""]);
     open.reload("user:nosuchuser", "user:daemon")?;
     open.run(DAEMON, &["status"])?.success()?;
 
@@ -241,16 +242,16 @@ fn names_that_this_machine_does_not_know_are_refused_with_their_place() -> Resul
         "[access]\nread = [\"group:nosuchgroup\", \"deploy\"]\nadmin = [\"user:nosuchuser\"]\n";
     let path = file.to_str().context("a path")?;
     for (words, parts) in [
-        (table, vec!["refused.toml:7:29: access: \"deploy\" is neither a user nor a group"]),
+        (table, vec!["refused.toml:8:30: access: \"deploy\" is neither a user nor a group"]),
         (
             &*table.replace(", \"deploy\"", ""),
             vec![
-                "refused.toml:7:9: access: this machine has no group \"nosuchgroup\"",
+                "refused.toml:8:10: access: this machine has no group \"nosuchgroup\"",
                 "groupadd --system nosuchgroup",
-                "refused.toml:8:10: access: this machine has no user \"nosuchuser\"",
+                "refused.toml:9:11: access: this machine has no user \"nosuchuser\"",
             ],
         ),
-        ("[access]\nwrite = []\n", vec!["refused.toml:7:1: access: unknown key \"write\""]),
+        ("[access]\nwrite = []\n", vec!["refused.toml:8:1: access: unknown key \"write\""]),
     ] {
         fs::write(&file, lab.config(&format!("{words}{}", Rack::vips(1))))?;
         for words in [&["--check", "--config", path][..], &["--config", path]] {
@@ -361,22 +362,24 @@ fn pid_of(rack: &Rack) -> Result<u32> {
 #[test]
 fn strangers_that_hold_connections_disturb_nobody() -> Result<()> {
     let open = Open::new("[access]\nread = [\"user:daemon\"]\n")?;
-    let mut command = open.rack.lab.balancer().command("setpriv");
-    let held = format!(
-        "import socket, sys\nheld = []\nfor _ in range(400):\n    s = socket.socket(socket.AF_UNIX)\n    s.connect({:?})\n    held.append(s)\nprint('held', flush=True)\nsys.stdin.read()\n",
-        open.rack.lab.socket()
-    );
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "python3", "-c", &held]);
-    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-    let mut strangers = command.spawn()?;
-    let mut word = [0; 5];
-    strangers.stdout.take().context("a pipe")?.read_exact(&mut word)?;
-    assert_eq!(&word, b"held\n");
+    let held = connected_as(65534, &open.rack.lab.socket(), 400)?;
     open.run(DAEMON, &["status"])?.success()?;
     open.rack.lbctl(&["real", "set", "web", REAL, "--weight", "2"])?;
-    drop(strangers.stdin.take());
-    strangers.wait()?;
+    drop(held);
     Ok(())
+}
+
+/// Connections of a user to a socket, made in a thread that is this user, as far as the kernel is asked.
+fn connected_as(uid: libc::uid_t, socket: &Path, count: usize) -> Result<Vec<UnixStream>> {
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| {
+            // SAFETY: takes numbers only. Not the library's function, which would change all threads.
+            let changed = unsafe { libc::syscall(libc::SYS_setresuid, -1, uid, -1) };
+            ensure!(changed == 0, "cannot become user {uid}");
+            (0..count).map(|_| Ok(UnixStream::connect(socket)?)).collect()
+        });
+        connecting.join().map_err(|_| anyhow::anyhow!("a panic"))?
+    })
 }
 
 #[test]
@@ -409,5 +412,59 @@ fn an_address_that_is_in_use_is_named_and_forwarding_goes_on() -> Result<()> {
     fs::remove_file(rack.lab.socket())?;
     rack.daemon.restart()?;
     assert!(fs::metadata(rack.lab.socket())?.file_type().is_socket());
+    Ok(())
+}
+
+#[test]
+fn what_is_logged_changes_while_it_runs_and_comes_back() -> Result<()> {
+    let rack = Rack::new(1)?;
+    let before = rack.lbctl(&["-o", "json", "log"])?.json()?["filter"].clone();
+    let told = rack.lbctl(&["log", "warn,lb_user::health=debug", "1h"])?.stdout;
+    says(
+        &told,
+        &[
+            "lbd logs warn,lb_user::health=debug until ",
+            &format!(", then {}", before.as_str().context("a filter")?),
+        ],
+    );
+    let quiet = rack.daemon.log()?.len();
+    rack.lbctl(&["real", "set", "web", REAL, "--weight", "2"])?;
+    assert!(!rack.daemon.log()?[quiet..].contains("audit: "), "info is not logged");
+    rack.lbctl(&["log", "info"])?;
+    let now = rack.lbctl(&["-o", "json", "log"])?.json()?;
+    assert_eq!(now, serde_json::json!({"filter": "info"}));
+    rack.lbctl(&["log", "error", "1s"])?;
+    wait::until("the end of a second", wait::PATIENCE, || {
+        let now = rack.lbctl(&["-o", "json", "log"])?.json()?;
+        Ok((now == serde_json::json!({"filter": "info"})).then_some(()))
+    })?;
+    rack.lbctl(&["real", "set", "web", REAL, "--weight", "3"])?;
+    says(&rack.daemon.log()?, &["real set web 10.0.0.11: weight 2 -> 3"]);
+    for words in [&["log", "debugg"][..], &["log", "debug", "soon"], &["log", "debug", "48h"]] {
+        let output = rack.daemon.lbctl(words)?;
+        assert_eq!(output.code, 2, "{output:?}");
+        assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
+    }
+    Ok(())
+}
+
+/// To a file that `$JOURNAL_STREAM` names, as systemd names the journal's socket.
+#[test]
+fn in_the_journal_lines_have_priorities_and_no_times() -> Result<()> {
+    let lab = Lab::new(LabOptions::reals(1))?;
+    let config = lab.dir().join("lb.toml");
+    fs::write(&config, lab.config(&Rack::vips(1)).replace("eth0", "eth7"))?;
+    for (journal, expected) in [(true, true), (false, false)] {
+        let log = fs::File::create(lab.dir().join("journal"))?;
+        let at = log.metadata()?;
+        let stream = format!("{}:{}", at.dev(), if journal { at.ino() } else { at.ino() + 1 });
+        let mut command = lab.balancer().command(tests::bin::path("lbd")?);
+        command.args(["--detach", "--config"]).arg(&config).env("JOURNAL_STREAM", stream);
+        command.env("RUST_LOG", "debug").stderr(log).status()?;
+        let text = fs::read_to_string(lab.dir().join("journal"))?;
+        let prefixed = text.lines().filter(|line| line.starts_with("<7>lb_user::")).count();
+        assert_eq!(prefixed > 0, expected, "{text}");
+        assert_eq!(text.contains("DEBUG lb_user"), !expected, "{text}");
+    }
     Ok(())
 }

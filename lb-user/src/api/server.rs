@@ -1,6 +1,7 @@
 //! The server of the control socket: routes and JSON, no decisions.
 
 mod events;
+mod log;
 
 use std::net::IpAddr;
 
@@ -49,6 +50,7 @@ pub fn control(requests: Requests) -> Router {
         .route("/v1/plan", post(plan))
         .route("/v1/apply", post(apply))
         .route("/v1/export", get(export))
+        .route("/v1/log", get(log::log).put(log::set_log))
         .route("/v1/detach", post(detach))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)

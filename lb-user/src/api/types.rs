@@ -479,3 +479,27 @@ pub enum EventLine {
         missed: u64,
     },
 }
+
+/// `PUT /v1/log`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogChange {
+    /// What to log, as in `RUST_LOG`: `debug`, `info,lb_user::health=debug`.
+    pub filter: String,
+    /// For how long, as in `60s`, at most a day; until lbd ends when absent.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+}
+
+/// `GET /v1/log`: what is logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// As in `RUST_LOG`.
+    pub filter: String,
+    /// Until when, if that is for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// What is logged afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<String>,
+}

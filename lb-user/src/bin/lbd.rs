@@ -3,7 +3,7 @@
 use std::{env, io, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use lb_user::{daemon, probe::exec};
+use lb_user::{daemon, logging, probe::exec};
 
 /// The daemon of a Direct Server Return load balancer on XDP.
 ///
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         return exec::helper();
     }
     let arguments = Arguments::parse();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    logging::start();
     let config = match daemon::configuration(&arguments.config) {
         Ok(config) => config,
         Err(error) => {
