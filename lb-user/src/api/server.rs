@@ -2,6 +2,7 @@
 
 mod events;
 mod log;
+mod openapi;
 
 use std::net::IpAddr;
 
@@ -12,23 +13,24 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn, map_response},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     VERSION, VERSION_HEADER,
     access::Caller,
     audit,
-    doctor::DoctorQuery,
+    doctor::{Doctor, DoctorQuery},
     request::{Candidate, Change, Refusal, Request, Requests},
     types::{
-        ApplyQuery, Done, FlowsQuery, PlanQuery, Problem, RealStatus, RemoveRealQuery, TraceQuery,
-        VipStatus,
+        ApplyQuery, Done, Flows, FlowsQuery, PlanQuery, PlanReport, Problem, Problems, RealStatus,
+        RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
     },
 };
 use crate::{
-    config::change::{RealPatch, VipPatch},
+    config::change::{NewReal, NewVip, RealPatch, VipPatch},
     model::Role,
 };
 
@@ -37,27 +39,41 @@ const BODY: usize = 64 << 20;
 
 /// Everything, for the control socket.
 pub fn control(requests: Requests) -> Router {
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/vips", get(vips).post(add_vip))
-        .route("/v1/vips/{name}", get(vip).patch(set_vip).delete(remove_vip))
-        .route("/v1/vips/{name}/reals", get(reals).post(add_real))
-        .route("/v1/vips/{name}/reals/{address}", get(real).patch(set_real).delete(remove_real))
-        .route("/v1/trace", get(trace).post(trace_with_body))
-        .route("/v1/flows", get(flows))
-        .route("/v1/events", get(events::events))
-        .route("/v1/doctor", get(doctor))
-        .route("/v1/plan", post(plan))
-        .route("/v1/apply", post(apply))
-        .route("/v1/export", get(export))
-        .route("/v1/log", get(log::log).put(log::set_log))
-        .route("/v1/detach", post(detach))
+    let (router, document) = described().split_for_parts();
+    let document: Bytes = openapi::text(&document).into();
+    router
+        .route("/v1/openapi.json", get(async move || openapi::answer(document)))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(BODY))
         .layer(from_fn(admit))
         .layer(map_response(with_version))
         .with_state(requests)
+}
+
+/// The routes with their descriptions; all but that of the description itself.
+fn described() -> OpenApiRouter<Requests> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(status))
+        .routes(routes!(vips, add_vip))
+        .routes(routes!(vip, set_vip, remove_vip))
+        .routes(routes!(reals, add_real))
+        .routes(routes!(real, set_real, remove_real))
+        .routes(routes!(trace, trace_with_body))
+        .routes(routes!(flows))
+        .routes(routes!(events::events))
+        .routes(routes!(doctor))
+        .routes(routes!(plan))
+        .routes(routes!(apply))
+        .routes(routes!(export))
+        .routes(routes!(log::log, log::set_log))
+        .routes(routes!(detach))
+}
+
+/// The description of all routes, as it is served: OpenAPI 3.1.
+#[must_use]
+pub fn document() -> String {
+    openapi::text(&described().into_openapi())
 }
 
 /// What may be read by whoever reaches the network listener.
@@ -112,22 +128,32 @@ type Answer = Result<Response, Refusal>;
 /// Who asks.
 type Asker = Extension<Caller>;
 
+/// The node, its VIPs with their reals, and counters.
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, description = "Done, or what was asked for", body = Status), Problems))]
 async fn status(State(requests): State<Requests>) -> Answer {
     json(&requests.ask(Request::Status).await?)
 }
 
+/// All VIPs, in the order of the configuration.
+#[utoipa::path(get, path = "/v1/vips", responses((status = 200, description = "Done, or what was asked for", body = Vec<VipStatus>), Problems))]
 async fn vips(State(requests): State<Requests>) -> Answer {
     json(&requests.ask(Request::Status).await?.vips)
 }
 
+/// A VIP.
+#[utoipa::path(get, path = "/v1/vips/{name}", params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = VipStatus), Problems))]
 async fn vip(State(requests): State<Requests>, Path(name): Path<String>) -> Answer {
     json(&find_vip(&requests, &name).await?)
 }
 
+/// The pool of a VIP, in the order of the configuration.
+#[utoipa::path(get, path = "/v1/vips/{name}/reals", params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = Vec<RealStatus>), Problems))]
 async fn reals(State(requests): State<Requests>, Path(name): Path<String>) -> Answer {
     json(&find_vip(&requests, &name).await?.reals)
 }
 
+/// A real of a VIP.
+#[utoipa::path(get, path = "/v1/vips/{name}/reals/{address}", params(("name" = String, Path, description = "The name of the VIP"), ("address" = String, Path, description = "The address of the real")), responses((status = 200, description = "Done, or what was asked for", body = RealStatus), Problems))]
 async fn real(
     State(requests): State<Requests>,
     Path((name, real)): Path<(String, String)>,
@@ -136,11 +162,15 @@ async fn real(
     json(&find_real(find_vip(&requests, &name).await?, real)?)
 }
 
+/// Adds a VIP; needs the role admin.
+#[utoipa::path(post, path = "/v1/vips", request_body = NewVip, responses((status = 201, description = "Done, or what was asked for", body = Done), Problems))]
 async fn add_vip(State(requests): State<Requests>, caller: Asker, body: Bytes) -> Answer {
     let done = ask(&requests, caller, Change::AddVip(parse(&body)?)).await?;
     Ok((StatusCode::CREATED, json(&done)?).into_response())
 }
 
+/// Changes what is named of a VIP; only its state with the role operate.
+#[utoipa::path(patch, path = "/v1/vips/{name}", request_body = VipPatch, params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
 async fn set_vip(
     State(requests): State<Requests>,
     caller: Asker,
@@ -154,6 +184,8 @@ async fn set_vip(
     json(&ask(&requests, caller, change).await?)
 }
 
+/// Removes a VIP with its pool; needs the role admin.
+#[utoipa::path(delete, path = "/v1/vips/{name}", params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
 async fn remove_vip(
     State(requests): State<Requests>,
     caller: Asker,
@@ -162,6 +194,8 @@ async fn remove_vip(
     json(&ask(&requests, caller, Change::RemoveVip(name)).await?)
 }
 
+/// Adds a real to the pool of a VIP; needs the role admin.
+#[utoipa::path(post, path = "/v1/vips/{name}/reals", request_body = NewReal, params(("name" = String, Path, description = "The name of the VIP")), responses((status = 201, description = "Done, or what was asked for", body = Done), Problems))]
 async fn add_real(
     State(requests): State<Requests>,
     caller: Asker,
@@ -172,6 +206,8 @@ async fn add_real(
     Ok((StatusCode::CREATED, json(&done)?).into_response())
 }
 
+/// Changes what is named of a real; weight and state with the role operate.
+#[utoipa::path(patch, path = "/v1/vips/{name}/reals/{address}", request_body = RealPatch, params(("name" = String, Path, description = "The name of the VIP"), ("address" = String, Path, description = "The address of the real")), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
 async fn set_real(
     State(requests): State<Requests>,
     caller: Asker,
@@ -186,6 +222,8 @@ async fn set_real(
     json(&ask(&requests, caller, change).await?)
 }
 
+/// Removes a real once it is drained, or at once; needs the role admin.
+#[utoipa::path(delete, path = "/v1/vips/{name}/reals/{address}", params(("name" = String, Path, description = "The name of the VIP"), ("address" = String, Path, description = "The address of the real"), RemoveRealQuery), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
 async fn remove_real(
     State(requests): State<Requests>,
     caller: Asker,
@@ -196,6 +234,8 @@ async fn remove_real(
     json(&ask(&requests, caller, Change::RemoveReal(name, address(&real)?, now)).await?)
 }
 
+/// The flows noted now.
+#[utoipa::path(get, path = "/v1/flows", params(FlowsQuery), responses((status = 200, description = "Done, or what was asked for", body = Flows), Problems))]
 async fn flows(
     State(requests): State<Requests>,
     query: Result<Query<FlowsQuery>, QueryRejection>,
@@ -214,6 +254,8 @@ async fn flows(
     json(&requests.ask(|reply| Request::Flows(query, reply)).await?)
 }
 
+/// Examines VIPs, reals and this machine: it takes seconds.
+#[utoipa::path(get, path = "/v1/doctor", params(DoctorQuery), responses((status = 200, description = "Done, or what was asked for", body = Doctor), Problems))]
 async fn doctor(
     State(requests): State<Requests>,
     query: Result<Query<DoctorQuery>, QueryRejection>,
@@ -225,18 +267,24 @@ async fn doctor(
     json(&requests.ask(|reply| Request::Doctor(query, reply)).await?)
 }
 
+/// What a configuration would change; changes nothing.
+#[utoipa::path(post, path = "/v1/plan", request_body = PlanQuery, responses((status = 200, description = "Done, or what was asked for", body = PlanReport), Problems))]
 async fn plan(State(requests): State<Requests>, body: Bytes) -> Answer {
     let PlanQuery { config } = parse(&body)?;
     let candidate = Candidate::read(config)?;
     json(&requests.ask(|reply| Request::Plan(candidate, reply)).await?)
 }
 
+/// Replaces the configuration; needs the role admin.
+#[utoipa::path(post, path = "/v1/apply", request_body = ApplyQuery, responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
 async fn apply(State(requests): State<Requests>, caller: Asker, body: Bytes) -> Answer {
     let ApplyQuery { config, max_moved } = parse(&body)?;
     let change = Change::Apply(Candidate::read(config)?.at_most(max_moved)?);
     json(&ask(&requests, caller, change).await?)
 }
 
+/// Which real a packet would get, and why.
+#[utoipa::path(get, path = "/v1/trace", params(TraceQuery), responses((status = 200, description = "Done, or what was asked for", body = Trace), Problems))]
 async fn trace(
     State(requests): State<Requests>,
     query: Result<Query<TraceQuery>, QueryRejection>,
@@ -245,15 +293,21 @@ async fn trace(
     json(&requests.ask(|reply| Request::Trace(query, reply)).await?)
 }
 
+/// The same, with a configuration that is longer than an address can be.
+#[utoipa::path(post, path = "/v1/trace", request_body = TraceQuery, responses((status = 200, description = "Done, or what was asked for", body = Trace), Problems))]
 async fn trace_with_body(State(requests): State<Requests>, body: Bytes) -> Answer {
     let query = parse(&body)?;
     json(&requests.ask(|reply| Request::Trace(query, reply)).await?)
 }
 
+/// The running configuration, with its secrets, as TOML; needs the role admin.
+#[utoipa::path(get, path = "/v1/export", responses((status = 200, description = "Done, or what was asked for", body = String, content_type = "text/plain; charset=utf-8"), Problems))]
 async fn export(State(requests): State<Requests>) -> Answer {
     Ok(requests.ask(Request::Export).await?.into_response())
 }
 
+/// Stops forwarding, and lbd; needs the role admin.
+#[utoipa::path(post, path = "/v1/detach", responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
 async fn detach(State(requests): State<Requests>, caller: Asker) -> Answer {
     let noted = async move {
         let result = requests.ask(Request::Detach).await;

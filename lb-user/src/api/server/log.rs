@@ -10,7 +10,7 @@ use super::{Answer, Asker, json, parse};
 use crate::{
     api::{
         request::Refusal,
-        types::{LogChange, LogStatus},
+        types::{LogChange, LogStatus, Problems},
     },
     logging::{self, Filtering},
 };
@@ -18,10 +18,14 @@ use crate::{
 /// The longest time for which something else is logged.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
+/// What lbd logs.
+#[utoipa::path(get, path = "/v1/log", responses((status = 200, description = "Done, or what was asked for", body = LogStatus), Problems))]
 pub(super) async fn log() -> Answer {
     json(&status()?)
 }
 
+/// Changes what lbd logs, for good or for a time; needs the role admin.
+#[utoipa::path(put, path = "/v1/log", request_body = LogChange, responses((status = 200, description = "Done, or what was asked for", body = LogStatus), Problems))]
 pub(super) async fn set_log(Extension(caller): Asker, body: Bytes) -> Answer {
     let LogChange { filter, time } = parse(&body)?;
     let time = time.as_deref().map(duration).transpose()?;
