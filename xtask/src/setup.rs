@@ -8,6 +8,7 @@ mod apt;
 mod compiler;
 mod linker;
 mod plan;
+mod python;
 mod unpacked;
 
 pub use plan::Scope;
@@ -40,6 +41,7 @@ pub fn ensure(scope: Scope) -> Result<String> {
             Step::Packages(packages) => apt::install(packages)?,
             Step::Linker { llvm } => linker::install(*llvm)?,
             Step::Unpacked => unpacked::fetch()?,
+            Step::Python => python::fetch()?,
         }
         done = Some(step);
         machine = look()?;
@@ -61,5 +63,7 @@ fn look() -> Result<Machine> {
         linker_on_path: linker::on_path(),
         apt: crate::command::find("apt-get").is_some(),
         unpacked: unpacked::there(),
+        python: python::there(),
+        venv: python::there() || python::makes_environments(),
     })
 }
