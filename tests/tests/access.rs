@@ -246,9 +246,9 @@ fn names_that_this_machine_does_not_know_are_refused_with_their_place() -> Resul
         (
             &*table.replace(", \"deploy\"", ""),
             vec![
-                "refused.toml:8:10: access: this machine has no group \"nosuchgroup\"",
+                "refused.toml:8:9: access: this machine has no group \"nosuchgroup\"",
                 "groupadd --system nosuchgroup",
-                "refused.toml:9:11: access: this machine has no user \"nosuchuser\"",
+                "refused.toml:9:10: access: this machine has no user \"nosuchuser\"",
             ],
         ),
         ("[access]\nwrite = []\n", vec!["refused.toml:8:1: access: unknown key \"write\""]),
