@@ -5,9 +5,12 @@ use axum::{
     http::header,
     response::{IntoResponse as _, Response},
 };
-use utoipa::openapi::{Info, OpenApi, OpenApiBuilder};
+use utoipa::openapi::{ComponentsBuilder, Info, OpenApi, OpenApiBuilder};
 
-use crate::api::VERSION;
+use crate::api::{
+    VERSION,
+    types::{Place, Problem},
+};
 
 /// What stands before the routes.
 pub(super) fn head() -> OpenApi {
@@ -17,7 +20,10 @@ pub(super) fn head() -> OpenApi {
          in the configuration says; every change is noted in the log with who made it."
             .to_owned(),
     );
-    OpenApiBuilder::new().info(info).build()
+    // Those of the routes are found by themselves, but for what all of them may answer.
+    let components =
+        ComponentsBuilder::new().schema_from::<Problem>().schema_from::<Place>().build();
+    OpenApiBuilder::new().info(info).components(Some(components)).build()
 }
 
 /// As it is served, and as it stands in docs/openapi.json.
