@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink},
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, symlink},
     panic::resume_unwind,
     path::Path,
     thread,
@@ -33,14 +33,14 @@ use crate::{
         Addresses,
         watch::{Sighting, Watch},
     },
-    api::{client::config_link, request::Requests, server},
+    api::{access::Gate, client::config_link, request::Requests, serve, server},
     config,
     dataplane::{self, Kernel, Loader, detach_all},
     detour::Detours,
     event::{Hooks, Journal},
     health::checker::{Checker, Finding},
     ledger::Ledger,
-    model::{HashSeed, Model, Node, Room, Vip},
+    model::{GROUP, HashSeed, Model, Node, Room, Vip},
     neighbour::{self, Watcher},
     plan::{self, Rings},
     probe::{Prober, exec::Runner},
@@ -92,7 +92,8 @@ pub async fn run(config: Configuration) -> Result<()> {
     for interface in network.present() {
         Kernel::check(interface, &node.pin_dir).await?;
     }
-    let listeners = Listeners::bind(&node).await?;
+    let gate = Gate::new(&node.socket, config.model.access.as_ref());
+    let listeners = Listeners::bind(&node, gate.clone()).await?;
     leave_link(&config.path, &node.socket)?;
     let seed = hash_seed(&node)?;
     let loader = Loader {
@@ -112,7 +113,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     raise_limits().context("raising the limit of open files")?;
     let journal = Journal::open(&node.state_dir);
     let hooks = Hooks::start(&config.model.hooks, runner.clone(), &journal);
-    let records = Records { ledger, journal, hooks };
+    let records = Records { ledger, journal, hooks, gate };
     let (finding_tx, finding_rx) = mpsc::channel(QUEUE);
     let checking = checking(&node, runner, finding_tx).await?;
     let (probe_tx, mut probe_rx) = mpsc::channel(QUEUE);
@@ -350,40 +351,44 @@ fn give_back_memory() {
 /// Where questions come from.
 struct Listeners {
     control: UnixListener,
+    gate: Gate,
     network: Option<TcpListener>,
 }
 
 impl Listeners {
-    async fn bind(node: &Node) -> Result<Self> {
-        let control = bind(&node.socket)?;
+    /// The socket last: a start that is refused leaves none behind.
+    async fn bind(node: &Node, gate: Gate) -> Result<Self> {
         let network = match node.listen {
-            Some(address) => Some(
-                TcpListener::bind(address)
-                    .await
-                    .with_context(|| format!("listen = \"{address}\": choose another address"))?,
-            ),
+            Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
+                anyhow::anyhow!(
+                    "listen = \"{address}\": {error}; choose another address, or find who has it with `ss -ltnp`"
+                )
+            })?),
             None => None,
         };
-        Ok(Self { control, network })
+        let control = bind(&node.socket, &gate)?;
+        Ok(Self { control, gate, network })
     }
 
     fn serve(self, requests: Requests) -> Server {
         if let Some(network) = self.network {
             let router = server::read_only(requests.clone());
-            tokio::spawn(async move { axum::serve(network, router).await });
+            tokio::spawn(serve::network(network, router));
         }
         let (stop, stopped) = oneshot::channel::<()>();
         let router = server::control(requests);
-        let serve = axum::serve(self.control, router)
-            .with_graceful_shutdown(async move { drop(stopped.await) });
-        Server { stop, task: tokio::spawn(async move { serve.await }) }
+        let stopped = async move { drop(stopped.await) };
+        Server {
+            stop,
+            task: tokio::spawn(serve::control(self.control, router, self.gate, stopped)),
+        }
     }
 }
 
 /// The running control server.
 struct Server {
     stop: oneshot::Sender<()>,
-    task: JoinHandle<std::io::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Server {
@@ -396,8 +401,8 @@ impl Server {
     }
 }
 
-/// Binds the control socket, for root and the group `lb`.
-fn bind(path: &Path) -> Result<UnixListener> {
+/// Binds the control socket, which is of root and the group `lb`, and lets those connect who may ask.
+fn bind(path: &Path, gate: &Gate) -> Result<UnixListener> {
     let named = || format!("socket {}", path.display());
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir).with_context(named)?;
@@ -415,10 +420,10 @@ fn bind(path: &Path) -> Result<UnixListener> {
     let listener = UnixListener::bind(path).with_context(named);
     nix::sys::stat::umask(umask);
     let listener = listener?;
-    if let Some(group) = Group::from_name("lb").ok().flatten() {
+    if let Some(group) = Group::from_name(GROUP).ok().flatten() {
         chown(path, None, Some(group.gid)).with_context(named)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).with_context(named)?;
     }
+    gate.open().with_context(named)?;
     Ok(listener)
 }
 

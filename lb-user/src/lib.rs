@@ -7,6 +7,8 @@ pub mod model;
 
 pub mod config;
 
+pub mod logging;
+
 pub mod backend;
 
 pub mod import;

@@ -11,6 +11,7 @@ use std::{
 
 use lb_common::{Seed, limits};
 
+pub use access::{Access, GROUP, Principal, Role};
 pub use check::{
     Check, CheckKind, CheckVia, DnsCheck, ExecCheck, HttpCheck, HttpVersion, Initial, Tls,
 };
@@ -25,6 +26,8 @@ pub struct Model {
     pub vips: Vec<Vip>,
     /// What is called when something changes.
     pub hooks: Hooks,
+    /// Who may ask for what; where it is absent, who is in group `lb` may do everything.
+    pub access: Option<Access>,
 }
 
 /// What is called with every transition, as JSON.
@@ -243,6 +246,7 @@ macro_rules! words {
 }
 
 // Here, since it uses the macro.
+mod access;
 mod check;
 mod room;
 

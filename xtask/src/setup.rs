@@ -9,6 +9,7 @@ mod compiler;
 mod deb;
 mod linker;
 mod plan;
+mod python;
 mod unpacked;
 
 pub use deb::program as cargo_deb;
@@ -43,6 +44,7 @@ pub fn ensure(scope: Scope) -> Result<String> {
             Step::Linker { llvm } => linker::install(*llvm)?,
             Step::Deb => deb::install()?,
             Step::Unpacked => unpacked::fetch()?,
+            Step::Python => python::fetch()?,
         }
         done = Some(step);
         machine = look()?;
@@ -65,5 +67,7 @@ fn look() -> Result<Machine> {
         deb: deb::there(),
         apt: crate::command::find("apt-get").is_some(),
         unpacked: unpacked::there(),
+        python: python::there(),
+        venv: python::there() || python::makes_environments(),
     })
 }

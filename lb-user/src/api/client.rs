@@ -23,8 +23,9 @@ use super::{
     VERSION_HEADER,
     doctor::{Doctor, DoctorQuery},
     types::{
-        ApplyQuery, CaptureQuery, Done, EventLine, EventsQuery, Flows, FlowsQuery, PlanQuery,
-        PlanReport, Problem, RealStatus, RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
+        ApplyQuery, CaptureQuery, Done, EventLine, EventsQuery, Flows, FlowsQuery, LogChange,
+        LogStatus, PlanQuery, PlanReport, Problem, RealStatus, RemoveRealQuery, Status, Trace,
+        TraceQuery, VipStatus,
     },
 };
 use crate::capture::ReadError;
@@ -226,6 +227,16 @@ impl Client {
     /// The running configuration, as TOML.
     pub fn export(&self) -> Result<String, Error> {
         self.text(self.read("export"))
+    }
+
+    /// What the daemon logs.
+    pub fn log(&self) -> Result<LogStatus, Error> {
+        self.json(self.read("log"))
+    }
+
+    /// Changes what it logs.
+    pub fn set_log(&self, change: &LogChange) -> Result<LogStatus, Error> {
+        self.json(self.work(Method::PUT, "log").json(change))
     }
 
     /// Stops forwarding.

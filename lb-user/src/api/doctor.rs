@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::doctor;
 
 /// `GET /v1/doctor?vip=NAME`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
 pub struct DoctorQuery {
     /// Only this VIP, and the machine itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -15,7 +17,7 @@ pub struct DoctorQuery {
 }
 
 /// What an examination came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Doctor {
     /// What is wrong; those of VIPs first.
     pub findings: Vec<Finding>,
@@ -30,7 +32,7 @@ pub struct Doctor {
 }
 
 /// Something that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     /// `vip_missing`, …: what scripts may rely on.
     pub code: String,
@@ -40,6 +42,7 @@ pub struct Finding {
     /// The VIP that it is about, if it is about one.
     pub vip: Option<String>,
     /// The real that it is about.
+    #[schema(value_type = Option<String>)]
     pub real: Option<IpAddr>,
     /// The interface that it is about.
     pub interface: Option<String>,

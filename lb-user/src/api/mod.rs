@@ -1,8 +1,11 @@
 //! HTTP and JSON over the control socket.
 
+pub mod access;
+mod audit;
 pub mod client;
 pub mod doctor;
 pub mod request;
+pub mod serve;
 pub mod server;
 pub mod types;
 

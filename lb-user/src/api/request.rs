@@ -144,7 +144,7 @@ impl Candidate {
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The HTTP status: 400 invalid input, 404 no such object, 409 refused, 500 failed.
+    /// The HTTP status: 400 invalid input, 403 not allowed, 404 no such object, 409 refused, 500 failed.
     pub status: u16,
     /// One line that names the object and what to do.
     pub detail: String,

@@ -2,58 +2,82 @@
 
 mod capture;
 mod events;
+mod log;
 mod metrics;
+mod openapi;
 
 use std::net::IpAddr;
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, State, rejection::QueryRejection},
-    http::{HeaderName, HeaderValue, StatusCode, header},
-    middleware::map_response,
+    extract::{self, DefaultBodyLimit, MatchedPath, Path, Query, State, rejection::QueryRejection},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{Next, from_fn, map_response},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     VERSION, VERSION_HEADER,
-    doctor::DoctorQuery,
+    access::Caller,
+    audit,
+    doctor::{Doctor, DoctorQuery},
     request::{Candidate, Change, Refusal, Request, Requests},
     types::{
-        ApplyQuery, FlowsQuery, PlanQuery, Problem, RealStatus, RemoveRealQuery, TraceQuery,
-        VipStatus,
+        ApplyQuery, Done, Flows, FlowsQuery, PlanQuery, PlanReport, Problem, Problems, RealStatus,
+        RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
     },
 };
-use crate::config::change::RealPatch;
+use crate::{
+    config::change::{NewReal, NewVip, RealPatch, VipPatch},
+    model::Role,
+};
 
 /// The largest body, in bytes: a configuration of every size that fits into the tables.
 const BODY: usize = 64 << 20;
 
 /// Everything, for the control socket.
 pub fn control(requests: Requests) -> Router {
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/vips", get(vips).post(add_vip))
-        .route("/v1/vips/{name}", get(vip).patch(set_vip).delete(remove_vip))
-        .route("/v1/vips/{name}/reals", get(reals).post(add_real))
-        .route("/v1/vips/{name}/reals/{address}", get(real).patch(set_real).delete(remove_real))
-        .route("/metrics", get(metrics::metrics))
-        .route("/v1/trace", get(trace).post(trace_with_body))
-        .route("/v1/flows", get(flows))
-        .route("/v1/events", get(events::events))
-        .route("/v1/capture", get(capture::capture))
-        .route("/v1/doctor", get(doctor))
-        .route("/v1/plan", post(plan))
-        .route("/v1/apply", post(apply))
-        .route("/v1/export", get(export))
-        .route("/v1/detach", post(detach))
+    let (router, document) = described().split_for_parts();
+    let document: Bytes = openapi::text(&document).into();
+    router
+        .route("/v1/openapi.json", get(async move || openapi::answer(document)))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(BODY))
+        .layer(from_fn(admit))
         .layer(map_response(with_version))
         .with_state(requests)
+}
+
+/// The routes with their descriptions; all but that of the description itself.
+fn described() -> OpenApiRouter<Requests> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(status))
+        .routes(routes!(vips, add_vip))
+        .routes(routes!(vip, set_vip, remove_vip))
+        .routes(routes!(reals, add_real))
+        .routes(routes!(real, set_real, remove_real))
+        .routes(routes!(trace, trace_with_body))
+        .routes(routes!(flows))
+        .routes(routes!(events::events))
+        .routes(routes!(capture::capture))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(doctor))
+        .routes(routes!(plan))
+        .routes(routes!(apply))
+        .routes(routes!(export))
+        .routes(routes!(log::log, log::set_log))
+        .routes(routes!(detach))
+}
+
+/// The description of all routes, as it is served: OpenAPI 3.1.
+#[must_use]
+pub fn document() -> String {
+    openapi::text(&described().into_openapi())
 }
 
 /// What may be read by whoever reaches the network listener.
@@ -64,28 +88,77 @@ pub fn read_only(requests: Requests) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(from_fn(only_get))
         .layer(map_response(with_version))
         .with_state(requests)
 }
 
+/// Lets through who may ask for this.
+async fn admit(
+    Extension(caller): Extension<Caller>,
+    request: extract::Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let needed = needed(request.method(), path);
+    caller.require(needed, &format!("{} {}", request.method(), request.uri().path())).await?;
+    Ok(next.run(request).await)
+}
+
+/// The least role for this; what a change is about decides whether that is enough.
+fn needed(method: &Method, path: Option<&str>) -> Role {
+    match (method, path) {
+        // They tell the hash seed and the secrets in commands and URLs, and what clients send.
+        (_, Some("/v1/export" | "/v1/capture")) => Role::Admin,
+        // They change nothing.
+        (&Method::GET | &Method::HEAD, _) | (_, None | Some("/v1/plan" | "/v1/trace")) => {
+            Role::Read
+        }
+        (&Method::PATCH, _) => Role::Operate,
+        _ => Role::Admin,
+    }
+}
+
+/// Whoever reaches the network listener changes nothing, and asks for nothing that would take a body.
+async fn only_get(request: extract::Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return next.run(request).await;
+    }
+    let refusal = Refusal::new(405, "this listener only answers GET; change things with lbctl");
+    ([(header::ALLOW, "GET, HEAD")], refusal).into_response()
+}
+
 type Answer = Result<Response, Refusal>;
 
+/// Who asks.
+type Asker = Extension<Caller>;
+
+/// The node, its VIPs with their reals, and counters.
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, description = "Done, or what was asked for", body = Status), Problems))]
 async fn status(State(requests): State<Requests>) -> Answer {
     json(&requests.ask(Request::Status).await?)
 }
 
+/// All VIPs, in the order of the configuration.
+#[utoipa::path(get, path = "/v1/vips", responses((status = 200, description = "Done, or what was asked for", body = Vec<VipStatus>), Problems))]
 async fn vips(State(requests): State<Requests>) -> Answer {
     json(&requests.ask(Request::Status).await?.vips)
 }
 
+/// A VIP.
+#[utoipa::path(get, path = "/v1/vips/{name}", params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = VipStatus), Problems))]
 async fn vip(State(requests): State<Requests>, Path(name): Path<String>) -> Answer {
     json(&find_vip(&requests, &name).await?)
 }
 
+/// The pool of a VIP, in the order of the configuration.
+#[utoipa::path(get, path = "/v1/vips/{name}/reals", params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = Vec<RealStatus>), Problems))]
 async fn reals(State(requests): State<Requests>, Path(name): Path<String>) -> Answer {
     json(&find_vip(&requests, &name).await?.reals)
 }
 
+/// A real of a VIP.
+#[utoipa::path(get, path = "/v1/vips/{name}/reals/{address}", params(("name" = String, Path, description = "The name of the VIP"), ("address" = String, Path, description = "The address of the real")), responses((status = 200, description = "Done, or what was asked for", body = RealStatus), Problems))]
 async fn real(
     State(requests): State<Requests>,
     Path((name, real)): Path<(String, String)>,
@@ -94,53 +167,80 @@ async fn real(
     json(&find_real(find_vip(&requests, &name).await?, real)?)
 }
 
-async fn add_vip(State(requests): State<Requests>, body: Bytes) -> Answer {
-    let vip = parse(&body)?;
-    let done = requests.ask(|reply| Request::Change(Change::AddVip(vip), reply)).await?;
+/// Adds a VIP; needs the role admin.
+#[utoipa::path(post, path = "/v1/vips", request_body = NewVip, responses((status = 201, description = "Done, or what was asked for", body = Done), Problems))]
+async fn add_vip(State(requests): State<Requests>, caller: Asker, body: Bytes) -> Answer {
+    let done = ask(&requests, caller, Change::AddVip(parse(&body)?)).await?;
     Ok((StatusCode::CREATED, json(&done)?).into_response())
 }
 
+/// Changes what is named of a VIP; only its state with the role operate.
+#[utoipa::path(patch, path = "/v1/vips/{name}", request_body = VipPatch, params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
 async fn set_vip(
     State(requests): State<Requests>,
+    caller: Asker,
     Path(name): Path<String>,
     body: Bytes,
 ) -> Answer {
-    change(&requests, Change::SetVip(name, parse(&body)?)).await
+    let patch: VipPatch = parse(&body)?;
+    let role = audit::role_for_vip(&patch);
+    let change = Change::SetVip(name, patch);
+    caller.require(role, &audit::words(&change)).await?;
+    json(&ask(&requests, caller, change).await?)
 }
 
-async fn remove_vip(State(requests): State<Requests>, Path(name): Path<String>) -> Answer {
-    change(&requests, Change::RemoveVip(name)).await
+/// Removes a VIP with its pool; needs the role admin.
+#[utoipa::path(delete, path = "/v1/vips/{name}", params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+async fn remove_vip(
+    State(requests): State<Requests>,
+    caller: Asker,
+    Path(name): Path<String>,
+) -> Answer {
+    json(&ask(&requests, caller, Change::RemoveVip(name)).await?)
 }
 
+/// Adds a real to the pool of a VIP; needs the role admin.
+#[utoipa::path(post, path = "/v1/vips/{name}/reals", request_body = NewReal, params(("name" = String, Path, description = "The name of the VIP")), responses((status = 201, description = "Done, or what was asked for", body = Done), Problems))]
 async fn add_real(
     State(requests): State<Requests>,
+    caller: Asker,
     Path(name): Path<String>,
     body: Bytes,
 ) -> Answer {
-    let real = parse(&body)?;
-    let done = requests.ask(|reply| Request::Change(Change::AddReal(name, real), reply)).await?;
+    let done = ask(&requests, caller, Change::AddReal(name, parse(&body)?)).await?;
     Ok((StatusCode::CREATED, json(&done)?).into_response())
 }
 
+/// Changes what is named of a real; weight and state with the role operate.
+#[utoipa::path(patch, path = "/v1/vips/{name}/reals/{address}", request_body = RealPatch, params(("name" = String, Path, description = "The name of the VIP"), ("address" = String, Path, description = "The address of the real")), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
 async fn set_real(
     State(requests): State<Requests>,
+    caller: Asker,
     Path((name, real)): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
     let patch: RealPatch = parse(&body)?;
     patch.drain_timeout().map_err(Refusal::invalid)?;
-    change(&requests, Change::SetReal(name, address(&real)?, patch)).await
+    let role = audit::role_for_real(&patch);
+    let change = Change::SetReal(name, address(&real)?, patch);
+    caller.require(role, &audit::words(&change)).await?;
+    json(&ask(&requests, caller, change).await?)
 }
 
+/// Removes a real once it is drained, or at once; needs the role admin.
+#[utoipa::path(delete, path = "/v1/vips/{name}/reals/{address}", params(("name" = String, Path, description = "The name of the VIP"), ("address" = String, Path, description = "The address of the real"), RemoveRealQuery), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
 async fn remove_real(
     State(requests): State<Requests>,
+    caller: Asker,
     Path((name, real)): Path<(String, String)>,
     query: Result<Query<RemoveRealQuery>, QueryRejection>,
 ) -> Answer {
     let RemoveRealQuery { now } = queried(query)?;
-    change(&requests, Change::RemoveReal(name, address(&real)?, now)).await
+    json(&ask(&requests, caller, Change::RemoveReal(name, address(&real)?, now)).await?)
 }
 
+/// The flows noted now.
+#[utoipa::path(get, path = "/v1/flows", params(FlowsQuery), responses((status = 200, description = "Done, or what was asked for", body = Flows), Problems))]
 async fn flows(
     State(requests): State<Requests>,
     query: Result<Query<FlowsQuery>, QueryRejection>,
@@ -159,6 +259,8 @@ async fn flows(
     json(&requests.ask(|reply| Request::Flows(query, reply)).await?)
 }
 
+/// Examines VIPs, reals and this machine: it takes seconds.
+#[utoipa::path(get, path = "/v1/doctor", params(DoctorQuery), responses((status = 200, description = "Done, or what was asked for", body = Doctor), Problems))]
 async fn doctor(
     State(requests): State<Requests>,
     query: Result<Query<DoctorQuery>, QueryRejection>,
@@ -170,17 +272,24 @@ async fn doctor(
     json(&requests.ask(|reply| Request::Doctor(query, reply)).await?)
 }
 
+/// What a configuration would change; changes nothing.
+#[utoipa::path(post, path = "/v1/plan", request_body = PlanQuery, responses((status = 200, description = "Done, or what was asked for", body = PlanReport), Problems))]
 async fn plan(State(requests): State<Requests>, body: Bytes) -> Answer {
     let PlanQuery { config } = parse(&body)?;
     let candidate = Candidate::read(config)?;
     json(&requests.ask(|reply| Request::Plan(candidate, reply)).await?)
 }
 
-async fn apply(State(requests): State<Requests>, body: Bytes) -> Answer {
+/// Replaces the configuration; needs the role admin.
+#[utoipa::path(post, path = "/v1/apply", request_body = ApplyQuery, responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+async fn apply(State(requests): State<Requests>, caller: Asker, body: Bytes) -> Answer {
     let ApplyQuery { config, max_moved } = parse(&body)?;
-    change(&requests, Change::Apply(Candidate::read(config)?.at_most(max_moved)?)).await
+    let change = Change::Apply(Candidate::read(config)?.at_most(max_moved)?);
+    json(&ask(&requests, caller, change).await?)
 }
 
+/// Which real a packet would get, and why.
+#[utoipa::path(get, path = "/v1/trace", params(TraceQuery), responses((status = 200, description = "Done, or what was asked for", body = Trace), Problems))]
 async fn trace(
     State(requests): State<Requests>,
     query: Result<Query<TraceQuery>, QueryRejection>,
@@ -189,17 +298,28 @@ async fn trace(
     json(&requests.ask(|reply| Request::Trace(query, reply)).await?)
 }
 
+/// The same, with a configuration that is longer than an address can be.
+#[utoipa::path(post, path = "/v1/trace", request_body = TraceQuery, responses((status = 200, description = "Done, or what was asked for", body = Trace), Problems))]
 async fn trace_with_body(State(requests): State<Requests>, body: Bytes) -> Answer {
     let query = parse(&body)?;
     json(&requests.ask(|reply| Request::Trace(query, reply)).await?)
 }
 
+/// The running configuration, with its secrets, as TOML; needs the role admin.
+#[utoipa::path(get, path = "/v1/export", responses((status = 200, description = "Done, or what was asked for", body = String, content_type = "text/plain; charset=utf-8"), Problems))]
 async fn export(State(requests): State<Requests>) -> Answer {
     Ok(requests.ask(Request::Export).await?.into_response())
 }
 
-async fn detach(State(requests): State<Requests>) -> Answer {
-    json(&requests.ask(Request::Detach).await?)
+/// Stops forwarding, and lbd; needs the role admin.
+#[utoipa::path(post, path = "/v1/detach", responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+async fn detach(State(requests): State<Requests>, caller: Asker) -> Answer {
+    let noted = async move {
+        let result = requests.ask(Request::Detach).await;
+        caller.audit("detach", &audit::outcome(&result)).await;
+        result
+    };
+    json(&unbroken(noted).await?)
 }
 
 async fn no_route() -> Refusal {
@@ -221,8 +341,28 @@ fn queried<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
     query.map(|Query(query)| query).map_err(|error| Refusal::invalid(error.body_text()))
 }
 
-async fn change(requests: &Requests, change: Change) -> Answer {
-    json(&requests.ask(|reply| Request::Change(change, reply)).await?)
+/// Has a change carried out, and notes who wanted it and what became of it.
+async fn ask(
+    requests: &Requests,
+    Extension(caller): Asker,
+    change: Change,
+) -> Result<Done, Refusal> {
+    let requests = requests.clone();
+    unbroken(async move {
+        let what = audit::words(&change);
+        let result = requests.ask(|reply| Request::Change(change, reply)).await;
+        caller.audit(&what, &audit::outcome(&result)).await;
+        result
+    })
+    .await
+}
+
+/// What goes on when the asker has gone away: what is done is noted.
+async fn unbroken(
+    work: impl Future<Output = Result<Done, Refusal>> + Send + 'static,
+) -> Result<Done, Refusal> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|error| Err(Refusal::failed(error.to_string())))
 }
 
 async fn find_vip(requests: &Requests, name: &str) -> Result<VipStatus, Refusal> {

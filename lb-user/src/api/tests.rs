@@ -5,9 +5,10 @@ use std::{path::PathBuf, thread};
 use tokio::{net::UnixListener, runtime, sync::mpsc};
 
 use super::{
+    access::Gate,
     client::{self, Client},
     request::{self, Change, Refusal, Request, Requests},
-    server,
+    serve, server,
     types::*,
 };
 use crate::{
@@ -26,7 +27,9 @@ fn serve<T: Send + 'static>(
     runtime.block_on(async {
         let listener = UnixListener::bind(&socket).unwrap();
         let (sender, mut requests) = mpsc::channel(1);
-        tokio::spawn(axum::serve(listener, server::control(Requests::new(sender))).into_future());
+        let router = server::control(Requests::new(sender));
+        let gate = Gate::new(&socket, None);
+        tokio::spawn(serve::control(listener, router, gate, std::future::pending()));
         let (done, answered) = tokio::sync::oneshot::channel::<()>();
         let client = thread::spawn(move || {
             let answer = ask(Client::new(&socket).unwrap());

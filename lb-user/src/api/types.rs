@@ -4,22 +4,24 @@ use std::{fmt, net::IpAddr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::event::Event;
 
 /// `GET /v1/status`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// This machine.
     pub node: NodeStatus,
     /// In the configuration's order.
     pub vips: Vec<VipStatus>,
     /// Frames by the way they ended; see `lb_common::Outcome`.
+    #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     pub outcomes: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The balancer itself.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NodeStatus {
     /// The daemon's version.
     pub version: String,
@@ -32,7 +34,7 @@ pub struct NodeStatus {
 }
 
 /// An interface with XDP.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct InterfaceStatus {
     /// `eth0`.
     pub name: String,
@@ -46,11 +48,12 @@ pub struct InterfaceStatus {
 }
 
 /// A VIP as it is now.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct VipStatus {
     /// Its name.
     pub name: String,
     /// Its address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// `tcp/80`, ….
     pub ports: Vec<String>,
@@ -93,6 +96,7 @@ pub struct VipStatus {
     /// TCP connections begun.
     pub flows: u64,
     /// The sorry server's address.
+    #[schema(value_type = Option<String>)]
     pub sorry: Option<IpAddr>,
     /// `enabled` or `disabled`, as the operator wants it.
     #[serde(default)]
@@ -114,9 +118,10 @@ pub struct VipStatus {
 }
 
 /// A real server in the pool of a VIP as it is now.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RealStatus {
     /// Its address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// Its MAC address where known.
     pub mac: Option<String>,
@@ -132,6 +137,7 @@ pub struct RealStatus {
     /// Why: always filled.
     pub reason: String,
     /// Since when its health is so.
+    #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
     /// Whether the operator has it count as up whatever its checks say.
     #[serde(default)]
@@ -158,7 +164,7 @@ pub struct RealStatus {
 }
 
 /// What came of a check of a real last.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CheckStatus {
     /// `tcp`, `http`, ….
     #[serde(rename = "type")]
@@ -175,13 +181,14 @@ pub struct CheckStatus {
 
 /// What a drain still waits for. It is over when neither a slot nor a flow is left, or at the
 /// deadline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DrainStatus {
     /// Slots that still name the real as their previous owner.
     pub slots: u32,
     /// Live flows that are noted on it.
     pub flows: u64,
     /// When it ends in any case.
+    #[schema(value_type = String, format = DateTime)]
     pub deadline: Timestamp,
     /// Until then.
     pub seconds_left: u64,
@@ -190,7 +197,7 @@ pub struct DrainStatus {
 }
 
 /// How far a real has come into service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SlowStartStatus {
     /// Its part of the new flows relative to its whole part, 0 to 1.
     pub part: f64,
@@ -199,25 +206,29 @@ pub struct SlowStartStatus {
 }
 
 /// What a change did: the answer to every `POST`, `PATCH` and `DELETE`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Done {
     /// One line, for people.
     pub message: String,
     /// What changed, where a whole configuration was put in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReport>,
+    /// What it was before and is now, in a few words; for the log, not sent.
+    #[serde(skip)]
+    pub audit: String,
 }
 
 impl Done {
     /// Done, and nothing more to tell.
     #[must_use]
     pub fn new(message: String) -> Self {
-        Self { message, plan: None }
+        Self { message, plan: None, audit: String::new() }
     }
 }
 
 /// The query of `DELETE /v1/vips/{name}/reals/{address}`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveRealQuery {
     /// At once, without draining it first.
@@ -226,7 +237,8 @@ pub struct RemoveRealQuery {
 }
 
 /// `GET /v1/flows?vip=…&real=…&limit=…`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct FlowsQuery {
     /// Only flows of this VIP.
@@ -234,6 +246,8 @@ pub struct FlowsQuery {
     pub vip: Option<String>,
     /// Only flows noted on this real.
     #[serde(default)]
+    #[param(value_type = Option<String>)]
+    #[schema(value_type = Option<String>)]
     pub real: Option<IpAddr>,
     /// How many are listed at most, 1 to [`FlowsQuery::MOST`]; [`FlowsQuery::USUAL`] when absent.
     #[serde(default)]
@@ -255,7 +269,7 @@ impl FlowsQuery {
 }
 
 /// The flows noted now.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Flows {
     /// Those asked for, as many as the limit lets through.
     pub flows: Vec<Flow>,
@@ -270,7 +284,7 @@ pub struct Flows {
 }
 
 /// A noted flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Flow {
     /// The VIP's name.
     pub vip: String,
@@ -281,6 +295,7 @@ pub struct Flow {
     /// The VIP and port, `192.0.2.10:80`.
     pub destination: String,
     /// The real that gets its packets.
+    #[schema(value_type = String)]
     pub real: IpAddr,
     /// `pinned`, `fresh` or `datagram`.
     pub table: String,
@@ -293,7 +308,7 @@ pub struct Flow {
 }
 
 /// How full a table of flows is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TableStatus {
     /// Entries in use, of all VIPs.
     pub used: u64,
@@ -302,7 +317,7 @@ pub struct TableStatus {
 }
 
 /// `POST /v1/plan`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanQuery {
     /// What if this were the configuration: TOML text.
@@ -310,7 +325,7 @@ pub struct PlanQuery {
 }
 
 /// `POST /v1/apply`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyQuery {
     /// The new configuration: TOML text, which replaces the file.
@@ -321,11 +336,14 @@ pub struct ApplyQuery {
 }
 
 /// What another configuration would change.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PlanReport {
     /// What changes of `[node]`, which takes effect when lbd is restarted.
     #[serde(default)]
     pub node: Vec<String>,
+    /// What changes of `[access]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access: Vec<String>,
     /// What changes of `[hooks]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<String>,
@@ -340,7 +358,7 @@ pub struct PlanReport {
 }
 
 /// What changes of a VIP.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VipPlan {
     /// Its name.
     pub name: String,
@@ -359,9 +377,10 @@ pub struct VipPlan {
 }
 
 /// What changes of a real.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RealPlan {
     /// Its address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// `added`, `removed` or `changed`.
     pub change: String,
@@ -374,7 +393,8 @@ pub struct RealPlan {
 }
 
 /// `GET /v1/trace?src=…&dst=…`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
 pub struct TraceQuery {
     /// The client, `198.51.100.7:40000`.
     pub src: String,
@@ -395,7 +415,7 @@ pub struct TraceQuery {
 }
 
 /// The answer to a trace.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Trace {
     /// `forward`, `pass` or `drop`.
     pub verdict: String,
@@ -408,6 +428,7 @@ pub struct Trace {
     /// The slot of its ring.
     pub slot: Option<u32>,
     /// The real server.
+    #[schema(value_type = Option<String>)]
     pub real: Option<IpAddr>,
     /// Its MAC address.
     pub mac: Option<String>,
@@ -419,15 +440,38 @@ pub struct Trace {
     pub predicted: bool,
 }
 
+/// Why something was not done.
+#[derive(utoipa::IntoResponses)]
+pub enum Problems {
+    /// The input is wrong.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Invalid(Problem),
+    /// Who asks may not.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem),
+    /// There is no such object.
+    #[response(status = 404, content_type = "application/problem+json")]
+    Missing(Problem),
+    /// The circumstances forbid it.
+    #[response(status = 409, content_type = "application/problem+json")]
+    Refused(Problem),
+    /// The body is too large.
+    #[response(status = 413, content_type = "application/problem+json")]
+    Large(Problem),
+    /// It was tried and failed.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Failed(Problem),
+}
+
 /// An error: RFC 9457, `application/problem+json`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// `about:blank`: the status code says it.
     #[serde(rename = "type")]
     pub kind: String,
     /// The status code's phrase.
     pub title: String,
-    /// The HTTP status: 400 invalid input, 404 no such object, 409 refused, 500 failed.
+    /// The HTTP status: 400 invalid input, 403 not allowed, 404 no such object, 409 refused, 500 failed.
     pub status: u16,
     /// One line that names the object and what to do.
     pub detail: String,
@@ -437,7 +481,7 @@ pub struct Problem {
 }
 
 /// A place in a configuration, and what is wrong there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Place {
     /// From 1.
     pub line: usize,
@@ -448,7 +492,8 @@ pub struct Place {
 }
 
 /// The query of `GET /v1/capture`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
 pub struct CaptureQuery {
     /// Only what is for the VIP of this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -504,7 +549,8 @@ impl fmt::Display for CaptureQuery {
 }
 
 /// The query of `GET /v1/events`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
 pub struct EventsQuery {
     /// Only what is about the VIP of this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -518,7 +564,7 @@ pub struct EventsQuery {
 }
 
 /// A line of the answer to `GET /v1/events`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum EventLine {
     /// Something has happened.
@@ -528,4 +574,29 @@ pub enum EventLine {
         /// How many.
         missed: u64,
     },
+}
+
+/// `PUT /v1/log`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogChange {
+    /// What to log, as in `RUST_LOG`: `debug`, `info,lb_user::health=debug`.
+    pub filter: String,
+    /// For how long, as in `60s`, at most a day; until lbd ends when absent.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+}
+
+/// `GET /v1/log`: what is logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogStatus {
+    /// As in `RUST_LOG`.
+    pub filter: String,
+    /// Until when, if that is for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// What is logged afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<String>,
 }

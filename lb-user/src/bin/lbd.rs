@@ -3,7 +3,7 @@
 use std::{env, io, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser};
-use lb_user::{daemon, manual, probe::exec};
+use lb_user::{daemon, logging, manual, probe::exec};
 
 /// The daemon of a Direct Server Return load balancer on XDP.
 ///
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     if arguments.manual {
         return print_manual();
     }
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    logging::start();
     let config = match daemon::configuration(&arguments.config) {
         Ok(config) => config,
         Err(error) => {

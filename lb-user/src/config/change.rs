@@ -7,11 +7,12 @@ mod words;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::check::duration;
 
 /// A VIP to add: `POST /v1/vips`. Words as in the configuration file, checked by the daemon.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewVip {
     /// Unique.
@@ -29,7 +30,7 @@ pub struct NewVip {
 }
 
 /// What can be set of a VIP: `PATCH /v1/vips/{name}` changes the fields that are there.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct VipOptions {
     /// `arp` or `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,9 +64,11 @@ pub struct VipOptions {
     pub state: Option<String>,
     /// A number of reals, a share as in `50%`, or `none` to remove it, and `min_up_high` with it.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "words::amount")]
+    #[schema(schema_with = words::amount_schema)]
     pub min_up: Option<String>,
     /// Likewise.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "words::amount")]
+    #[schema(schema_with = words::amount_schema)]
     pub min_up_high: Option<String>,
     /// A share as in `30%`, or `none` to remove it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,11 +76,12 @@ pub struct VipOptions {
     /// Each a `KIND[:ARG]`: `tcp`, `http:8080/healthz`, `dns:example.com`, …; all must pass. One may stand
     /// alone; `none` removes them.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "words::one_or_several")]
+    #[schema(schema_with = words::one_or_several_schema)]
     pub check: Option<Vec<String>>,
 }
 
 /// `PATCH /v1/vips/{name}`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VipPatch {
     /// Replaces the address.
@@ -92,7 +96,7 @@ pub struct VipPatch {
 }
 
 /// A real server to add: `POST /v1/vips/{name}/reals`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewReal {
     /// Its real address.
@@ -106,7 +110,7 @@ pub struct NewReal {
 }
 
 /// `PATCH /v1/vips/{name}/reals/{address}`: changes the fields that are there.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RealPatch {
     /// The weight.

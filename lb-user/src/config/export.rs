@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 use toml_edit::{InlineTable, Value};
 
 use crate::model::{
-    Amount, Check, HashSeed, Hooks, Model, Node, ProbePrefixes, Real, Vip, Watermarks,
+    Access, Amount, Check, HashSeed, Hooks, Model, Node, ProbePrefixes, Real, Role, Vip, Watermarks,
 };
 
 /// The configuration that reads as `model`, in the order of the documentation. The hash seed is in
@@ -27,6 +27,7 @@ pub fn check(check: &Check) -> InlineTable {
 
 fn write_model(out: &mut String, model: &Model) -> fmt::Result {
     write_node(out, &model.node)?;
+    model.access.as_ref().map_or(Ok(()), |access| write_access(out, access))?;
     write_hooks(out, &model.hooks)?;
     for vip in &model.vips {
         write_vip(out, vip)?;
@@ -54,6 +55,14 @@ fn write_node(out: &mut String, node: &Node) -> fmt::Result {
     let ProbePrefixes { v4: (v4, bits4), v6: (v6, bits6) } = node.probe_prefixes;
     writeln!(out, "probe_prefixes = [\"{v4}/{bits4}\", \"{v6}/{bits6}\"]")?;
     writeln!(out, "exec_user = {}", quoted(&node.exec_user))
+}
+
+fn write_access(out: &mut String, access: &Access) -> fmt::Result {
+    out.write_str("\n[access]\n")?;
+    Role::ALL.into_iter().try_for_each(|role| {
+        let words: Vec<_> = access.of(role).iter().map(quoted).collect();
+        writeln!(out, "{role} = [{}]", words.join(", "))
+    })
 }
 
 fn write_hooks(out: &mut String, hooks: &Hooks) -> fmt::Result {

@@ -11,10 +11,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::unistd::User;
+use nix::unistd::{Group, User};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::{Errors, raw::Place};
+use crate::model::Principal;
 
 /// Something that must be there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +24,8 @@ pub(super) enum Thing {
     Program(PathBuf),
     /// A user.
     User(String),
+    /// A user, or a group, that may ask for something.
+    Principal(Principal),
     /// Certificates that are trusted: those of a file, or the system's.
     Roots(Option<PathBuf>),
 }
@@ -56,6 +59,7 @@ impl Thing {
         let usable = match self {
             Self::Program(path) => program(path),
             Self::User(name) => user(name),
+            Self::Principal(who) => principal(who),
             Self::Roots(Some(file)) => roots_of(file),
             Self::Roots(None) => system_roots(),
         };
@@ -81,6 +85,24 @@ fn user(name: &str) -> Result<(), String> {
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(format!("no user \"{name}\"; write exec_user = NAME of one that there is")),
         Err(error) => Err(format!("looking for the user \"{name}\": {error}")),
+    }
+}
+
+fn principal(who: &Principal) -> Result<(), String> {
+    let (kind, name, add, found) = match who {
+        Principal::User(name) => {
+            ("user", name, "useradd", User::from_name(name).map(|user| user.is_some()))
+        }
+        Principal::Group(name) => {
+            ("group", name, "groupadd", Group::from_name(name).map(|group| group.is_some()))
+        }
+    };
+    match found {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!(
+            "this machine has no {kind} \"{name}\"; make it (`{add} --system {name}`), or write one that there is"
+        )),
+        Err(error) => Err(format!("looking for the {kind} \"{name}\": {error}")),
     }
 }
 

@@ -20,15 +20,17 @@ use self::checks::checks;
 use crate::model::*;
 
 pub(super) fn model() -> impl Strategy<Value = Model> {
-    (node(), vec(vip(), 0..4), hooks()).prop_map(|(node, vips, hooks)| {
-        // A name and an address for each, so that nothing is served twice.
-        let vips = vips.into_iter().enumerate().map(|(index, vip)| Vip {
-            name: format!("{}{index}", vip.name),
-            address: Ipv4Addr::new(192, 0, 2, index as u8).into(),
-            ..vip
-        });
-        Model { node, vips: vips.collect(), hooks }
-    })
+    (node(), vec(vip(), 0..4), hooks(), option::of(access())).prop_map(
+        |(node, vips, hooks, access)| {
+            // A name and an address for each, so that nothing is served twice.
+            let vips = vips.into_iter().enumerate().map(|(index, vip)| Vip {
+                name: format!("{}{index}", vip.name),
+                address: Ipv4Addr::new(192, 0, 2, index as u8).into(),
+                ..vip
+            });
+            Model { node, vips: vips.collect(), hooks, access }
+        },
+    )
 }
 
 /// A model with VIPs of both families.
@@ -52,6 +54,23 @@ fn of_ipv6(mut vip: Vip) -> Vip {
     vip.sorry.iter_mut().for_each(six);
     vip.reals.iter_mut().for_each(|real| six(&mut real.address));
     vip
+}
+
+/// Nobody is named twice.
+fn access() -> impl Strategy<Value = Access> {
+    let names = btree_set("[a-z][a-z0-9._-]{0,10}", 0..6);
+    (names, vec((any::<bool>(), select(Role::ALL.to_vec())), 6)).prop_map(|(names, kinds)| {
+        let mut access = Access::default();
+        for (name, (is_user, role)) in names.into_iter().zip(kinds) {
+            let who = if is_user { Principal::User(name) } else { Principal::Group(name) };
+            match role {
+                Role::Read => access.read.push(who),
+                Role::Operate => access.operate.push(who),
+                Role::Admin => access.admin.push(who),
+            }
+        }
+        access
+    })
 }
 
 fn node() -> impl Strategy<Value = Node> {

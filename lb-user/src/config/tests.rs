@@ -4,6 +4,7 @@ use crate::model::{
     XdpChoice,
 };
 
+mod access;
 mod checks;
 mod shortage;
 
@@ -136,7 +137,7 @@ fn unknown_keys_are_refused_at_every_level_with_the_nearest_known_one() {
     );
     assert_eq!(
         refused(&format!("zzzzz = 1\n{}", with_node(""))),
-        format!("1:1: unknown key \"zzzzz\"; {keys}node, hooks, vip")
+        format!("1:1: unknown key \"zzzzz\"; {keys}node, access, hooks, vip")
     );
     check(
         with_node,

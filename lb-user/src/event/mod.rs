@@ -12,15 +12,17 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use self::{filter::Filter, hooks::Hooks, journal::Journal};
 
 /// Something that has happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Counts up, across restarts.
     pub number: u64,
     /// When.
+    #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// What.
     #[serde(flatten)]
@@ -28,7 +30,7 @@ pub struct Event {
 }
 
 /// What has happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Happening {
     /// The health of a real has changed.
@@ -36,6 +38,7 @@ pub enum Happening {
         /// The VIP's name.
         vip: String,
         /// The real.
+        #[schema(value_type = String)]
         real: IpAddr,
         /// The word for what it was, where that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +71,7 @@ pub enum Happening {
     /// The way to a real has changed: another MAC address, or none.
     Neighbour {
         /// The real.
+        #[schema(value_type = String)]
         real: IpAddr,
         /// Its MAC address.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +80,7 @@ pub enum Happening {
     /// A VIP's address is announced, or no longer.
     Announce {
         /// The address.
+        #[schema(value_type = String)]
         address: IpAddr,
         /// On which interface.
         interface: String,
@@ -85,6 +90,7 @@ pub enum Happening {
     /// Somebody else answers for a VIP's address.
     Thief {
         /// The address.
+        #[schema(value_type = String)]
         address: IpAddr,
         /// Whose MAC address.
         mac: String,

@@ -143,6 +143,7 @@ impl Ledger {
                 "was written by a newer lbd: start that, or remove the file, which forgets drains";
             return Err(io::Error::new(io::ErrorKind::InvalidData, newer));
         }
+        let pages = Pages { version: VERSION, ..pages };
         let timed = pages.timed();
         Ok(Self { file: File::new(path), pages, changed: false, number: 0, timed })
     }
@@ -171,7 +172,7 @@ impl Ledger {
             return None;
         }
         self.number += 1;
-        Some(Numbered(self.number, Pages { version: VERSION, ..self.pages.clone() }))
+        Some(Numbered(self.number, self.pages.clone()))
     }
 
     /// What is going on with a real.

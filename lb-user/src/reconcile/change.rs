@@ -5,7 +5,9 @@ use std::{fs, net::IpAddr};
 
 use jiff::Timestamp;
 
-use super::{Probed, Reconciler, attaching::fleet, events::subject, interfaces::Place};
+use super::{
+    Probed, Reconciler, attaching::fleet, audit::differences, events::subject, interfaces::Place,
+};
 use crate::{
     api::{
         request::{Change, Refusal, Reply},
@@ -153,6 +155,7 @@ impl Reconciler {
             };
             Refusal::failed(format!("{changed}: {error}"))
         })?;
+        let audit = differences(change, &self.config.model, &edited.model);
         self.config.text = edited.text;
         self.take(edited.model);
         self.ledger = ledger;
@@ -172,7 +175,7 @@ impl Reconciler {
                 "the file is changed, the tables not yet (lbd tries again): {error}"
             ))
         })?;
-        Ok(Done { message, plan: report })
+        Ok(Done { message, plan: report, audit })
     }
 
     /// Makes a model the one in force. What it says of this machine counts from the next start on.
@@ -183,6 +186,7 @@ impl Reconciler {
         self.config.model = Model { node: self.config.model.node.clone(), ..model };
         self.fleet = fleet(&self.config.model);
         self.hooks.set(&self.config.model.hooks);
+        self.gate.set(self.config.model.access.as_ref());
     }
 
     /// Reads the file again. A bad one is refused whole.

@@ -3,6 +3,7 @@
 
 mod announcing;
 mod attaching;
+mod audit;
 mod capture;
 mod change;
 mod checking;
@@ -50,6 +51,7 @@ use self::{
 use crate::{
     announce::{Conflict, watch::Sighting},
     api::{
+        access::Gate,
         request::{Capture, Change, Reply, Request},
         types::Done,
     },
@@ -138,6 +140,8 @@ pub struct Records {
     pub journal: Journal,
     /// Who is called then.
     pub hooks: Hooks,
+    /// Who may ask for it, and for everything else.
+    pub gate: Gate,
 }
 
 /// The owner of the state.
@@ -162,6 +166,7 @@ pub struct Reconciler {
     journal: Journal,
     hooks: Hooks,
     tally: Tally,
+    gate: Gate,
     /// How the VIPs stood when that was last said.
     standings: BTreeMap<String, Standing>,
     /// When what the ledger says was last acted on.
@@ -189,7 +194,7 @@ impl Reconciler {
     ) -> Result<Self, dataplane::Error> {
         let state = kernel.state();
         let Surroundings { network, watcher, announcing, watching } = surroundings;
-        let Records { ledger, journal, hooks } = records;
+        let Records { ledger, journal, hooks, gate } = records;
         let ports = Ports::new(kernel.ports(), network.interfaces.configured());
         let mut reconciler = Self {
             ahead: Rings::default(),
@@ -210,6 +215,7 @@ impl Reconciler {
             journal,
             hooks,
             tally: Tally::new(Timestamp::now()),
+            gate,
             standings: BTreeMap::new(),
             acted: Timestamp::MIN,
             sweeper: Sweeper::new(Instant::now()),

@@ -17,7 +17,7 @@ use crate::{
         types::{PlanReport, RealPlan, VipPlan},
     },
     dataplane::{self, Cursor},
-    model::{Hooks, Model, Node, ProbePrefixes, Real, Vip},
+    model::{Access, GROUP, Hooks, Model, Node, ProbePrefixes, Real, Role, Vip},
     plan::{Block, Plan, Slots, State},
 };
 
@@ -85,6 +85,7 @@ impl Reconciler {
         let of = sum(|moved| moved.of).max(1.0);
         Ok(PlanReport {
             node: node_details(&before.node, &model.node),
+            access: access_details(before.access.as_ref(), model.access.as_ref()),
             hooks: hook_details(&before.hooks, &model.hooks),
             moved: sum(|moved| moved.slots.len() as u32) / of,
             lost: sum(|moved| moved.lost) / of,
@@ -237,7 +238,7 @@ fn or_none<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "none".to_owned(), |value| value.to_string())
 }
 
-fn vip_details(old: &Vip, new: &Vip) -> Vec<String> {
+pub(super) fn vip_details(old: &Vip, new: &Vip) -> Vec<String> {
     let ports = |vip: &Vip| vip.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let lines = [
         line("address", old.address, new.address),
@@ -290,7 +291,7 @@ fn checks_line(old: &Vip, new: &Vip) -> Option<String> {
     line("check", words(old), words(new)).or_else(settings)
 }
 
-fn real_details(old: &Real, new: &Real) -> Vec<String> {
+pub(super) fn real_details(old: &Real, new: &Real) -> Vec<String> {
     let mac = |real: &Real| or_none(real.mac);
     let lines = [
         line("weight", old.weight, new.weight),
@@ -302,7 +303,7 @@ fn real_details(old: &Real, new: &Real) -> Vec<String> {
 }
 
 /// What of this machine changes at the next start.
-fn node_details(old: &Node, new: &Node) -> Vec<String> {
+pub(super) fn node_details(old: &Node, new: &Node) -> Vec<String> {
     let prefixes = |node: &Node| {
         let ProbePrefixes { v4, v6 } = node.probe_prefixes;
         format!("{}/{} {}/{}", v4.0, v4.1, v6.0, v6.1)
@@ -327,8 +328,22 @@ fn node_details(old: &Node, new: &Node) -> Vec<String> {
     lines.into_iter().flatten().collect()
 }
 
+/// Who may ask for what afterwards, at once.
+pub(super) fn access_details(old: Option<&Access>, new: Option<&Access>) -> Vec<String> {
+    let words = |access: Option<&Access>, role| match access {
+        Some(access) => {
+            let words: Vec<_> = access.of(role).iter().map(ToString::to_string).collect();
+            or_none(Some(words.join(" ")).filter(|words| !words.is_empty()))
+        }
+        None if role == Role::Admin => format!("group:{GROUP}"),
+        None => or_none::<&str>(None),
+    };
+    let told = |role: Role| line(&role.to_string(), words(old, role), words(new, role));
+    Role::ALL.into_iter().filter_map(told).collect()
+}
+
 /// What of the hooks changes, at once.
-fn hook_details(old: &Hooks, new: &Hooks) -> Vec<String> {
+pub(super) fn hook_details(old: &Hooks, new: &Hooks) -> Vec<String> {
     let exec = |hooks: &Hooks| or_none(Some(hooks.exec.join(" ")).filter(|exec| !exec.is_empty()));
     let webhook = |hooks: &Hooks| or_none(hooks.webhook.clone());
     let lines = [line("exec", exec(old), exec(new)), line("webhook", webhook(old), webhook(new))];

@@ -36,6 +36,8 @@ pub enum Sign {
     Program(&'static str),
     /// There is a compiler for BPF.
     BpfCompiler,
+    /// Python makes environments.
+    Venv,
 }
 
 /// A Debian package.
@@ -76,6 +78,7 @@ const PACKAGES: &[Package] = &[
         Scope::Test,
         "runs programs that check what lbctl prints",
     ),
+    package("python3-venv", Sign::Venv, Scope::Test, "keeps programs from PyPI to themselves"),
     package("g++", Sign::Program("c++"), Scope::Fuzz, "compiles libFuzzer"),
     package(
         "qemu-system-x86",
@@ -97,7 +100,7 @@ const fn package(name: &'static str, sign: Sign, scope: Scope, purpose: &'static
 pub fn programs() -> impl Iterator<Item = &'static str> {
     PACKAGES.iter().filter_map(|package| match package.sign {
         Sign::Program(name) => Some(name),
-        Sign::BpfCompiler => None,
+        Sign::BpfCompiler | Sign::Venv => None,
     })
 }
 
@@ -118,6 +121,10 @@ pub struct Machine {
     pub apt: bool,
     /// Whether these packages are there.
     pub unpacked: bool,
+    /// Whether Python makes environments.
+    pub venv: bool,
+    /// Whether the programs from PyPI are there.
+    pub python: bool,
 }
 
 /// Something to install.
@@ -134,6 +141,8 @@ pub enum Step {
     Deb,
     /// Debian packages that are unpacked and not installed.
     Unpacked,
+    /// Programs from PyPI.
+    Python,
 }
 
 impl Step {
@@ -152,6 +161,9 @@ impl Step {
                 format!("bpf-linker with LLVM {llvm} was built, but does not run")
             }
             Self::Deb => "cargo-deb was built, but does not run".into(),
+            Self::Python => {
+                "programs from PyPI were installed in .tools/python, but are not there".into()
+            }
             Self::Unpacked => "packages were unpacked in .tools/debian, but are not there".into(),
         }
     }
@@ -173,7 +185,10 @@ pub fn next(machine: &Machine, scope: Scope) -> Option<Step> {
     if scope.includes(Scope::Dist) && !machine.deb {
         return Some(Step::Deb);
     }
-    (machine.apt && machine.lacks_unpacked(scope)).then_some(Step::Unpacked)
+    if machine.apt && machine.lacks_unpacked(scope) {
+        return Some(Step::Unpacked);
+    }
+    (scope.includes(Scope::Test) && !machine.python).then_some(Step::Python)
 }
 
 impl Machine {
@@ -185,6 +200,7 @@ impl Machine {
     fn shows(&self, sign: Sign) -> bool {
         match (sign, &self.compiler) {
             (Sign::Program(name), _) => self.programs.contains(name),
+            (Sign::Venv, _) => self.venv,
             (Sign::BpfCompiler, None) => false,
             (Sign::BpfCompiler, Some(Compiler::Rustc { .. })) => true,
             // Its own LLVM serves no linker, and none of that version need be installable.
@@ -220,13 +236,15 @@ mod tests {
             deb: true,
             apt: true,
             unpacked: true,
+            venv: true,
+            python: true,
         }
     }
 
     fn packages(machine: &Machine, scope: Scope) -> Vec<&'static str> {
         match next(machine, scope) {
             Some(Step::Packages(packages)) => packages.iter().map(|package| package.name).collect(),
-            Some(Step::Linker { .. } | Step::Deb | Step::Unpacked) | None => vec![],
+            Some(Step::Linker { .. } | Step::Deb | Step::Unpacked | Step::Python) | None => vec![],
         }
     }
 
@@ -279,6 +297,15 @@ mod tests {
         let machine = Machine { unpacked: false, ..complete(Some(WEB)) };
         assert_eq!(next(&machine, Scope::Build), None);
         assert_eq!(next(&machine, Scope::Test), Some(Step::Unpacked));
+    }
+
+    #[test]
+    fn the_tests_need_programs_from_pypi_and_what_keeps_them_to_themselves() {
+        let machine = Machine { python: false, ..complete(Some(WEB)) };
+        assert_eq!(next(&machine, Scope::Build), None);
+        assert_eq!(next(&machine, Scope::Test), Some(Step::Python));
+        let machine = Machine { venv: false, ..machine };
+        assert_eq!(packages(&machine, Scope::Test), ["python3-venv"]);
     }
 
     #[test]

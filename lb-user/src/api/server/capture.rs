@@ -21,7 +21,7 @@ use super::{Answer, find_real, find_vip, queried};
 use crate::{
     api::{
         request::{Capture, Refusal, Request, Requests},
-        types::CaptureQuery,
+        types::{CaptureQuery, Problems},
     },
     capture::{Names, Writer, destination},
     dataplane::CaptureSource,
@@ -33,6 +33,9 @@ const PIECES: usize = 64;
 /// A captured frame, the port that it came in on, and how many were missed before it.
 type Taken = (u8, Captured, u64);
 
+/// Packets as the datapath saw them and sent them, each with what was decided about it, as a pcapng file that grows;
+/// needs the role admin.
+#[utoipa::path(get, path = "/v1/capture", params(CaptureQuery), responses((status = 200, description = "Done, or what was asked for", body = Vec<u8>, content_type = "application/x-pcapng"), Problems))]
 pub(super) async fn capture(
     State(requests): State<Requests>,
     query: Result<Query<CaptureQuery>, QueryRejection>,

@@ -13,9 +13,11 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{Answer, queried};
 use crate::api::{
     request::{Events, Refusal, Request, Requests},
-    types::{EventLine, EventsQuery},
+    types::{EventLine, EventsQuery, Problems},
 };
 
+/// What has happened, and for a follower what happens: a line of JSON each.
+#[utoipa::path(get, path = "/v1/events", params(EventsQuery), responses((status = 200, description = "Done, or what was asked for", body = EventLine, content_type = "application/x-ndjson"), Problems))]
 pub(super) async fn events(
     State(requests): State<Requests>,
     query: Result<Query<EventsQuery>, QueryRejection>,

@@ -14,6 +14,7 @@ mod failure;
 mod flows;
 mod help;
 mod import;
+mod log;
 mod output;
 mod plan;
 mod real;
@@ -133,6 +134,8 @@ enum Command {
     Backend(backend::Backend),
     /// Prints the configuration of another balancer in our words
     Import(import::Import),
+    /// What lbd logs, shown and changed while it runs
+    Log(log::Log),
     /// Stops forwarding: detaches XDP, removes pins, announced addresses and what checks made
     #[command(after_help = detach::EXAMPLES)]
     Detach,
@@ -205,6 +208,7 @@ fn execute(command: Command, mut session: Session<'_>) -> u8 {
         Command::Export => export::run(&mut session),
         Command::Backend(command) => command.run(&mut session),
         Command::Import(command) => command.run(&mut session),
+        Command::Log(command) => command.run(&mut session),
         Command::Detach => detach::run(&mut session),
         Command::Help(command) => command.run(&mut session),
         Command::Completions(command) => command.run(&mut session),

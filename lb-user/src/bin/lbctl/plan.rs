@@ -107,8 +107,9 @@ fn placed(error: client::Error, file: &Path) -> Failure {
 /// What changes, VIP by VIP, then the reals, then the sum.
 pub fn text(report: &PlanReport) -> String {
     let node = report.node.iter().map(|detail| format!("[node] {detail}, once lbd is restarted\n"));
+    let access = report.access.iter().map(|detail| format!("[access] {detail}\n"));
     let hooks = report.hooks.iter().map(|detail| format!("[hooks] {detail}\n"));
-    let node: String = node.chain(hooks).collect();
+    let node: String = node.chain(access).chain(hooks).collect();
     if report.vips.is_empty() {
         return if node.is_empty() { "no change\n".to_owned() } else { node };
     }

@@ -1,6 +1,7 @@
 //! Words of a change that JSON may say in more than one way.
 
 use serde::{Deserialize, Deserializer};
+use utoipa::openapi::{ArrayBuilder, Object, OneOfBuilder, Schema, Type};
 
 /// A number, or a word.
 #[derive(Deserialize)]
@@ -46,4 +47,19 @@ pub(super) mod one_or_several {
             words => words.serialize(to),
         }
     }
+}
+
+/// What [`amount`] reads.
+pub(super) fn amount_schema() -> Schema {
+    alternatives([Object::with_type(Type::String).into(), Object::with_type(Type::Integer).into()])
+}
+
+/// What [`one_or_several`] reads.
+pub(super) fn one_or_several_schema() -> Schema {
+    let several = ArrayBuilder::new().items(Object::with_type(Type::String));
+    alternatives([Object::with_type(Type::String).into(), several.into()])
+}
+
+fn alternatives(schemas: [Schema; 2]) -> Schema {
+    schemas.into_iter().fold(OneOfBuilder::new(), OneOfBuilder::item).into()
 }

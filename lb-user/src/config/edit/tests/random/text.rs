@@ -5,8 +5,7 @@ use crate::config::export::to_toml;
 
 /// The model as a file with comments, each of which says to whom it belongs.
 pub(super) fn commented(model: &Model, (style, checks): (Style, CheckStyle)) -> String {
-    let node =
-        to_toml(&Model { vips: Vec::new(), node: model.node.clone(), hooks: model.hooks.clone() });
+    let node = to_toml(&Model { vips: Vec::new(), ..model.clone() });
     let node = node.replace('\n', " # node\n");
     let mut vips: Vec<_> =
         model.vips.iter().map(|vip| vip_with_comments(vip, (style, checks))).collect();
@@ -68,7 +67,7 @@ fn real_with_comments(vip: &Vip, real: &Real, style: Style) -> String {
 
 pub(super) fn only(vip: Vip) -> Model {
     let node = crate::config::parse("node.interfaces = [\"eth0\"]").unwrap().node;
-    Model { node, vips: vec![vip], hooks: Hooks::default() }
+    Model { node, vips: vec![vip], hooks: Hooks::default(), access: None }
 }
 
 /// Fields that an edit can remove have no comment.

@@ -1,0 +1,61 @@
+//! What the daemon logs, seen and changed while it runs.
+
+use std::time::Duration;
+
+use axum::{Extension, body::Bytes};
+use jiff::Timestamp;
+use tokio::time::sleep;
+
+use super::{Answer, Asker, json, parse};
+use crate::{
+    api::{
+        request::Refusal,
+        types::{LogChange, LogStatus, Problems},
+    },
+    logging::{self, Filtering},
+};
+
+/// The longest time for which something else is logged.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// What lbd logs.
+#[utoipa::path(get, path = "/v1/log", responses((status = 200, description = "Done, or what was asked for", body = LogStatus), Problems))]
+pub(super) async fn log() -> Answer {
+    json(&status()?)
+}
+
+/// Changes what lbd logs, for good or for a time; needs the role admin.
+#[utoipa::path(put, path = "/v1/log", request_body = LogChange, responses((status = 200, description = "Done, or what was asked for", body = LogStatus), Problems))]
+pub(super) async fn set_log(Extension(caller): Asker, body: Bytes) -> Answer {
+    let LogChange { filter, time } = parse(&body)?;
+    let time = time.as_deref().map(duration).transpose()?;
+    let before = status()?;
+    logging::set(&filter, time).map_err(Refusal::invalid)?;
+    if let Some(time) = time {
+        tokio::spawn(async move {
+            sleep(time).await;
+            logging::expire();
+        });
+    }
+    let span = time.map(|time| format!(" for {}", humantime::format_duration(time)));
+    let change = format!("{} -> {filter}{}", before.filter, span.unwrap_or_default());
+    caller.audit("log", &change).await;
+    json(&status()?)
+}
+
+fn status() -> Result<LogStatus, Refusal> {
+    let Filtering { filter, until } = logging::now()
+        .ok_or_else(|| Refusal::conflict("this process has no log that could be changed"))?;
+    let (until, then): (Option<Timestamp>, _) = until.unzip();
+    Ok(LogStatus { filter, until, then })
+}
+
+fn duration(text: &str) -> Result<Duration, Refusal> {
+    let found = humantime::parse_duration(text).ok();
+    found.filter(|time| (Duration::from_secs(1)..=LONGEST).contains(time)).ok_or_else(|| {
+        Refusal::invalid(format!(
+            "\"{}\" is no time for a log; write one from 1s to 24h, such as 60s",
+            text.escape_debug()
+        ))
+    })
+}
