@@ -500,18 +500,26 @@ pub struct CaptureQuery {
     pub vip: Option<String>,
     /// Only what is sent to this real.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    #[schema(value_type = Option<String>)]
     pub real: Option<IpAddr>,
     /// Only what ends so; a label of `lb_common::Outcome`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// After how many packets it ends; 1 or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1)]
+    #[schema(minimum = 1)]
     pub count: Option<u64>,
     /// After how many seconds it ends; 1 or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1)]
+    #[schema(minimum = 1)]
     pub seconds: Option<u64>,
     /// One packet of so many is looked at; 1 or more, and 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1)]
+    #[schema(minimum = 1)]
     pub sample: Option<u32>,
 }
 
