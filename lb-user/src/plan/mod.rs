@@ -350,8 +350,12 @@ impl<'a> Planner<'a> {
             match known {
                 None => self.settle(place, real.address, word),
                 Some(known) if known.word == word => {}
-                // No slot names it as the current owner any more once it cannot take flows.
-                Some(_) if [RealWord::NONE, RealWord::RESET].contains(&word) => {
+                // No slot names it as the current owner any more once it cannot take flows. (Whoever resets and led
+                // nowhere before may be named as the previous one from now on.)
+                Some(known)
+                    if word == RealWord::NONE
+                        || word == RealWord::RESET && known.word.port() != 0 =>
+                {
                     self.retire.push(Op::Real { place, word });
                 }
                 Some(_) => self.prepare.push(Op::Real { place, word }),

@@ -228,6 +228,27 @@ proptest! {
     }
 }
 
+/// A real that led nowhere is given up as one whose connections are reset, just when slots need somebody by whom
+/// they stay tracked.
+#[test]
+fn who_resets_does_so_before_slots_name_it() {
+    let step = |reals, leaving| vec![DesiredVip { leaving, ..vip(1, reals) }];
+    let steps = [
+        step(vec![real(18, 1, Role::ACTIVE)], vec![]),
+        step(vec![real(22, 0, Role::Out)], vec![real(18, 1, Role::Draining)]),
+        step(vec![], vec![real(22, 1, Role::Reset)]),
+    ];
+    let (mut tables, mut state) = (Tables::default(), State::default());
+    for (now, vips) in (1..).zip(steps) {
+        let plan = planned(&state, &at(now, vips));
+        for op in &plan.ops {
+            tables.write(op, Tick(now));
+            tables.check();
+        }
+        state = plan.state;
+    }
+}
+
 #[test]
 fn a_real_that_comes_takes_slots_which_are_opened_first() {
     let two = vec![real(11, 1, Role::ACTIVE), real(12, 1, Role::ACTIVE)];
