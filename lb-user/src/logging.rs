@@ -155,7 +155,11 @@ fn take(state: &mut State, filter: &str) {
 
 /// Levels and `TARGET=LEVEL`, separated by commas. A word that is no level would silence everything but a module
 /// of that name, so it is refused.
-fn check(filter: &str) -> Result<(), String> {
+///
+/// # Errors
+///
+/// Which word is wrong, and what would be right.
+pub fn check(filter: &str) -> Result<(), String> {
     let wrong = |part: &str| {
         format!(
             "\"{}\" is no filter of the log; write off, error, warn, info, debug or trace, or TARGET=LEVEL such as lb_user::health=debug, several joined by commas",

@@ -8,6 +8,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -369,22 +370,28 @@ fn a_real_that_fails_and_a_thief_are_seen() -> Result<()> {
     Ok(())
 }
 
-/// The kernel measures programs as long as this lives.
-struct Measured(String);
+/// The kernel measures programs as long as this lives; one test after the other has it.
+struct Measured {
+    before: String,
+    _turn: MutexGuard<'static, ()>,
+}
+
+static TURN: Mutex<()> = Mutex::new(());
 
 const MEASURES: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 impl Measured {
     fn start() -> Result<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let before = fs::read_to_string(MEASURES)?;
         fs::write(MEASURES, "1")?;
-        Ok(Self(before))
+        Ok(Self { before, _turn: turn })
     }
 }
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        drop(fs::write(MEASURES, &self.0));
+        drop(fs::write(MEASURES, &self.before));
     }
 }
 

@@ -30,16 +30,18 @@ pub(super) async fn set_log(Extension(caller): Asker, body: Bytes) -> Answer {
     let LogChange { filter, time } = parse(&body)?;
     let time = time.as_deref().map(duration).transpose()?;
     let before = status()?;
-    logging::set(&filter, time).map_err(Refusal::invalid)?;
+    logging::check(&filter).map_err(Refusal::invalid)?;
+    let span = time.map(|time| format!(" for {}", humantime::format_duration(time)));
+    let change = format!("{} -> {filter}{}", before.filter, span.unwrap_or_default());
+    // Before: the new filter may hide it.
+    caller.audit("log", &change).await;
+    logging::set(&filter, time).map_err(Refusal::conflict)?;
     if let Some(time) = time {
         tokio::spawn(async move {
             sleep(time).await;
             logging::expire();
         });
     }
-    let span = time.map(|time| format!(" for {}", humantime::format_duration(time)));
-    let change = format!("{} -> {filter}{}", before.filter, span.unwrap_or_default());
-    caller.audit("log", &change).await;
     json(&status()?)
 }
 

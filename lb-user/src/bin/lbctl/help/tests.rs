@@ -34,6 +34,7 @@ fn the_manual_page_of_the_configuration_explains_exactly_the_keys_that_there_are
     let zzz = "zzzzzzzzzzzzzzzzzzzzzzz = 1\n";
     for (section, text) in [
         ("[node]", format!("[node]\n{zzz}")),
+        ("[access]", format!("[access]\n{zzz}")),
         ("[hooks]", format!("[hooks]\n{zzz}")),
         ("[[vip]]", format!("[[vip]]\n{zzz}")),
         ("[[vip.real]]", format!("[[vip]]\n[[vip.real]]\n{zzz}")),
