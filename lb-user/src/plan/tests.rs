@@ -127,6 +127,20 @@ impl Tables {
     }
 }
 
+/// Carries out what is planned for these VIPs, one after the other, and looks at the tables after each write.
+fn check_each_write(steps: Vec<Vec<DesiredVip>>) {
+    let (mut tables, mut state) = (Tables::default(), State::default());
+    for (now, vips) in (1..).zip(steps) {
+        let plan = planned(&state, &at(now, vips));
+        for op in &plan.ops {
+            tables.write(op, Tick(now));
+            tables.check();
+        }
+        tables.check_state(&plan.state);
+        state = plan.state;
+    }
+}
+
 fn any_role() -> impl Strategy<Value = Role> {
     prop_oneof![
         3 => Just(Role::ACTIVE),
@@ -173,16 +187,7 @@ proptest! {
 
     #[test]
     fn after_every_write_slots_name_only_who_can_be_reached(steps in vec(any_vips(), 1..8)) {
-        let (mut tables, mut state) = (Tables::default(), State::default());
-        for (now, vips) in (1..).zip(steps) {
-            let plan = planned(&state, &at(now, vips));
-            for op in &plan.ops {
-                tables.write(op, Tick(now));
-                tables.check();
-            }
-            tables.check_state(&plan.state);
-            state = plan.state;
-        }
+        check_each_write(steps);
     }
 
     #[test]
@@ -238,15 +243,7 @@ fn who_resets_does_so_before_slots_name_it() {
         step(vec![real(22, 0, Role::Out)], vec![real(18, 1, Role::Draining)]),
         step(vec![], vec![real(22, 1, Role::Reset)]),
     ];
-    let (mut tables, mut state) = (Tables::default(), State::default());
-    for (now, vips) in (1..).zip(steps) {
-        let plan = planned(&state, &at(now, vips));
-        for op in &plan.ops {
-            tables.write(op, Tick(now));
-            tables.check();
-        }
-        state = plan.state;
-    }
+    check_each_write(steps.into());
 }
 
 #[test]
