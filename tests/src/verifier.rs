@@ -16,7 +16,7 @@ use aya_obj::{
     Object, Program, ProgramSection,
     generated::{BPF_F_XDP_HAS_FRAGS, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type},
 };
-use lb_user::dataplane::OBJECT;
+use lb_user::dataplane::{CAPTURE, OBJECT};
 
 use crate::world::SEED;
 
@@ -63,17 +63,20 @@ impl FromStr for Work {
     }
 }
 
-/// The XDP programs of the object by name, and what it takes to verify each as the daemon loads it,
+/// The XDP programs of the balancer and of captures by name, and what it takes to verify each as the daemon loads it,
 /// without its log.
 ///
 /// # Errors
 ///
 /// Where the kernel refuses something.
 pub fn work() -> Result<Vec<(String, Work)>> {
-    let mut names: Vec<String> = Object::parse(OBJECT)?.programs.into_keys().collect();
+    let mut names: Vec<(String, &[u8])> = Vec::new();
+    for object in [OBJECT, CAPTURE] {
+        names.extend(Object::parse(object)?.programs.into_keys().map(|name| (name, object)));
+    }
     names.sort();
-    let work = names.into_iter().filter_map(|name| {
-        let work = work_of(&name).with_context(|| format!("program \"{name}\""));
+    let work = names.into_iter().filter_map(|(name, object)| {
+        let work = work_of(object, &name).with_context(|| format!("program \"{name}\""));
         work.transpose().map(|work| work.map(|work| (name, work)))
     });
     work.collect()
@@ -84,14 +87,14 @@ pub fn work() -> Result<Vec<(String, Work)>> {
 ///
 /// On maps of its own: programs that share a table of devices must be alike in whether they take
 /// frames in several buffers.
-fn work_of(name: &str) -> Result<Option<Work>> {
+fn work_of(object: &[u8], name: &str) -> Result<Option<Work>> {
     // Constants are known to the verifier from the map that they are in.
     let maps = EbpfLoader::new()
         .override_global("SEED", &SEED.0, true)
         .override_global("PORT", &1u8, true)
         .override_global("AYA_LOG_LEVEL", &0u8, false)
-        .load(OBJECT)?;
-    let mut object = Object::parse(OBJECT)?;
+        .load(object)?;
+    let mut object = Object::parse(object)?;
     relocate(&mut object, &maps)?;
     let program = object.programs.get(name).context("is gone")?;
     let ProgramSection::Xdp { frags, .. } = program.section else { return Ok(None) };
