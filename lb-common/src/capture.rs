@@ -66,8 +66,8 @@ pub struct Captured {
     pub rule: u32,
     /// The number of the port that it left by; meaningless unless forwarded.
     pub port: u32,
-    /// Nothing.
-    pub reserved: u32,
+    /// Whether the frame was looked at as it came: not 0 of all that are handed on.
+    pub looked_at: u32,
     /// As it came.
     pub came: Sight,
     /// As it left.

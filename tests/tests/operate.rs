@@ -282,8 +282,8 @@ fn the_network_listener_only_reads() -> Result<()> {
     };
     assert_eq!(code(&["http://127.0.0.1:9101/v1/status"])?, "200");
     assert_eq!(code(&["http://127.0.0.1:9101/healthz"])?, "200");
-    assert_eq!(code(&["-X", "POST", "http://127.0.0.1:9101/v1/detach"])?, "404");
-    assert_eq!(code(&["-X", "DELETE", "http://127.0.0.1:9101/v1/vips/web"])?, "404");
+    assert_eq!(code(&["-X", "POST", "http://127.0.0.1:9101/v1/detach"])?, "405");
+    assert_eq!(code(&["-X", "DELETE", "http://127.0.0.1:9101/v1/vips/web"])?, "405");
     assert_eq!(code(&["-X", "POST", "http://127.0.0.1:9101/v1/status"])?, "405");
     assert_eq!(rack.answers(3)?.len(), 1);
     Ok(())

@@ -53,11 +53,9 @@ mod programs {
     #[xdp(frags)]
     pub fn capture(ctx: XdpContext) -> u32 {
         let frame = &mut Live::<true>(&ctx);
-        let draft = begin(|sight| load(&ctx, frame.whole(), sight));
+        begin(|sight| load(&ctx, frame.whole(), sight));
         let ended = decide(frame, &Maps::<true>, &Maps::<true>);
-        if let Some(draft) = draft {
-            end(draft, &ended, |sight| load(&ctx, frame.whole(), sight));
-        }
+        end(&ended, |sight| load(&ctx, frame.whole(), sight));
         maps::action(&ended)
     }
 
@@ -65,34 +63,39 @@ mod programs {
     #[xdp]
     pub fn capture_linear(ctx: XdpContext) -> u32 {
         let frame = &mut Live::<false>(&ctx);
-        let draft = begin(|sight| read(frame, sight));
+        begin(|sight| read(frame, sight));
         let ended = decide(frame, &Maps::<true>, &Maps::<true>);
-        if let Some(draft) = draft {
-            end(draft, &ended, |sight| read(frame, sight));
-        }
+        end(&ended, |sight| read(frame, sight));
         maps::action(&ended)
     }
 
-    /// Takes a look at a frame as it came, unless it is not looked at.
+    /// Takes a look at a frame as it came, if it is one that is looked at. That stands in the draft, of which the
+    /// verifier knows nothing: so what comes after is not verified for both cases.
     #[inline(always)]
-    fn begin(look: impl FnOnce(&mut Sight)) -> Option<&'static mut Captured> {
-        let sample = wanted()?.sample;
+    fn begin(look: impl FnOnce(&mut Sight)) {
+        let (Some(draft), Some(wanted)) = (draft(), wanted()) else {
+            return;
+        };
         // SAFETY: a helper without preconditions.
-        if sample > 1 && unsafe { bpf_get_prandom_u32() } % sample != 0 {
-            return None;
+        let number = unsafe { bpf_get_prandom_u32() };
+        draft.looked_at = u32::from(wanted.sample <= 1 || number % wanted.sample == 0);
+        if draft.looked_at != 0 {
+            look(&mut draft.came);
         }
-        // SAFETY: this CPU's value; nothing else on this CPU writes to it while the program runs.
-        let draft = unsafe { &mut *DRAFT.get_ptr_mut(0)? };
-        look(&mut draft.came);
-        Some(draft)
     }
 
-    /// Hands it on, with what became of it, if it is wanted.
     #[inline(always)]
-    fn end(draft: &mut Captured, ended: &Ended, look: impl FnOnce(&mut Sight)) {
-        if !is_wanted(ended) {
+    fn draft() -> Option<&'static mut Captured> {
+        // SAFETY: this CPU's value; nothing else on this CPU writes to it while the program runs.
+        DRAFT.get_ptr_mut(0).map(|draft| unsafe { &mut *draft })
+    }
+
+    /// Hands it on, with what became of it, if it was looked at and is wanted.
+    #[inline(always)]
+    fn end(ended: &Ended, look: impl FnOnce(&mut Sight)) {
+        let Some(draft) = draft().filter(|draft| draft.looked_at != 0 && is_wanted(ended)) else {
             return;
-        }
+        };
         // SAFETY: a helper without preconditions.
         let now = unsafe { bpf_ktime_get_ns() };
         if !may_go(now) {

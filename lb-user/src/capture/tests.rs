@@ -47,7 +47,7 @@ fn captured(outcome: Outcome, came: Sight, left: Option<Sight>) -> Captured {
         place: 7,
         rule: Rule::Current as u32,
         port: 2,
-        reserved: 0,
+        looked_at: 1,
         came,
         left: left.unwrap_or(Sight { length: 0, taken: 0, bytes: [0; SNAP] }),
     }
