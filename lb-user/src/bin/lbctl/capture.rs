@@ -66,7 +66,7 @@ impl Capture {
             real: self.real,
             outcome: self.outcome,
             count: self.count,
-            seconds: self.period.map(|period| period.as_secs().max(1)),
+            seconds: self.period.map(|period| period.as_secs_f64().ceil().max(1.0) as u64),
             sample: self.sample,
         };
         match self.write {
