@@ -129,6 +129,10 @@ fn a_capture_ends_with_whoever_asked_for_it_and_there_is_one_at_a_time() -> Resu
     let second = rack.daemon.lbctl(&["capture", "-c", "1"])?;
     assert_eq!(second.code, 1, "{second:?}");
     assert!(second.stderr.contains("somebody captures already"), "{second:?}");
+    let log = rack.daemon.log()?;
+    for noted in ["capture: all packets", "capture: refused: somebody captures already"] {
+        assert!(log.contains(noted), "whoever sees what clients send is noted: {noted}\n{log}");
+    }
     // A change of the pool is followed while somebody looks on.
     rack.lbctl(&["real", "del", "web", "10.0.0.12", "--now"])?;
     assert_eq!(rack.answers(10)?.len(), 1);

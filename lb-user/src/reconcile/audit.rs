@@ -154,7 +154,7 @@ mod tests {
             .replace("[[vip]]", "access.admin = []\nhooks.webhook = \"http://h/\"\n[[vip]]");
         assert_eq!(
             applied(&new),
-            "[access]: admin group:lb -> none; [hooks]: webhook none -> http://h/; \
+            "[access]: admin group:lb -> none; [hooks]: webhook none -> set; \
              vip web: real 10.0.0.12 weight 5 -> 6, real 10.0.0.11 weight 1 active -> none"
         );
         assert_eq!(

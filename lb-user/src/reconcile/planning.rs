@@ -342,11 +342,17 @@ pub(super) fn access_details(old: Option<&Access>, new: Option<&Access>) -> Vec<
     Role::ALL.into_iter().filter_map(told).collect()
 }
 
-/// What of the hooks changes, at once.
+/// What of the hooks changes, at once; an address or an argument may be a secret, and is not shown.
 pub(super) fn hook_details(old: &Hooks, new: &Hooks) -> Vec<String> {
-    let exec = |hooks: &Hooks| or_none(Some(hooks.exec.join(" ")).filter(|exec| !exec.is_empty()));
-    let webhook = |hooks: &Hooks| or_none(hooks.webhook.clone());
-    let lines = [line("exec", exec(old), exec(new)), line("webhook", webhook(old), webhook(new))];
+    let exec = |hooks: &Hooks| or_none(hooks.exec.first());
+    let webhook = |hooks: &Hooks| or_none(hooks.webhook.as_ref().map(|_| "set"));
+    let hidden = |differs: bool, what: &str| differs.then(|| what.to_owned());
+    let lines = [
+        line("exec", exec(old), exec(new))
+            .or_else(|| hidden(old.exec != new.exec, "arguments of exec")),
+        line("webhook", webhook(old), webhook(new))
+            .or_else(|| hidden(old.webhook != new.webhook, "webhook")),
+    ];
     lines.into_iter().flatten().collect()
 }
 
@@ -401,13 +407,19 @@ mod tests {
                 "exec_user nobody -> x",
             ]
         );
-        let hook = |text: &str| parse(text).expect("a configuration").hooks;
-        assert_eq!(
-            hook_details(
-                &hook(BEFORE),
-                &hook(&format!("hooks.webhook = \"http://[::1]/\"\n{BEFORE}"))
-            ),
-            ["webhook none -> http://[::1]/"]
-        );
+    }
+
+    #[test]
+    fn a_plan_shows_no_secret_of_a_hook() {
+        let hooks = |text: &str| parse(&format!("hooks = {{ {text} }}\n{BEFORE}")).unwrap().hooks;
+        let set = "exec = [\"/bin/true\", \"--token=t0\"], webhook = \"http://[::1]/t0\"";
+        for (before, after, expected) in [
+            ("", set, vec!["exec none -> /bin/true", "webhook none -> set"]),
+            (set, &set.replace("t0", "t1"), vec!["arguments of exec", "webhook"]),
+            (set, "", vec!["exec /bin/true -> none", "webhook set -> none"]),
+            (set, set, vec![]),
+        ] {
+            assert_eq!(hook_details(&hooks(before), &hooks(after)), expected);
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::{Query, State, rejection::QueryRejection},
     http::header,
@@ -17,7 +18,7 @@ use lb_common::{Outcome, capture::Captured};
 use nix::time::ClockId;
 use tokio::{io::unix::AsyncFd, sync::mpsc, task::JoinSet, time};
 
-use super::{Answer, find_real, find_vip, queried};
+use super::{Answer, Asker, find_real, find_vip, queried};
 use crate::{
     api::{
         request::{Capture, Refusal, Request, Requests},
@@ -38,6 +39,7 @@ type Taken = (u8, Captured, u64);
 #[utoipa::path(get, path = "/v1/capture", params(CaptureQuery), responses((status = 200, description = "Done, or what was asked for", body = Vec<u8>, content_type = "application/x-pcapng"), Problems))]
 pub(super) async fn capture(
     State(requests): State<Requests>,
+    Extension(caller): Asker,
     query: Result<Query<CaptureQuery>, QueryRejection>,
 ) -> Answer {
     let query = queried(query)?;
@@ -47,7 +49,13 @@ pub(super) async fn capture(
         query.real.map(|real| find_real(vip, real)).transpose()?;
     }
     let CaptureQuery { count, seconds, .. } = query;
-    let capture = requests.ask(|reply| Request::Capture(query, reply)).await?;
+    let what = query.to_string();
+    let capture = requests.ask(|reply| Request::Capture(query, reply)).await;
+    // It changes nothing, but it shows what clients send.
+    let begun =
+        capture.as_ref().map_or_else(|refusal| format!("refused: {}", refusal.detail), |_| what);
+    caller.audit("capture", &begun).await;
+    let capture = capture?;
     let number = capture.number;
     let (sender, receiver) = mpsc::channel(PIECES);
     tokio::spawn(async move {
