@@ -49,7 +49,7 @@ impl Spaces {
 
 impl Netns {
     /// A new, empty one; the name is for messages.
-    pub(crate) fn anonymous(name: &str, mount: Option<OwnedFd>) -> Result<Self> {
+    pub fn anonymous(name: &str, mount: Option<OwnedFd>) -> Result<Self> {
         let net = in_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
             Ok(File::open("/proc/thread-self/ns/net")?.into())

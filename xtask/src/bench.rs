@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::demo;
+use crate::{demo, setup::Scope};
 
 /// Measure what packets, configurations and requests cost, beside what cannot be had cheaper. As root, in network
 /// namespaces; takes minutes. `cargo xtask bench -- --help` has what ARGS may be.
@@ -17,5 +17,5 @@ pub struct Options {
 
 /// Becomes the benchmark.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    demo::play("bench", options.args.iter().map(String::as_str))
+    demo::play("bench", Scope::Test, options.args.iter().map(String::as_str))
 }

@@ -24,6 +24,17 @@ pub fn workspace() -> &'static Path {
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace()).env("PATH", path());
+    // What it told this program of itself: a build script that looks at it (ring's does) would run again for each
+    // program that starts cargo, and most of the workspace be compiled again.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_")
+            || name.starts_with("CARGO_MANIFEST_")
+            || name == "OUT_DIR"
+        {
+            cargo.env_remove(&*name);
+        }
+    }
     cargo
 }
 

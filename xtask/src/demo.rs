@@ -28,12 +28,16 @@ pub struct Options {
 /// Becomes the demo.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let keep = options.keep.then_some("--keep");
-    play("demo", keep.into_iter().chain(options.down.then_some("--down")))
+    play("demo", Scope::Demo, keep.into_iter().chain(options.down.then_some("--down")))
 }
 
-/// Builds the programs optimised, and becomes this one of the lab's, as root.
-pub fn play<'a>(program: &str, arguments: impl Iterator<Item = &'a str>) -> Result<ExitCode> {
-    let host = setup::ensure(Scope::Test)?;
+/// Installs what is needed, builds the programs optimised, and becomes this one of the lab's, as root.
+pub fn play<'a>(
+    program: &str,
+    needs: Scope,
+    arguments: impl Iterator<Item = &'a str>,
+) -> Result<ExitCode> {
+    let host = setup::ensure(needs)?;
     command::run(command::cargo().args([
         "build",
         "--release",

@@ -63,7 +63,6 @@ impl Dist {
     fn build(&self, debug: bool, target: Option<&str>) -> Result<PathBuf> {
         let mut cargo = command::cargo();
         cargo.args(["build", "--package=lb-user", "--bins"]);
-        cargo.env("SOURCE_DATE_EPOCH", &self.epoch);
         let mut dir = target_dir();
         if let Some(target) = target {
             // With a target, these are for the programs and not for what runs in the build.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::demo;
+use crate::{demo, setup::Scope};
 
 /// Change a pool in every way while 2000 connections are open, also under floods, and count those that
 /// break; then count how many would have without memory of flows. Fails if any broke.
@@ -18,5 +18,5 @@ pub struct Options {
 
 /// Becomes the soak.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    demo::play("soak", options.args.iter().map(String::as_str))
+    demo::play("soak", Scope::Test, options.args.iter().map(String::as_str))
 }

@@ -12,9 +12,11 @@ pub const LLVM: RangeInclusive<u32> = 21..=23;
 pub enum Scope {
     /// To build.
     Build,
+    /// To build, and to run the demo.
+    Demo,
     /// To build, and to make packages.
     Dist,
-    /// All that, and to run the tests and the demo.
+    /// All that, and to run the tests.
     Test,
     /// All that, and to fuzz.
     Fuzz,
@@ -25,7 +27,7 @@ pub enum Scope {
 impl Scope {
     /// Whether what `part` needs is needed for this.
     fn includes(self, part: Self) -> bool {
-        part == self || part <= Self::Test && part <= self
+        part == self || part == Self::Build || part <= Self::Test && self >= Self::Test
     }
 }
 
@@ -63,14 +65,14 @@ const PACKAGES: &[Package] = &[
         "compiles for BPF (117 MB with the next)",
     ),
     package("libstd-rust-web-dev-bpf", Sign::BpfCompiler, Scope::Build, "Rust's `core` for BPF"),
-    package("iproute2", Sign::Program("ip"), Scope::Test, "sets up network namespaces"),
-    package("ethtool", Sign::Program("ethtool"), Scope::Test, "turns off what veth only pretends"),
-    package("nginx-light", Sign::Program("nginx"), Scope::Test, "is the real servers"),
+    package("iproute2", Sign::Program("ip"), Scope::Demo, "sets up network namespaces"),
+    package("ethtool", Sign::Program("ethtool"), Scope::Demo, "turns off what veth only pretends"),
+    package("nginx-light", Sign::Program("nginx"), Scope::Demo, "is the real servers"),
     package("dnsmasq-base", Sign::Program("dnsmasq"), Scope::Test, "is the name servers"),
-    package("curl", Sign::Program("curl"), Scope::Test, "is the clients"),
-    package("iputils-ping", Sign::Program("ping"), Scope::Test, "is the clients, too"),
+    package("curl", Sign::Program("curl"), Scope::Demo, "is the clients"),
+    package("iputils-ping", Sign::Program("ping"), Scope::Demo, "is the clients, too"),
     package("tmux", Sign::Program("tmux"), Scope::Test, "is the terminals"),
-    package("tcpdump", Sign::Program("tcpdump"), Scope::Test, "shows packets on the wire"),
+    package("tcpdump", Sign::Program("tcpdump"), Scope::Demo, "shows packets on the wire"),
     // Another python on PATH does not see the modules of Debian's packages.
     package(
         "python3",
@@ -255,7 +257,9 @@ mod tests {
 
     #[test]
     fn a_bare_machine_gets_all_packages_at_once() {
-        for scope in [Scope::Build, Scope::Dist, Scope::Test, Scope::Fuzz, Scope::Kernels] {
+        for scope in
+            [Scope::Build, Scope::Demo, Scope::Dist, Scope::Test, Scope::Fuzz, Scope::Kernels]
+        {
             let needed = PACKAGES.iter().filter(|package| scope.includes(package.scope));
             let names: Vec<_> = needed.map(|package| package.name).collect();
             assert_eq!(packages(&Machine::default(), scope), names);
@@ -282,6 +286,17 @@ mod tests {
         assert_eq!(next(&machine, Scope::Build), None);
         assert_eq!(next(&machine, Scope::Dist), Some(Step::Deb));
         assert_eq!(next(&machine, Scope::Test), Some(Step::Deb));
+    }
+
+    #[test]
+    fn the_demo_needs_its_programs_and_nothing_else_of_the_tests() {
+        let machine = Machine { deb: false, python: false, unpacked: false, ..complete(Some(WEB)) };
+        assert_eq!(next(&machine, Scope::Demo), None);
+        assert_eq!(packages(&Machine { venv: false, ..machine }, Scope::Demo), Vec::<&str>::new());
+        let mut machine = complete(Some(WEB));
+        machine.programs.remove("nginx");
+        machine.programs.remove("tmux");
+        assert_eq!(packages(&machine, Scope::Demo), ["nginx-light"]);
     }
 
     #[test]
