@@ -16,7 +16,7 @@ use crate::{
 /// Make the packages: target/dist/lb_VERSION_ARCH.deb, and a tarball with static programs.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Only the Debian package, of programs that are not optimised: quick, for tests.
+    /// Of programs that are not optimised, nor static in the tarball: quick, for tests.
     #[arg(long)]
     debug: bool,
     /// The package's version instead of the project's, such as 1.2.3-1.
@@ -35,10 +35,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     dist.stage(&programs)?;
     let deb = dist.deb(options, &programs)?;
     println!("{}", deb.display());
-    if !options.debug {
+    let tarball = if options.debug {
+        dist.tarball(&programs, "debug")?
+    } else {
         let programs = dist.build(false, Some(&host))?;
-        println!("{}", dist.tarball(&programs, &host)?.display());
-    }
+        ["lbd", "lbctl"].iter().try_for_each(|name| ensure_static(&programs.join(name)))?;
+        dist.tarball(&programs, &host)?
+    };
+    println!("{}", tarball.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -117,8 +121,8 @@ impl Dist {
         Ok(file)
     }
 
-    fn tarball(&self, programs: &Path, host: &str) -> Result<PathBuf> {
-        let name = format!("lb-{}-{host}", version()?);
+    fn tarball(&self, programs: &Path, kind: &str) -> Result<PathBuf> {
+        let name = format!("lb-{}-{kind}", version()?);
         let root = command::workspace().join("target/dist").join(&name);
         if root.exists() {
             fs::remove_dir_all(&root)?;
@@ -128,7 +132,6 @@ impl Dist {
             let to = root.join(program);
             fs::copy(programs.join(program), &to).with_context(|| format!("copying {program}"))?;
             command::run(Command::new("strip").arg(&to))?;
-            ensure!(is_static(&to)?, "{} is not statically linked", to.display());
         }
         let packaging = command::workspace().join("packaging");
         for file in ["lbd.service", "sysusers.conf", "tmpfiles.conf", "lb.toml"] {
@@ -141,6 +144,9 @@ impl Dist {
                 .with_context(|| format!("copying {}", from.display()))?;
         }
         command::run(Command::new("cp").arg("-r").arg(self.files.join("usr/share")).arg(&root))?;
+        // Where zsh looks for what is no package of Debian's.
+        let zsh = root.join("share/zsh");
+        fs::rename(zsh.join("vendor-completions"), zsh.join("site-functions"))?;
         self.pack(&name)
     }
 
@@ -184,10 +190,12 @@ fn printed(command: &mut Command) -> Option<String> {
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
-/// Whether a program needs no library of the machine it runs on.
-fn is_static(program: &Path) -> Result<bool> {
+/// A program that needs no library of the machine it runs on.
+fn ensure_static(program: &Path) -> Result<()> {
     let output = Command::new("ldd").arg(program).output().context("running ldd")?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
-    Ok(said.contains("statically linked") || said.contains("not a dynamic executable"))
+    let is_static = said.contains("statically linked") || said.contains("not a dynamic executable");
+    ensure!(is_static, "{} is not statically linked", program.display());
+    Ok(())
 }
