@@ -31,14 +31,14 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let host = setup::ensure(Scope::Dist)?;
     let dist = Dist::new(options)?;
-    let programs = dist.build(options.debug, None)?;
+    let programs = dist.build(None)?;
     dist.stage(&programs)?;
     let deb = dist.deb(options, &programs)?;
     println!("{}", deb.display());
     let tarball = if options.debug {
         dist.tarball(&programs, "debug")?
     } else {
-        let programs = dist.build(false, Some(&host))?;
+        let programs = dist.build(Some(&host))?;
         ["lbd", "lbctl"].iter().try_for_each(|name| ensure_static(&programs.join(name)))?;
         dist.tarball(&programs, &host)?
     };
@@ -53,6 +53,7 @@ struct Dist {
     output: PathBuf,
     /// In seconds since 1970: that of the last commit, so that the same sources make the same packages.
     epoch: String,
+    debug: bool,
 }
 
 impl Dist {
@@ -60,25 +61,25 @@ impl Dist {
         let dist = command::workspace().join("target/dist");
         let output = options.output.clone().unwrap_or_else(|| dist.clone());
         fs::create_dir_all(&output).with_context(|| format!("making {}", output.display()))?;
-        Ok(Self { files: dist.join("files"), output, epoch: epoch()? })
+        Ok(Self { files: dist.join("files"), output, epoch: epoch()?, debug: options.debug })
     }
 
     /// Builds the programs, statically linked if a target is named; gives their directory.
-    fn build(&self, debug: bool, target: Option<&str>) -> Result<PathBuf> {
+    fn build(&self, target: Option<&str>) -> Result<PathBuf> {
         let mut cargo = command::cargo();
         cargo.args(["build", "--package=lb-user", "--bins"]);
-        cargo.env("SOURCE_DATE_EPOCH", &self.epoch);
         let mut dir = target_dir();
         if let Some(target) = target {
             // With a target, these are for the programs and not for what runs in the build.
             cargo.args(["--target", target]).env("RUSTFLAGS", "-C target-feature=+crt-static");
             dir.push(target);
         }
-        if !debug {
-            cargo.arg("--release");
+        if !self.debug {
+            // Libraries that look at it would be built again after others were, which tests need not wait for.
+            cargo.arg("--release").env("SOURCE_DATE_EPOCH", &self.epoch);
         }
         command::run(&mut cargo)?;
-        Ok(dir.join(if debug { "debug" } else { "release" }))
+        Ok(dir.join(if self.debug { "debug" } else { "release" }))
     }
 
     /// Lets the programs write their manual pages and completions.
@@ -156,7 +157,9 @@ impl Dist {
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(command::workspace().join("target/dist"));
         tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mode=go+rX,go-w"]);
-        tar.arg(format!("--mtime=@{}", self.epoch)).arg("--use-compress-program=gzip -9n");
+        let level = if self.debug { 1 } else { 9 };
+        tar.arg(format!("--mtime=@{}", self.epoch));
+        tar.arg(format!("--use-compress-program=gzip -n{level}"));
         command::run(tar.arg("-cf").arg(&file).arg(name))?;
         Ok(file)
     }
