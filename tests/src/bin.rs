@@ -1,11 +1,6 @@
 //! Where the programs under test are.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-};
+use std::{env, path::PathBuf, process::Command, sync::OnceLock};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
@@ -31,24 +26,31 @@ fn build() -> Result<PathBuf> {
     let dir = executable.parent().context("no directory")?;
     let dir =
         if dir.ends_with("deps") { dir.parent().context("no profile directory")? } else { dir };
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo.args(["build", "--quiet", "--package", "lb-user", "--bins"]);
-    // What it told this test of itself: ring's build script looks at it, and all that depends on ring would be
-    // compiled again.
-    for (name, _) in env::vars_os() {
-        let name = name.to_string_lossy();
-        if name.starts_with("CARGO_PKG_")
-            || name.starts_with("CARGO_MANIFEST_")
-            || name == "OUT_DIR"
-        {
-            cargo.env_remove(&*name);
-        }
-    }
     if dir.ends_with("release") {
         cargo.arg("--release");
     }
     cargo.arg("--target-dir").arg(dir.parent().context("no target directory")?);
-    let status = cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR"))).status()?;
+    let status = cargo.status()?;
     ensure!(status.success(), "cannot build lbd and lbctl: {status}");
     Ok(dir.to_owned())
+}
+
+/// The cargo that started this, in the package's directory, as if from a shell: what it says of the package that it
+/// runs would make it build again what looks at such variables, here and, back in the shell, there.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text == "OUT_DIR"
+            || text.starts_with("CARGO_PKG_")
+            || text.starts_with("CARGO_MANIFEST_")
+        {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo
 }

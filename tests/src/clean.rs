@@ -22,8 +22,18 @@ const SEEN: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// What begins empty in it.
 const EMPTY: [&str; 2] = ["/run", "/tmp"];
 
-/// What a former installation of this machine's own may have left, and what keeps packages from starting services.
-const GONE: [&str; 4] = ["/etc/lb", "/var/lib/lb", "/usr/sbin/policy-rc.d", "/usr/local/sbin"];
+/// What a former installation of this machine's own may have left, what keeps packages from starting services, and the
+/// services that there are.
+const GONE: [&str; 8] = [
+    "/etc/lb",
+    "/var/lib/lb",
+    "/usr/sbin/policy-rc.d",
+    "/usr/local/sbin",
+    "/etc/systemd",
+    "/usr/lib/systemd",
+    "/usr/local/lib/systemd",
+    "/var/lib/systemd",
+];
 
 /// The network of this namespace with such a root directory. Changes are in memory, and gone with it; `dir` is seen at
 /// its place.

@@ -9,7 +9,9 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+
+use crate::process::Output;
 
 /// The directory the packages are unpacked in.
 #[must_use]
@@ -28,6 +30,21 @@ pub fn file(path: &str) -> Result<PathBuf> {
         Some(file) => Ok(file),
         None => bail!("{path} is not in {}: run `cargo xtask setup`", root.display()),
     }
+}
+
+/// The libraries among the packages' that this program, `usr/bin/systemctl`, is linked with: their places, as of an
+/// installed package, and where they are.
+pub fn libraries_of(program: &str) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let mut ldd = Command::new("ldd");
+    environment(&mut ldd);
+    let linked = Output::of(ldd.arg(file(program)?))?.success()?.stdout;
+    ensure!(!linked.contains("not found"), "{program} lacks libraries: {linked}");
+    let root = root();
+    let files = linked.split_whitespace().map(Path::new);
+    let own = files.filter_map(|file| Some((file.strip_prefix(&root).ok()?, file)));
+    // Since Debian merged these, `lib` is a link.
+    let place = |path: &Path| Path::new("usr").join(path.strip_prefix("usr").unwrap_or(path));
+    Ok(own.map(|(path, file)| (place(path), file.to_owned())).collect())
 }
 
 /// A command that runs this program, `usr/sbin/ifquery`, with what belongs to it.

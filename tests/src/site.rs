@@ -123,11 +123,16 @@ fn ground() -> PathBuf {
 fn sweep() {
     let entries = [ground(), env::temp_dir()].map(fs::read_dir).into_iter().flatten().flatten();
     for path in entries.flatten().map(|entry| entry.path()) {
-        if owner(&path).is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+        if is_orphan(&path) {
             // Another lab may be sweeping too.
             let _ = fs::remove_dir_all(&path);
         }
     }
+}
+
+/// Whether this is called as the directory of a private lab whose process is gone.
+pub(crate) fn is_orphan(path: &Path) -> bool {
+    owner(path).is_some_and(|id| !Path::new("/proc").join(id).exists())
 }
 
 /// The process id in a private lab's directory name.

@@ -1,5 +1,5 @@
-//! `lbd.service`, and `lbd` run as the unit says, where no systemd is: with its capabilities, its system calls and,
-//! if asked, its file systems.
+//! `lbd.service`, and `lbd` run with the capabilities and the system calls of the unit, where another one kills it: under
+//! systemd it would see an error, which it might not tell.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,19 +23,6 @@ use crate::{
     process::{Output, Process},
     wait,
 };
-
-/// Makes all read-only but what it is told before `--`, and runs what is after it.
-const STRICT: &str = r#"
-set -e
-while [ "$1" != -- ]; do
-    mkdir -p "$1"
-    mount --bind "$1" "$1"
-    shift
-done
-shift
-mount -o remount,bind,ro /
-exec "$@"
-"#;
 
 /// The settings of the unit file.
 #[derive(Clone, Debug)]
@@ -121,38 +108,22 @@ impl Unit {
     }
 
     /// Starts the program as the unit's process, and waits until it is ready. What it logs goes to a file in
-    /// the directory. With `strict`, only what the unit says is writable, below `/run` and `/var/lib`, too.
-    pub fn start(
-        &self,
-        netns: &Netns,
-        dir: &Path,
-        program: &[&str],
-        strict: bool,
-    ) -> Result<Service> {
+    /// the directory.
+    pub fn start(&self, netns: &Netns, dir: &Path, program: &[&str]) -> Result<Service> {
         let socket = dir.join("unit-notify.sock");
         match fs::remove_file(&socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
         let notify = UnixDatagram::bind(&socket)?;
-        let mut command = if strict {
-            let writable = self.writable();
-            let inner = self.confined(netns, program)?;
-            let mut command = netns.command("unshare");
-            command.args(["--mount", "sh", "-c", STRICT, "sh"]).args(&writable).arg("--");
-            command.arg(inner.get_program()).args(inner.get_args());
-            command
-        } else {
-            let mut command = self.confined(netns, program)?;
-            let filter = self.filter()?;
-            let refused = |_| io::Error::from_raw_os_error(libc::EINVAL);
-            // SAFETY: between fork and exec only async-signal-safe calls are allowed; this makes plain system
-            // calls and neither allocates nor takes locks unless it fails, when the child ends.
-            unsafe {
-                command.pre_exec(move || seccompiler::apply_filter(&filter).map_err(refused));
-            }
-            command
-        };
+        let mut command = self.confined(netns, program)?;
+        let filter = self.filter()?;
+        let refused = |_| io::Error::from_raw_os_error(libc::EINVAL);
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed; this makes plain system
+        // calls and neither allocates nor takes locks unless it fails, when the child ends.
+        unsafe {
+            command.pre_exec(move || seccompiler::apply_filter(&filter).map_err(refused));
+        }
         command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "200000");
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let log = dir.join("unit.log");
@@ -161,17 +132,6 @@ impl Unit {
         let mut service = Service { process, said: follow(notify)?, log };
         service.says("READY=1").with_context(|| service.log().unwrap_or_default())?;
         Ok(service)
-    }
-
-    /// The directories that the unit lets be written.
-    fn writable(&self) -> Vec<String> {
-        let named = self.words("ReadWritePaths").into_iter();
-        let mut writable: Vec<_> =
-            named.map(|path| path.trim_start_matches('-').to_owned()).collect();
-        for (key, above) in [("RuntimeDirectory", "/run"), ("StateDirectory", "/var/lib")] {
-            writable.extend(self.words(key).iter().map(|name| format!("{above}/{name}")));
-        }
-        writable
     }
 }
 
@@ -219,7 +179,7 @@ fn compile(calls: &[String]) -> Result<BpfProgram> {
 }
 
 /// Takes what a process says to its manager, which would wait otherwise, and hands on each line.
-fn follow(notify: UnixDatagram) -> Result<Receiver<String>> {
+pub(crate) fn follow(notify: UnixDatagram) -> Result<Receiver<String>> {
     notify.set_read_timeout(Some(Duration::from_millis(100)))?;
     let (lines, said) = mpsc::channel();
     thread::spawn(move || {
@@ -240,6 +200,16 @@ fn follow(notify: UnixDatagram) -> Result<Receiver<String>> {
     Ok(said)
 }
 
+/// Waits until a process has said this line, of those that are handed on.
+pub(crate) fn says(said: &Receiver<String>, process: &mut Process, word: &str) -> Result<()> {
+    wait::until(word, wait::PATIENCE, || {
+        if let Some(status) = process.exited()? {
+            bail!("it ended with {status}");
+        }
+        Ok(said.try_iter().any(|line| line == word).then_some(()))
+    })
+}
+
 /// A process of the unit, killed on drop.
 #[derive(Debug)]
 pub struct Service {
@@ -251,12 +221,7 @@ pub struct Service {
 impl Service {
     /// Waits until it says this to its manager.
     pub fn says(&mut self, word: &str) -> Result<()> {
-        wait::until(word, wait::PATIENCE, || {
-            if let Some(status) = self.process.exited()? {
-                bail!("it ended with {status}");
-            }
-            Ok(self.said.try_iter().any(|line| line == word).then_some(()))
-        })
+        says(&self.said, &mut self.process, word)
     }
 
     /// Its process id.

@@ -50,7 +50,7 @@ fn lbd_does_all_it_must_with_the_capabilities_and_the_system_calls_of_the_unit()
     let (lbd, file) = (bin::path("lbd")?, file.to_string_lossy().into_owned());
     let program = [&*lbd.to_string_lossy(), "--config", &file];
     let unit = Unit::packaged()?;
-    let start = || unit.start(lab.balancer(), lab.dir(), &program, false);
+    let start = || unit.start(lab.balancer(), lab.dir(), &program);
     let mut service = start()?;
     let up = |count: usize| {
         wait::until("reals that are up", wait::PATIENCE, || {

@@ -20,19 +20,18 @@ pub fn workspace() -> &'static Path {
     own.parent().unwrap_or(own)
 }
 
-/// The cargo that started this, in the workspace's directory.
+/// The cargo that started this, in the workspace's directory, as if from a shell: what it says of the package that
+/// it runs would make it build again what looks at such variables, here and, back in the shell, there.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace()).env("PATH", path());
-    // What it told this program of itself: a build script that looks at it (ring's does) would run again for each
-    // program that starts cargo, and most of the workspace be compiled again.
     for (name, _) in env::vars_os() {
-        let name = name.to_string_lossy();
-        if name.starts_with("CARGO_PKG_")
-            || name.starts_with("CARGO_MANIFEST_")
-            || name == "OUT_DIR"
+        let text = name.to_string_lossy();
+        if text == "OUT_DIR"
+            || text.starts_with("CARGO_PKG_")
+            || text.starts_with("CARGO_MANIFEST_")
         {
-            cargo.env_remove(&*name);
+            cargo.env_remove(&name);
         }
     }
     cargo

@@ -16,7 +16,7 @@ use crate::{
 /// Make the packages: target/dist/lb_VERSION_ARCH.deb, and a tarball with static programs.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Only the Debian package, of programs that are not optimised: quick, for tests.
+    /// Of programs that are not optimised, nor static in the tarball: quick, for tests.
     #[arg(long)]
     debug: bool,
     /// The package's version instead of the project's, such as 1.2.3-1.
@@ -31,14 +31,18 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let host = setup::ensure(Scope::Dist)?;
     let dist = Dist::new(options)?;
-    let programs = dist.build(options.debug, None)?;
+    let programs = dist.build(None)?;
     dist.stage(&programs)?;
     let deb = dist.deb(options, &programs)?;
     println!("{}", deb.display());
-    if !options.debug {
-        let programs = dist.build(false, Some(&host))?;
-        println!("{}", dist.tarball(&programs, &host)?.display());
-    }
+    let tarball = if options.debug {
+        dist.tarball(&programs, "debug")?
+    } else {
+        let programs = dist.build(Some(&host))?;
+        ["lbd", "lbctl"].iter().try_for_each(|name| ensure_static(&programs.join(name)))?;
+        dist.tarball(&programs, &host)?
+    };
+    println!("{}", tarball.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -49,6 +53,7 @@ struct Dist {
     output: PathBuf,
     /// In seconds since 1970: that of the last commit, so that the same sources make the same packages.
     epoch: String,
+    debug: bool,
 }
 
 impl Dist {
@@ -56,11 +61,11 @@ impl Dist {
         let dist = command::workspace().join("target/dist");
         let output = options.output.clone().unwrap_or_else(|| dist.clone());
         fs::create_dir_all(&output).with_context(|| format!("making {}", output.display()))?;
-        Ok(Self { files: dist.join("files"), output, epoch: epoch()? })
+        Ok(Self { files: dist.join("files"), output, epoch: epoch()?, debug: options.debug })
     }
 
     /// Builds the programs, statically linked if a target is named; gives their directory.
-    fn build(&self, debug: bool, target: Option<&str>) -> Result<PathBuf> {
+    fn build(&self, target: Option<&str>) -> Result<PathBuf> {
         let mut cargo = command::cargo();
         cargo.args(["build", "--package=lb-user", "--bins"]);
         let mut dir = target_dir();
@@ -69,11 +74,11 @@ impl Dist {
             cargo.args(["--target", target]).env("RUSTFLAGS", "-C target-feature=+crt-static");
             dir.push(target);
         }
-        if !debug {
+        if !self.debug {
             cargo.arg("--release");
         }
         command::run(&mut cargo)?;
-        Ok(dir.join(if debug { "debug" } else { "release" }))
+        Ok(dir.join(if self.debug { "debug" } else { "release" }))
     }
 
     /// Lets the programs write their manual pages and completions.
@@ -116,8 +121,8 @@ impl Dist {
         Ok(file)
     }
 
-    fn tarball(&self, programs: &Path, host: &str) -> Result<PathBuf> {
-        let name = format!("lb-{}-{host}", version()?);
+    fn tarball(&self, programs: &Path, kind: &str) -> Result<PathBuf> {
+        let name = format!("lb-{}-{kind}", version()?);
         let root = command::workspace().join("target/dist").join(&name);
         if root.exists() {
             fs::remove_dir_all(&root)?;
@@ -127,7 +132,6 @@ impl Dist {
             let to = root.join(program);
             fs::copy(programs.join(program), &to).with_context(|| format!("copying {program}"))?;
             command::run(Command::new("strip").arg(&to))?;
-            ensure!(is_static(&to)?, "{} is not statically linked", to.display());
         }
         let packaging = command::workspace().join("packaging");
         for file in ["lbd.service", "sysusers.conf", "tmpfiles.conf", "lb.toml"] {
@@ -140,6 +144,9 @@ impl Dist {
                 .with_context(|| format!("copying {}", from.display()))?;
         }
         command::run(Command::new("cp").arg("-r").arg(self.files.join("usr/share")).arg(&root))?;
+        // Where zsh looks for what is no package of Debian's.
+        let zsh = root.join("share/zsh");
+        fs::rename(zsh.join("vendor-completions"), zsh.join("site-functions"))?;
         self.pack(&name)
     }
 
@@ -149,7 +156,9 @@ impl Dist {
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(command::workspace().join("target/dist"));
         tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mode=go+rX,go-w"]);
-        tar.arg(format!("--mtime=@{}", self.epoch)).arg("--use-compress-program=gzip -9n");
+        let level = if self.debug { 1 } else { 9 };
+        tar.arg(format!("--mtime=@{}", self.epoch));
+        tar.arg(format!("--use-compress-program=gzip -n{level}"));
         command::run(tar.arg("-cf").arg(&file).arg(name))?;
         Ok(file)
     }
@@ -183,10 +192,12 @@ fn printed(command: &mut Command) -> Option<String> {
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
-/// Whether a program needs no library of the machine it runs on.
-fn is_static(program: &Path) -> Result<bool> {
+/// A program that needs no library of the machine it runs on.
+fn ensure_static(program: &Path) -> Result<()> {
     let output = Command::new("ldd").arg(program).output().context("running ldd")?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
-    Ok(said.contains("statically linked") || said.contains("not a dynamic executable"))
+    let is_static = said.contains("statically linked") || said.contains("not a dynamic executable");
+    ensure!(is_static, "{} is not statically linked", program.display());
+    Ok(())
 }
