@@ -5,25 +5,28 @@ cd "$(dirname "$0")"
 prefix=${PREFIX:-/usr/local}
 root=${DESTDIR:-}
 units=$root/etc/systemd/system
+config=/etc/lb/lb.toml
 
 systemd() {
     [ -n "$root" ] || ! [ -d /run/systemd/system ] || systemctl "$@"
 }
 
 if [ "${1:-}" = --remove ]; then
-    systemd disable --now lbd
-    if [ -z "$root" ] && [ -s /etc/lb/lb.toml ]; then
-        "$prefix/sbin/lbd" --config /etc/lb/lb.toml --detach
+    # Before its program is gone. What runs knows best what it has attached; else the file says it.
+    if [ -z "$root" ] && [ -x "$prefix/sbin/lbd" ] && [ -s $config ]; then
+        "$prefix/bin/lbctl" detach 2>/dev/null || "$prefix/sbin/lbd" --config $config --detach
     fi
+    ! [ -e "$units/lbd.service" ] || systemd disable --now lbd
     (cd share && find . -type f) | while read -r file; do rm -f "$root$prefix/share/$file"; done
-    rm -f "$root$prefix/sbin/lbd" "$root$prefix/sbin/lbctl" "$units/lbd.service"
+    rm -f "$root$prefix/sbin/lbd" "$root$prefix/bin/lbctl" "$units/lbd.service"
     rm -f "$root/etc/sysusers.d/lb.conf" "$root/etc/tmpfiles.d/lb.conf"
     systemd daemon-reload
     exit 0
 fi
 
-install -d "$root/etc/lb" "$root$prefix/sbin" "$units"
-install -m 755 lbd lbctl "$root$prefix/sbin"
+install -d "$root/etc/lb" "$units"
+install -D -m 755 lbd "$root$prefix/sbin/lbd"
+install -D -m 755 lbctl "$root$prefix/bin/lbctl"
 install -D -m 644 sysusers.conf "$root/etc/sysusers.d/lb.conf"
 install -D -m 644 tmpfiles.conf "$root/etc/tmpfiles.d/lb.conf"
 (cd share && find . -type f) | while read -r file; do
@@ -34,4 +37,4 @@ if [ -z "$root" ]; then
     getent group lb >/dev/null || groupadd --system lb
 fi
 systemd daemon-reload
-[ -s "$root/etc/lb/lb.toml" ] || echo "to begin, copy lb.toml to /etc/lb/lb.toml, name the network card in it, and run 'systemctl enable --now lbd'"
+[ -s "$root$config" ] || echo "to begin, copy lb.toml to /etc/lb/lb.toml, name the network card in it, and run 'systemctl enable --now lbd'"

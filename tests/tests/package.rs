@@ -197,12 +197,15 @@ fn a_fresh_one_starts_nothing(machine: &Machine<'_>, packages: &Packages) -> Res
     assert!(said.contains("lb: to begin, copy /usr/share/doc/lb/examples/lb.toml"), "{said}");
     for file in [
         "/usr/sbin/lbd",
+        "/usr/bin/lbctl",
         "/usr/lib/systemd/system/lbd.service",
         "/etc/systemd/system/multi-user.target.wants/lbd.service",
         "/usr/share/man/man8/lbctl-vip-add.8.gz",
         "/usr/share/man/man5/lb.toml.5.gz",
         "/usr/share/bash-completion/completions/lbctl",
         "/usr/share/doc/lb/examples/lb.toml",
+        "/usr/share/doc/lb/docs/operations.md",
+        "/usr/share/doc/lb/contrib/prometheus/lb.rules.yml",
     ] {
         assert!(machine.exists(file)?, "{file}");
     }
@@ -328,6 +331,8 @@ fn it_is_removed(machine: &Machine<'_>, packages: &Packages) -> Result<()> {
     machine.install(&packages.deb)?;
     machine.is("active")?;
     machine.serves(1, 3)?;
+    // A file that is being edited keeps nothing in the kernel.
+    machine.write(FILE, BAD)?;
     is_removed()?;
     machine.does("dpkg -P lb")?;
     let link = "/etc/systemd/system/multi-user.target.wants/lbd.service";
@@ -352,8 +357,14 @@ fn the_tarball_does_as_much(machine: &Machine<'_>, packages: &Packages) -> Resul
     machine.is("active")?;
     machine.does("lbctl vip add web --address 192.0.2.10 --port tcp/80 --real 10.0.0.11")?;
     machine.serves(1, 1)?;
-    let installed = ["sbin/lbd", "share/man/man8/lbctl.8", "share/zsh/site-functions/_lbctl"]
-        .map(|file| format!("/usr/local/{file}"));
+    let installed = [
+        "sbin/lbd",
+        "bin/lbctl",
+        "share/man/man8/lbctl.8",
+        "share/zsh/site-functions/_lbctl",
+        "share/doc/lb/docs/operations.md",
+    ]
+    .map(|file| format!("/usr/local/{file}"));
     for file in &installed {
         assert!(machine.exists(file)?, "{file}");
     }
@@ -363,7 +374,7 @@ fn the_tarball_does_as_much(machine: &Machine<'_>, packages: &Packages) -> Resul
     })?;
     assert_ne!(machine.process()?, before);
 
-    machine.does(&format!("{script} --remove"))?;
+    machine.does(&format!("{script} --remove && {script} --remove"))?;
     machine.forwards_nothing()?;
     for file in &installed {
         assert!(!machine.exists(file)?, "{file}");

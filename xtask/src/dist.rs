@@ -13,6 +13,17 @@ use crate::{
     setup::{self, Scope},
 };
 
+/// What people read who have no sources.
+const READ: [&str; 7] = [
+    "README.md",
+    "BENCHMARKS.md",
+    "CHANGELOG.md",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "contrib",
+    "docs",
+];
+
 /// Make the packages: target/dist/lb_VERSION_ARCH.deb, and a tarball with static programs.
 #[derive(clap::Args)]
 pub struct Options {
@@ -81,7 +92,7 @@ impl Dist {
         Ok(dir.join(if self.debug { "debug" } else { "release" }))
     }
 
-    /// Lets the programs write their manual pages and completions.
+    /// Lets the programs write their manual pages and completions, and puts what people read beside them.
     fn stage(&self, programs: &Path) -> Result<()> {
         if self.files.exists() {
             fs::remove_dir_all(&self.files)?;
@@ -91,6 +102,10 @@ impl Dist {
         let page = Command::new(programs.join("lbd")).arg("--manual").output()?;
         ensure!(page.status.success(), "lbd does not print its manual page");
         fs::write(self.files.join("usr/share/man/man8/lbd.8"), page.stdout)?;
+        let documents = self.files.join("usr/share/doc/lb");
+        fs::create_dir_all(&documents)?;
+        let mut copy = Command::new("cp");
+        command::run(copy.current_dir(command::workspace()).arg("-r").args(READ).arg(&documents))?;
         Ok(())
     }
 
