@@ -185,6 +185,10 @@ fn the_packages_are_installed_upgraded_under_traffic_and_removed() -> Result<()>
     it_is_reloaded(&machine)?;
     it_is_restarted_when_killed_and_when_stuck(&machine)?;
     it_is_upgraded(&machine, &packages)?;
+    let log = machine.log();
+    for complaint in ["ermission denied", "not permitted", "Read-only", "the helper process"] {
+        assert!(!log.contains(complaint), "{complaint}: {log}");
+    }
     it_is_removed(&machine, &packages)?;
     the_tarball_does_as_much(&machine, &packages)?;
     ensure!(here()? == installed_here, "this machine's own packages are as they were");
