@@ -510,16 +510,20 @@ fn a_port_in_use_is_said_at_the_start_and_nothing_is_changed() -> Result<()> {
 #[test]
 fn the_configuration_bounds_how_much_is_said() -> Result<()> {
     let lab = Lab::new(LabOptions::reals(1))?;
-    let real = |last: u8| {
-        format!("{{ address = \"10.0.0.{last}\", mac = \"02:00:00:00:00:{last:02x}\" }}")
+    // Ten VIPs each have the same pool, and each server is in two pools.
+    let real = |server: u16| {
+        let [high, low] = server.to_be_bytes();
+        format!("{{ address = \"10.1.{high}.{low}\", mac = \"02:00:00:01:{high:02x}:{low:02x}\" }}")
     };
-    let reals: Vec<String> = (100..110).map(real).collect();
-    let reals = reals.join(", ");
+    let pool = |number: u16| (0..10).map(move |real| 5 * (number % 100) + real);
     let vip = |number: u16| {
         let address = IpAddr::from([172, 16, (number >> 8) as u8, number as u8]);
+        let reals: Vec<String> = pool(number).map(real).collect();
         format!(
             "\n[[vip]]\nname = \"vip{number}\"\naddress = \"{address}\"\nports = [\"tcp/80\"]\n\
-             announce = \"none\"\nreal = [{reals}]\n"
+             announce = \"none\"\ncheck = {{ type = \"tcp\", port = 80, via = \"rip\", interval = \"1h\", \
+             initial = \"up\" }}\nreal = [{}]\n",
+            reals.join(", ")
         )
     };
     let vips: String = (1..=1000).map(vip).collect();
