@@ -26,7 +26,7 @@ fn real(number: u8) -> Real {
         noted: 2,
         since: Some(Timestamp::UNIX_EPOCH),
         drain: Some((Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH)),
-        checks: vec![Check { kind: "http", passed: true, took: Duration::from_micros(1500) }],
+        checks: vec![Some(Check { kind: "http", passed: true, took: Duration::from_micros(1500) })],
     }
 }
 
@@ -94,6 +94,16 @@ fn the_classic_format_has_the_full_name_everywhere() {
         has(&text, line);
     }
     assert!(!text.contains("# EOF"));
+}
+
+#[test]
+fn a_check_without_a_result_does_not_give_its_number_to_the_next() {
+    let mut snapshot = Arc::into_inner(snapshot(1, 1)).unwrap();
+    snapshot.vips[0].reals[0].checks.insert(0, None);
+    let text = render(Arc::new(snapshot), Format::Classic).unwrap();
+    let labels = "vip=\"vip0\",real=\"10.0.0.1\",check";
+    has(&text, &format!("lb_real_check_passed{{{labels}=\"2\",type=\"http\"}} 1"));
+    assert!(!text.contains(&format!("{labels}=\"1\"")), "{text}");
 }
 
 #[test]

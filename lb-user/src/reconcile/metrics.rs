@@ -160,7 +160,7 @@ impl Reconciler {
         }
     }
 
-    fn check_metrics(&self, vip: &model::Vip, real: &model::Real) -> Vec<Check> {
+    fn check_metrics(&self, vip: &model::Vip, real: &model::Real) -> Vec<Option<Check>> {
         if vip.checks.is_empty() {
             return Vec::new();
         }
@@ -170,7 +170,7 @@ impl Reconciler {
             let took = outcome.result.as_ref().map_or(outcome.took, |answer| answer.took);
             Some(Check { kind: latest.kind, passed: outcome.result.is_ok(), took })
         };
-        latest.iter().filter_map(result).collect()
+        latest.iter().map(result).collect()
     }
 
     fn interface_metrics(&self) -> Vec<Interface> {
