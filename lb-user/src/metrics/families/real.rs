@@ -158,7 +158,7 @@ fn drain_deadline(snapshot: &Snapshot) -> Family {
 }
 
 fn check_passed(snapshot: &Snapshot) -> Family {
-    let help = "Whether the check, by its number in the VIP's list from 1, has passed at the real last; absent before its first result.";
+    let help = "Whether the check, by its number in the VIP's list from 1, has passed at the real last; absent before its first result, and while there is no way to make it.";
     each_check(Family::gauge("lb_real_check_passed", help), snapshot, |check| truth(check.passed))
 }
 
