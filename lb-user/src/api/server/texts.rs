@@ -1,5 +1,5 @@
-//! Large texts that anybody may ask for: each is made once for all who wait for it, and few are kept for those who
-//! are slow to read them.
+//! Large texts that many may ask for: each is made once for all who wait for it. For strangers who are slow to read
+//! few are kept.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,8 @@ use tokio::{
 
 use crate::{api::request::Refusal, metrics::Format};
 
-/// How many texts there are at once, also those that are still being read: of 1000 VIPs with 10 reals each takes 12 MB.
+/// How many texts the network listener has at once, those included that are still being read: of 1000 VIPs with 10
+/// reals each takes 12 MB.
 const MOST: usize = 8;
 
 /// What a text says.
@@ -40,14 +41,22 @@ type Making = BoxFuture<'static, Text>;
 /// The text that somebody waits for and that is not begun, if there is one.
 type Next = Arc<Mutex<Option<WeakShared<Making>>>>;
 
-impl Default for Texts {
-    fn default() -> Self {
-        let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Self { waited_for: Default::default(), turn: semaphore(1), room: semaphore(MOST) }
-    }
-}
-
 impl Texts {
+    /// Those of the network listener, where a connection ends before long, and with it what is kept for it.
+    pub(super) fn network() -> Self {
+        Self::at_most(MOST)
+    }
+
+    /// Those of the control socket: whoever may ask there must not wait for who does not read.
+    pub(super) fn control() -> Self {
+        Self::at_most(Semaphore::MAX_PERMITS)
+    }
+
+    fn at_most(texts: usize) -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self { waited_for: Default::default(), turn: semaphore(1), room: semaphore(texts) }
+    }
+
     /// A text that is no older than the question. `begin` asks for what it is to say, and gives the work that makes
     /// it, for which there is another thread; neither is done for those who find that others wait already.
     pub(super) async fn get<T, W>(
@@ -140,7 +149,7 @@ mod tests {
     #[test]
     fn who_asks_before_a_text_is_begun_shares_it_and_who_asks_later_has_the_next() {
         run(async {
-            let texts = Texts::default();
+            let texts = Texts::network();
             let turn = texts.turn.clone().acquire_owned().await.unwrap();
             let (answer, asked) = oneshot::channel();
             let begin = async { asked.await.unwrap_or_else(|_| work("nothing")) };
@@ -162,7 +171,7 @@ mod tests {
     #[test]
     fn who_leaves_while_a_text_is_made_leaves_it_its_turn() {
         run(async {
-            let texts = Texts::default();
+            let texts = Texts::network();
             let (release, released) = mpsc::channel::<()>();
             let held = move || -> Result<&str, Refusal> {
                 released.recv().unwrap_err();
@@ -182,7 +191,7 @@ mod tests {
     #[test]
     fn who_leaves_before_a_text_is_begun_has_nothing_asked() {
         run(async {
-            let texts = Texts::default();
+            let texts = Texts::network();
             let turn = texts.turn.clone().acquire_owned().await.unwrap();
             let begin = async { panic!("nobody waits") };
             let mut making = texts.next::<&str, Work>(Kind::Status, begin);
@@ -196,7 +205,7 @@ mod tests {
     #[test]
     fn readers_that_are_slow_hold_few_texts() {
         run(async {
-            let texts = Texts::default();
+            let texts = Texts::network();
             let metrics = Kind::Metrics(Format::Classic);
             let mut kept = Vec::new();
             for _ in 0..MOST {
@@ -206,6 +215,17 @@ mod tests {
             assert!(futures_util::poll!(&mut next).is_pending());
             kept.pop();
             next.await.unwrap();
+        });
+    }
+
+    #[test]
+    fn nobody_at_the_control_socket_waits_for_readers() {
+        run(async {
+            let texts = Texts::control();
+            let mut kept = Vec::new();
+            for _ in 0..=MOST {
+                kept.push(texts.get(Kind::Status, ready(work("text"))).await.unwrap());
+            }
         });
     }
 }
