@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use tests::{Lab, LabOptions, Output, Process, Rack, address, daemon, debian, wait};
+use tests::{Lab, LabOptions, Output, Process, Rack, address, bin, daemon, debian, wait};
 
 /// Where lbd listens in the lab, and how it is asked by both families.
 const LISTEN: &str = "[::]:9101";
@@ -249,6 +249,9 @@ fn metrics_say_what_status_says() -> Result<()> {
     rack.lbctl(&["real", "drain", "web6", "2001:db8:a::12"])?;
     rack.answers(20)?;
     rack.answers_at(Rack::web6(), 10)?;
+    for place in [Rack::echo(), Rack::echo6()] {
+        rack.lab.client().udp_exchange(place, b"a query")?;
+    }
     for name in ["web", "web6"] {
         let vip = rack.vip_status(name)?;
         let text = scrape(&rack.lab, TARGETS[0])?;
@@ -395,11 +398,56 @@ impl Drop for Measured {
     }
 }
 
+#[test]
+fn programs_are_measured_while_somebody_captures_too() -> Result<()> {
+    let rack = rack(1)?;
+    let _measured = Measured::start()?;
+    let runs =
+        || sample(&scrape(&rack.lab, TARGETS[0])?, "lb_program_runs_total{interface=\"eth0\"}");
+    rack.answers(2)?;
+    let before = runs()?;
+    let mut command = rack.lab.balancer().command(bin::path("lbctl")?);
+    command.arg("--socket").arg(rack.lab.socket());
+    command.args(["capture", "--vip", "web", "-w"]).arg(rack.lab.dir().join("web.pcapng"));
+    let _capture = rack.lab.balancer().spawn(command)?;
+    wait::until("the program that captures", wait::PATIENCE, || {
+        let link = rack.lab.balancer().ip("-j -d link show dev eth0")?;
+        Ok(link.contains("\"name\":\"capture\"").then_some(()))
+    })?;
+    let at_first = runs()?;
+    assert!(at_first >= before, "{before}, then {at_first}");
+    rack.answers(2)?;
+    // The balancer's own program does not run meanwhile.
+    assert!(runs()? > at_first);
+    Ok(())
+}
+
 /// The names of metrics in a text.
 fn names(text: &str) -> BTreeSet<String> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     let metrics = words.filter(|word| word.starts_with("lb_") || word.starts_with("process_"));
     metrics.map(str::to_owned).collect()
+}
+
+/// What a question selects by labels: beginnings of series, such as `lb_vip_state` and `state="down"`. Variables, the
+/// labels that Prometheus adds, and what checks have found, which is only said once it was, are left out.
+fn selected(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices('{') {
+        let (name, labels) = text.split_at(at);
+        let mut name = name.rsplit(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let name = name.next().unwrap_or_default().to_owned();
+        let labels = labels.trim_start_matches('{').split('}').next().unwrap_or_default();
+        for (label, values) in labels.split(',').filter_map(|matcher| matcher.split_once('=')) {
+            let label = label.trim().trim_end_matches('!');
+            let values = values.trim_start_matches('~').trim_matches('"');
+            if !["job", "result"].contains(&label) && !values.contains('$') {
+                let pair = |value: &str| (name.clone(), format!("{label}=\"{value}\""));
+                found.extend(values.split('|').map(pair));
+            }
+        }
+    }
+    found
 }
 
 /// What stands under this key anywhere in a tree.
@@ -431,10 +479,10 @@ fn alerts_and_the_dashboard_name_only_what_there_is() -> Result<()> {
     rack.lbctl(&["real", "drain", "web", "10.0.0.11"])?;
     rack.answers(5)?;
     let text = scrape(&rack.lab, TARGETS[0])?;
-    let known: BTreeSet<String> = samples(&text)?
-        .into_keys()
-        .filter_map(|name| Some(name.split('{').next()?.to_owned()))
-        .collect();
+    let series: Vec<String> = samples(&text)?.into_keys().collect();
+    let known: BTreeSet<String> =
+        series.iter().filter_map(|name| Some(name.split('{').next()?.to_owned())).collect();
+    let mut labels = 0;
     let rules = fs::read_to_string(contrib().join("prometheus/lb.rules.yml"))?;
     let rules = rules.lines().filter(|line| line.trim_start().starts_with("expr:"));
     let questions = questions()?;
@@ -443,7 +491,13 @@ fn alerts_and_the_dashboard_name_only_what_there_is() -> Result<()> {
         for name in names(&text) {
             assert!(known.contains(&name), "{name} in `{text}` is in no scrape");
         }
+        for (name, label) in selected(&text) {
+            let is_it = |series: &&String| series.starts_with(&name) && series.contains(&label);
+            assert!(series.iter().any(|series| is_it(&series)), "{name}, {label} in `{text}`");
+            labels += 1;
+        }
     }
+    assert!(labels > 20, "{labels}");
     let runs = sample(&text, "lb_program_runs_total{interface=\"eth0\"}")?;
     assert!(runs > 0.0 && sample(&text, "lb_program_run_seconds_total{interface=\"eth0\"}")? > 0.0);
 
@@ -510,16 +564,20 @@ fn a_port_in_use_is_said_at_the_start_and_nothing_is_changed() -> Result<()> {
 #[test]
 fn the_configuration_bounds_how_much_is_said() -> Result<()> {
     let lab = Lab::new(LabOptions::reals(1))?;
-    let real = |last: u8| {
-        format!("{{ address = \"10.0.0.{last}\", mac = \"02:00:00:00:00:{last:02x}\" }}")
+    // Ten VIPs each have the same pool, and each server is in two pools.
+    let real = |server: u16| {
+        let [high, low] = server.to_be_bytes();
+        format!("{{ address = \"10.1.{high}.{low}\", mac = \"02:00:00:01:{high:02x}:{low:02x}\" }}")
     };
-    let reals: Vec<String> = (100..110).map(real).collect();
-    let reals = reals.join(", ");
+    let pool = |number: u16| (0..10).map(move |real| 5 * (number % 100) + real);
     let vip = |number: u16| {
         let address = IpAddr::from([172, 16, (number >> 8) as u8, number as u8]);
+        let reals: Vec<String> = pool(number).map(real).collect();
         format!(
             "\n[[vip]]\nname = \"vip{number}\"\naddress = \"{address}\"\nports = [\"tcp/80\"]\n\
-             announce = \"none\"\nreal = [{reals}]\n"
+             announce = \"none\"\ncheck = {{ type = \"tcp\", port = 80, via = \"rip\", interval = \"1h\", \
+             initial = \"up\" }}\nreal = [{}]\n",
+            reals.join(", ")
         )
     };
     let vips: String = (1..=1000).map(vip).collect();

@@ -52,6 +52,25 @@ pub enum Request {
     Detach(Reply<Done>),
 }
 
+impl Request {
+    /// Whether it only asks, and who asked has gone away.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Self::Status(reply) => reply.is_closed(),
+            Self::Metrics(reply) => reply.is_closed(),
+            Self::Trace(_, reply) => reply.is_closed(),
+            Self::Flows(_, reply) => reply.is_closed(),
+            Self::Doctor(_, reply) => reply.is_closed(),
+            Self::Plan(_, reply) => reply.is_closed(),
+            Self::Events(_, reply) => reply.is_closed(),
+            Self::Capture(_, reply) => reply.is_closed(),
+            Self::Export(reply) => reply.is_closed(),
+            Self::EndCapture(_) | Self::Change(..) | Self::Detach(_) => false,
+        }
+    }
+}
+
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
@@ -219,5 +238,22 @@ impl Requests {
     /// Tells something that has no answer. Whoever is going down need not know.
     pub async fn tell(&self, request: Request) {
         drop(self.0.send(request).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_waits_for_is_done_only_where_it_changes_something() {
+        let (reply, asker) = oneshot::channel();
+        let question = Request::Metrics(reply);
+        assert!(!question.is_idle());
+        drop(asker);
+        assert!(question.is_idle());
+        let (reply, asker) = oneshot::channel();
+        drop(asker);
+        assert!(!Request::Change(Change::RemoveVip("web".to_owned()), reply).is_idle());
     }
 }

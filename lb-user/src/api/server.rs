@@ -5,6 +5,7 @@ mod events;
 mod log;
 mod metrics;
 mod openapi;
+mod texts;
 
 use std::net::IpAddr;
 
@@ -20,6 +21,7 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use self::texts::{Kind, Texts};
 use super::{
     VERSION, VERSION_HEADER,
     access::Caller,
@@ -47,6 +49,7 @@ pub fn control(requests: Requests) -> Router {
         .route("/v1/openapi.json", get(async move || openapi::answer(document)))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(Extension(Texts::control()))
         .layer(DefaultBodyLimit::max(BODY))
         .layer(from_fn(admit))
         .layer(map_response(with_version))
@@ -88,6 +91,7 @@ pub fn read_only(requests: Requests) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(Extension(Texts::network()))
         .layer(from_fn(only_get))
         .layer(map_response(with_version))
         .with_state(requests)
@@ -135,8 +139,12 @@ type Asker = Extension<Caller>;
 
 /// The node, its VIPs with their reals, and counters.
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, description = "Done, or what was asked for", body = Status), Problems))]
-async fn status(State(requests): State<Requests>) -> Answer {
-    json(&requests.ask(Request::Status).await?)
+async fn status(State(requests): State<Requests>, Extension(texts): Extension<Texts>) -> Answer {
+    let begin = async move {
+        let status = requests.ask(Request::Status).await?;
+        Ok(move || written(&status))
+    };
+    Ok(as_json(texts.get(Kind::Status, begin).await?))
 }
 
 /// All VIPs, in the order of the configuration.
@@ -392,8 +400,15 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 }
 
 fn json(body: &impl Serialize) -> Answer {
-    let body = serde_json::to_vec(body).map_err(|error| Refusal::failed(error.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(as_json(written(body)?))
+}
+
+fn written(body: &impl Serialize) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(body).map_err(|error| Refusal::failed(error.to_string()))
+}
+
+fn as_json(body: impl IntoResponse) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 impl IntoResponse for Refusal {

@@ -51,6 +51,11 @@ impl Capturers {
         Ok(())
     }
 
+    /// The one of this port.
+    pub(super) fn object(&self, port: u8) -> Option<&Ebpf> {
+        self.0.get(&port).map(|capturer| &capturer.object)
+    }
+
     /// Says which frames are wanted from now on; gives where those come out that come in on this port.
     pub(super) fn begin(&mut self, port: u8, wanted: Wanted) -> Result<CaptureSource, Error> {
         let capturer = self.0.get_mut(&port).ok_or_else(|| missing("capture"))?;

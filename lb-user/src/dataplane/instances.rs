@@ -203,11 +203,14 @@ impl Instances {
         attach::attach(program, interface, mode, pin_dir).await
     }
 
-    /// How often the balancer of a port has run, and how long in all, as far as the kernel measures it.
+    /// How often the balancer of a port has run, or what captures in its place, and how long in all, as far as the
+    /// kernel measures it. Each is loaded once, so it never shrinks.
     pub(super) fn runs(&self, port: u8) -> Option<(u64, Duration)> {
-        let program = self.loaded.get(&port)?.object.program(self.programs.balancer)?;
-        let info = program.info().ok()?;
-        Some((info.run_count(), info.run_time()))
+        let (count, time) = runs(&self.loaded.get(&port)?.object, self.programs.balancer)?;
+        let capturer = self.capturers.object(port);
+        let capturer = capturer.and_then(|object| runs(object, self.programs.capturer));
+        let (more, longer) = capturer.unwrap_or_default();
+        Some((count + more, time + longer))
     }
 
     /// Loads a program that captures for each port that has a balancer.
@@ -275,6 +278,11 @@ impl Instances {
         let balancer = self.programs.balancer;
         run(self.first()?, balancer, frame)
     }
+}
+
+fn runs(object: &Ebpf, name: &str) -> Option<(u64, Duration)> {
+    let info = object.program(name)?.info().ok()?;
+    Some((info.run_count(), info.run_time()))
 }
 
 fn run(object: &mut Ebpf, name: &'static str, frame: &[u8]) -> Result<(u32, Vec<u8>), Error> {

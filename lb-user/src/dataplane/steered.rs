@@ -60,8 +60,17 @@ impl Steered {
         Ok(self.read(place, 1)?.first().copied().unwrap_or_default())
     }
 
-    /// The same of places in a row.
+    /// The same of places in a row, in parts: where there may be many CPUs all of it would be much memory.
     pub(super) fn read(&self, first: u32, count: u32) -> Result<Vec<Counters>, Error> {
+        let end = first + count;
+        let mut totals = Vec::with_capacity(count as usize);
+        for first in (first..end).step_by(CHUNK) {
+            totals.extend(self.read_part(first, (end - first).min(CHUNK as u32))?);
+        }
+        Ok(totals)
+    }
+
+    fn read_part(&self, first: u32, count: u32) -> Result<Vec<Counters>, Error> {
         let mut values = vec![Counters::default(); count as usize * self.cpus];
         if !self.read_batch(first, count, &mut values) {
             // Before 5.13 such maps know no batches.

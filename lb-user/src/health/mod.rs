@@ -70,7 +70,7 @@ pub enum Checked {
 }
 
 impl Checked {
-    /// What [`told`](Self::told) says of health.
+    /// Whether a real of which this is said may be used.
     fn health(&self) -> Health {
         match self {
             Self::Nothing => Health::Unknown,
@@ -79,18 +79,17 @@ impl Checked {
         }
     }
 
-    /// Whether a real of which this is said may be used, and how it is told.
-    fn told(self) -> (Health, Cow<'static, str>) {
-        let reason = match &self {
+    /// How it is told.
+    fn told(self) -> Cow<'static, str> {
+        match self {
             Self::Nothing => "no check configured: counted as up".into(),
             Self::Pending { up: true } => "not checked yet: counted as up".into(),
             Self::Pending { up: false } => "not checked yet: counted as down".into(),
-            Self::Passed { summary } => summary.clone().into(),
+            Self::Passed { summary } => summary.into(),
             // Where there are several it says which.
-            Self::Failed { reason } if reason.starts_with("check ") => reason.clone().into(),
+            Self::Failed { reason } if reason.starts_with("check ") => reason.into(),
             Self::Failed { reason } => format!("check: {reason}").into(),
-        };
-        (self.health(), reason)
+        }
     }
 }
 
@@ -142,21 +141,30 @@ fn yes() -> bool {
 pub fn judge(real: &Real, reach: &Reach, checked: Checked) -> Verdict {
     let waits = reach.is_open() && matches!(checked, Checked::Pending { .. });
     let known = !waits && *reach != Reach::Unresolved;
-    let (health, reason) = match (blocked(real, reach), checked.told()) {
-        (Some(reason), _) => (Health::Down, reason),
-        (None, (_, reason)) if real.force_up => {
-            (Health::Up, format!("forced up by the operator; {reason}").into())
-        }
-        (None, told) => told,
+    let health = health(real, reach, &checked);
+    let reason = match (blocked(real, reach), checked.told()) {
+        (Some(reason), _) => reason,
+        (None, reason) if real.force_up => format!("forced up by the operator; {reason}").into(),
+        (None, reason) => reason,
     };
     let usable = health != Health::Down && real.state == RealState::Active;
     Verdict { usable, health, reason: with_wish(real, reason), known }
 }
 
-/// Whether [`judge`] finds that it is not down: without words, as this is asked for very many.
+/// The health that [`judge`] finds: without words, as this is asked for very many.
+#[must_use]
+pub fn health(real: &Real, reach: &Reach, checked: &Checked) -> Health {
+    match reach.is_open() {
+        false => Health::Down,
+        true if real.force_up => Health::Up,
+        true => checked.health(),
+    }
+}
+
+/// Whether it is not down.
 #[must_use]
 pub fn is_up(real: &Real, reach: &Reach, checked: &Checked) -> bool {
-    reach.is_open() && (real.force_up || checked.health() != Health::Down)
+    health(real, reach, checked) != Health::Down
 }
 
 /// Why no frame can be sent to it.

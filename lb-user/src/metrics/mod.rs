@@ -2,8 +2,8 @@
 //!
 //! The owner of the state makes the [`Snapshot`] and does nothing else; the families are made of it, and written
 //! one after the other, wherever the answer is. There is a series for each VIP, each of its reals, each interface,
-//! outcome and kind of check, so the configuration bounds how many there are: about 20 for a real with a check, and
-//! as many for a VIP. Nothing that a client chooses, no address or port of one, is ever a label.
+//! outcome and kind of check, so the configuration bounds how many there are; most are the reals'. Nothing that a
+//! client chooses, no address or port of one, is ever a label.
 
 mod classic;
 mod families;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub use self::{
     format::Format,
     snapshot::{Check, Config, Fill, Interface, Program, Real, Snapshot, Vip},
-    tally::Tally,
+    tally::{Came, Tally},
 };
 
 /// The snapshot in this format.

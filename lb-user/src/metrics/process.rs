@@ -1,5 +1,7 @@
 //! The daemon's process, by the names that all exporters have for it.
 
+use std::sync::Once;
+
 use procfs::{
     ProcResult, WithCurrentSystemInfo as _,
     process::{LimitValue, Process},
@@ -8,9 +10,13 @@ use prometheus::proto::MetricFamily;
 
 use super::family::{Family, number};
 
-/// What the kernel says of this process; nothing where it says nothing.
+/// What the kernel says of this process; nothing where it does not say all of it, which is logged once.
 pub(super) fn families() -> Vec<MetricFamily> {
-    read().unwrap_or_default()
+    static TOLD: Once = Once::new();
+    read().unwrap_or_else(|error| {
+        TOLD.call_once(|| log::warn!("no metrics of the process itself: {error}"));
+        Vec::new()
+    })
 }
 
 fn read() -> ProcResult<Vec<MetricFamily>> {

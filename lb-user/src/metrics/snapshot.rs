@@ -99,8 +99,8 @@ pub struct Real {
     pub since: Option<Timestamp>,
     /// When its drain has begun and when that ends in any case, while there is one.
     pub drain: Option<(Timestamp, Timestamp)>,
-    /// What came of each of the VIP's checks last, in their order.
-    pub checks: Vec<Check>,
+    /// What came of each of the VIP's checks last, in their order; nothing of one before its first result.
+    pub checks: Vec<Option<Check>>,
 }
 
 /// What came of a check of a real last.

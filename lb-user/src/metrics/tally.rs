@@ -15,24 +15,41 @@ pub struct Tally {
     pub(super) announcements: BTreeMap<String, u64>,
     /// Changes by `lbctl` and its like.
     pub(super) changes: Results,
-    /// Readings of the file.
+    /// Readings of the file, of which none fails: they are applied or refused.
     pub(super) reloads: Results,
-    /// Whether the file was good when it was read last.
+    /// Whether the file was good when it was read or written last.
     pub(super) good: bool,
     /// When a configuration was put in force last.
     pub(super) last_success: Timestamp,
 }
 
-/// How often something was done and how often it was refused.
+/// What became of a change that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// It was done.
+    Applied,
+    /// It was wrong, or the circumstances forbade it.
+    Refused,
+    /// It was tried; the file may have been changed.
+    Failed,
+}
+
+/// How often each of it came.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Results {
     pub(super) applied: u64,
     pub(super) refused: u64,
+    pub(super) failed: u64,
 }
 
 impl Results {
-    fn note(&mut self, applied: bool) {
-        *if applied { &mut self.applied } else { &mut self.refused } += 1;
+    fn note(&mut self, came: Came) {
+        let count = match came {
+            Came::Applied => &mut self.applied,
+            Came::Refused => &mut self.refused,
+            Came::Failed => &mut self.failed,
+        };
+        *count += 1;
     }
 }
 
@@ -71,20 +88,26 @@ impl Tally {
     }
 
     /// A change was asked for.
-    pub fn change(&mut self, applied: bool, now: Timestamp) {
-        self.changes.note(applied);
-        self.succeeded(applied, now);
+    pub fn change(&mut self, came: Came, now: Timestamp) {
+        self.changes.note(came);
+        self.succeeded(came, now);
+    }
+
+    /// The file was replaced by a good one.
+    pub fn replaced(&mut self) {
+        self.good = true;
     }
 
     /// The file was read again.
     pub fn reload(&mut self, applied: bool, now: Timestamp) {
-        self.reloads.note(applied);
+        let came = if applied { Came::Applied } else { Came::Refused };
+        self.reloads.note(came);
         self.good = applied;
-        self.succeeded(applied, now);
+        self.succeeded(came, now);
     }
 
-    fn succeeded(&mut self, applied: bool, now: Timestamp) {
-        if applied {
+    fn succeeded(&mut self, came: Came, now: Timestamp) {
+        if came == Came::Applied {
             self.last_success = now;
         }
     }

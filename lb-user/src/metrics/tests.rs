@@ -26,7 +26,7 @@ fn real(number: u8) -> Real {
         noted: 2,
         since: Some(Timestamp::UNIX_EPOCH),
         drain: Some((Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH)),
-        checks: vec![Check { kind: "http", passed: true, took: Duration::from_micros(1500) }],
+        checks: vec![Some(Check { kind: "http", passed: true, took: Duration::from_micros(1500) })],
     }
 }
 
@@ -44,7 +44,7 @@ fn snapshot(vips: usize, reals: u8) -> Arc<Snapshot> {
         slots: 4093,
         tracked: 7,
         steered: counters(90),
-        sorry: None,
+        sorry: Some((IpAddr::from([10, 0, 0, 99]), counters(12))),
         checks: vec![("http", Duration::from_secs(1))],
         reals: (1..=reals).map(real).collect(),
     };
@@ -83,6 +83,9 @@ fn the_classic_format_has_the_full_name_everywhere() {
         "lb_real_packets_total{vip=\"vip0\",real=\"10.0.0.1\"} 30",
         "lb_vip_state{vip=\"vip0\",state=\"degraded\"} 1",
         "lb_vip_state{vip=\"vip0\",state=\"up\"} 0",
+        "lb_vip_sorry_packets_total{vip=\"vip0\"} 12",
+        "lb_vip_sorry_bytes_total{vip=\"vip0\"} 720",
+        "lb_vip_sorry_flows_total{vip=\"vip0\"} 4",
         "lb_real_check_duration_seconds{vip=\"vip0\",real=\"10.0.0.1\",check=\"1\",type=\"http\"} 0.0015",
         "lb_outcomes_total{outcome=\"no_real\",action=\"drop\"} 5",
         "lb_config_hash 281474976710655",
@@ -94,6 +97,16 @@ fn the_classic_format_has_the_full_name_everywhere() {
         has(&text, line);
     }
     assert!(!text.contains("# EOF"));
+}
+
+#[test]
+fn a_check_without_a_result_does_not_give_its_number_to_the_next() {
+    let mut snapshot = Arc::into_inner(snapshot(1, 1)).unwrap();
+    snapshot.vips[0].reals[0].checks.insert(0, None);
+    let text = render(Arc::new(snapshot), Format::Classic).unwrap();
+    let labels = "vip=\"vip0\",real=\"10.0.0.1\",check";
+    has(&text, &format!("lb_real_check_passed{{{labels}=\"2\",type=\"http\"}} 1"));
+    assert!(!text.contains(&format!("{labels}=\"1\"")), "{text}");
 }
 
 #[test]
@@ -128,6 +141,37 @@ fn both_formats_have_the_same_samples_each_once() {
         once
     };
     assert_eq!(names(Format::Classic), names(Format::OpenMetrics));
+}
+
+/// As the operations have it, for those who size their monitoring.
+#[test]
+fn a_real_has_seventeen_series_and_two_for_its_drain_and_for_each_check() {
+    let samples = |vips, reals| {
+        let text = render(snapshot(vips, reals), Format::Classic).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).count()
+    };
+    assert_eq!(samples(1, 2) - samples(1, 1), 17 + 2 + 2);
+    // With a sorry server, and a check.
+    assert_eq!(samples(2, 0) - samples(1, 0), 15 + 3 + 1);
+}
+
+#[test]
+fn changes_are_counted_by_what_became_of_them_and_a_file_that_was_written_is_good() {
+    let mut tally = Tally::new(Timestamp::UNIX_EPOCH);
+    tally.reload(false, Timestamp::UNIX_EPOCH);
+    tally.change(Came::Refused, Timestamp::UNIX_EPOCH);
+    tally.change(Came::Failed, Timestamp::UNIX_EPOCH);
+    let text = |tally: &Tally| {
+        let mut snapshot = Arc::into_inner(snapshot(0, 0)).unwrap();
+        snapshot.tally = tally.clone();
+        render(Arc::new(snapshot), Format::Classic).unwrap()
+    };
+    let before = text(&tally);
+    has(&before, "lb_config_changes_total{result=\"refused\"} 1");
+    has(&before, "lb_config_changes_total{result=\"failed\"} 1");
+    has(&before, "lb_config_last_reload_successful 0");
+    tally.replaced();
+    has(&text(&tally), "lb_config_last_reload_successful 1");
 }
 
 #[test]

@@ -1,19 +1,82 @@
 //! Rings in little memory. A slot is a word, but a ring at rest has no previous owners, and most pools are
 //! small: a byte says it all. Ten thousand rings of 4093 slots are then 41 MB in place of 164.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use lb_common::{Member, Slot};
 
 /// The slots of a ring, shared between the states in which they are the same.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Slots(Arc<Packed>);
+pub struct Slots(Arc<Ring>);
+
+struct Ring {
+    packed: Packed,
+    /// Counted when that is asked for first.
+    held: OnceLock<Held>,
+}
+
+impl PartialEq for Ring {
+    fn eq(&self, other: &Self) -> bool {
+        self.packed == other.packed
+    }
+}
+
+impl Eq for Ring {}
 
 #[derive(PartialEq, Eq)]
 enum Packed {
     /// All are stable.
     Stable(Numbers),
     Any(Box<[Slot]>),
+}
+
+/// How many slots of a ring each member has.
+#[derive(Debug, Default)]
+pub struct Held {
+    owned: Counts,
+    previous: Counts,
+}
+
+/// By the number of a member, 0 for none.
+#[derive(Debug, Default)]
+struct Counts(Vec<u32>);
+
+impl Counts {
+    fn add(&mut self, member: Option<Member>) {
+        let number = usize::from(member.map_or(0, Member::number));
+        if self.0.len() <= number {
+            self.0.resize(number + 1, 0);
+        }
+        self.0[number] += 1;
+    }
+
+    fn of(&self, number: u16) -> u32 {
+        self.0.get(usize::from(number)).copied().unwrap_or_default()
+    }
+}
+
+impl Held {
+    /// The number of slots of which this member is the current owner.
+    #[must_use]
+    pub fn owned(&self, member: Member) -> u32 {
+        self.owned.of(member.number())
+    }
+
+    /// The number of slots that name it as the previous owner.
+    #[must_use]
+    pub fn previous(&self, member: Member) -> u32 {
+        self.previous.of(member.number())
+    }
+
+    /// The number of slots that name anybody so.
+    #[must_use]
+    pub fn tracked(&self) -> u32 {
+        self.previous.0.iter().skip(1).sum()
+    }
 }
 
 /// Small numbers in a row.
@@ -97,19 +160,23 @@ impl Slots {
     /// A ring of which nobody holds anything: these members own the slots; 0 is nobody.
     #[must_use]
     pub fn stable(owners: &[u16]) -> Self {
-        Self(Arc::new(Packed::Stable(Numbers::of(owners))))
+        Self::packed(Packed::Stable(Numbers::of(owners)))
     }
 
     /// The same, owned by the members that stand in a table at the places of these numbers; nothing where it has
     /// one that does not fit into a byte.
     pub(super) fn stable_of(numbers: &Numbers, members: &[u16]) -> Option<Self> {
-        Some(Self(Arc::new(Packed::Stable(numbers.replaced(members)?))))
+        Some(Self::packed(Packed::Stable(numbers.replaced(members)?)))
+    }
+
+    fn packed(packed: Packed) -> Self {
+        Self(Arc::new(Ring { packed, held: OnceLock::new() }))
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        match &*self.0 {
+        match &self.0.packed {
             Packed::Stable(numbers) => numbers.len(),
             Packed::Any(slots) => slots.len(),
         }
@@ -124,7 +191,7 @@ impl Slots {
     /// The slot with this index.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Slot> {
-        match &*self.0 {
+        match &self.0.packed {
             Packed::Stable(numbers) => numbers.get(index).map(stable),
             Packed::Any(slots) => slots.get(index).copied(),
         }
@@ -147,7 +214,7 @@ impl Slots {
     /// what long ways through rings are to be gone by.
     pub fn each(&self, part: Range<usize>, mut visit: impl FnMut(usize, Slot)) {
         let indices = part.clone();
-        match &*self.0 {
+        match &self.0.packed {
             Packed::Stable(Numbers(Width::Narrow(numbers))) => {
                 let numbers = numbers.get(part).unwrap_or_default();
                 indices
@@ -167,7 +234,7 @@ impl Slots {
 
     /// Goes through them beside numbers, up to the end of the shorter.
     pub fn beside(&self, numbers: &Numbers, mut visit: impl FnMut(usize, Slot, u16)) {
-        match (&*self.0, &numbers.0) {
+        match (&self.0.packed, &numbers.0) {
             // Nearly all are so.
             (Packed::Stable(Numbers(Width::Narrow(slots))), Width::Narrow(numbers)) => {
                 for (index, (slot, number)) in slots.iter().zip(numbers).enumerate() {
@@ -187,20 +254,32 @@ impl Slots {
         Edit { slots: self, copy: Copy::None }
     }
 
-    /// How many of them are so.
+    /// How many each member has, counted once for all who share them.
     #[must_use]
-    pub fn count(&self, is_so: impl Fn(Slot) -> bool) -> u32 {
-        let mut count = 0;
-        self.each(0..self.len(), |_, slot| count += u32::from(is_so(slot)));
-        count
+    pub fn held(&self) -> &Held {
+        self.0.held.get_or_init(|| {
+            let mut held = Held::default();
+            match &self.0.packed {
+                Packed::Stable(numbers) => {
+                    numbers.each(|_, number| held.owned.add(Member::new(number)));
+                }
+                Packed::Any(slots) => {
+                    for slot in slots {
+                        held.owned.add(slot.current());
+                        held.previous.add(slot.previous());
+                    }
+                }
+            }
+            held
+        })
     }
 
     /// How many have a previous owner.
     #[must_use]
     pub fn tracked(&self) -> u32 {
-        match &*self.0 {
+        match &self.0.packed {
             Packed::Stable(_) => 0,
-            Packed::Any(_) => self.count(Slot::is_tracked),
+            Packed::Any(_) => self.held().tracked(),
         }
     }
 
@@ -228,7 +307,7 @@ impl Edit<'_> {
     /// Changes one.
     pub(super) fn set(&mut self, index: usize, slot: Slot) {
         if matches!(self.copy, Copy::None) {
-            self.copy = match &*self.slots.0 {
+            self.copy = match &self.slots.0.packed {
                 Packed::Stable(Numbers(Width::Narrow(numbers))) => Copy::Narrow(numbers.clone()),
                 _ => Copy::Any(self.slots.to_vec()),
             };
@@ -250,9 +329,7 @@ impl Edit<'_> {
     pub(super) fn finish(self) -> Slots {
         match self.copy {
             Copy::None => self.slots.clone(),
-            Copy::Narrow(numbers) => {
-                Slots(Arc::new(Packed::Stable(Numbers(Width::Narrow(numbers)))))
-            }
+            Copy::Narrow(numbers) => Slots::packed(Packed::Stable(Numbers(Width::Narrow(numbers)))),
             Copy::Any(slots) => slots.into(),
         }
     }
@@ -271,7 +348,7 @@ impl Default for Slots {
 impl From<Vec<Slot>> for Slots {
     fn from(slots: Vec<Slot>) -> Self {
         if slots.iter().any(|slot| slot.is_tracked()) {
-            return Self(Arc::new(Packed::Any(slots.into())));
+            return Self::packed(Packed::Any(slots.into()));
         }
         let number = |slot: &Slot| slot.current().map_or(0, Member::number);
         Self::stable(&slots.iter().map(number).collect::<Vec<_>>())
@@ -355,6 +432,12 @@ mod tests {
             prop_assert_eq!(packed.get(from), slots.get(from).copied());
             let tracked = slots.iter().filter(|slot| slot.is_tracked()).count();
             prop_assert_eq!(packed.tracked() as usize, tracked);
+            for member in slots.iter().flat_map(|slot| [slot.current(), slot.previous()]).flatten() {
+                let owned = slots.iter().filter(|slot| slot.current() == Some(member));
+                let previous = slots.iter().filter(|slot| slot.previous() == Some(member));
+                prop_assert_eq!(packed.held().owned(member) as usize, owned.count());
+                prop_assert_eq!(packed.held().previous(member) as usize, previous.count());
+            }
             let mut part = Vec::new();
             packed.each(from..to, |index, slot| part.push((index, slot)));
             let expected = slots.get(from..to).unwrap_or_default().iter().copied();

@@ -138,27 +138,14 @@ impl Block {
     /// The number of slots of which this member is the current owner.
     #[must_use]
     pub fn owned(&self, member: Member) -> u32 {
-        self.slots.count(|slot| slot.current() == Some(member))
-    }
-
-    /// The same of each member, by its number; the first is of slots that nobody owns.
-    #[must_use]
-    pub fn owned_by_each(&self) -> Vec<u32> {
-        let mut owned = vec![0; self.places as usize];
-        self.slots.each(0..self.slots.len(), |_, slot| {
-            let number = slot.current().map_or(0, Member::number);
-            if let Some(owned) = owned.get_mut(usize::from(number)) {
-                *owned += 1;
-            }
-        });
-        owned
+        self.slots.held().owned(member)
     }
 
     /// The number of slots that name this member as the previous owner: flows of which nothing is known
     /// go there.
     #[must_use]
     pub fn holds(&self, member: Member) -> u32 {
-        self.slots.count(|slot| slot.previous() == Some(member))
+        self.slots.held().previous(member)
     }
 
     /// The number of slots that have a previous owner.

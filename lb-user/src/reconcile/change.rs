@@ -20,6 +20,7 @@ use crate::{
     },
     dataplane,
     ledger::Ledger,
+    metrics::Came,
     model::Model,
     plan::Plan,
 };
@@ -38,7 +39,7 @@ impl Reconciler {
     /// was found to answer for them.
     pub(super) async fn change(&mut self, change: Change, reply: Reply<Done>) {
         if let Some(done) = self.hasten(&change) {
-            self.tally.change(true, Timestamp::now());
+            self.tally.change(Came::Applied, Timestamp::now());
             return drop(reply.send(Ok(done)));
         }
         let prepared = self.prepare(&change);
@@ -50,7 +51,7 @@ impl Reconciler {
                     Ok(prepared) => self.commit(&change, prepared).await,
                     Err(refusal) => Err(refusal),
                 };
-                self.tally.change(result.is_ok(), Timestamp::now());
+                self.tally.change(came(&result), Timestamp::now());
                 self.announce().await;
                 // An asker that has gone away needs no answer.
                 drop(reply.send(result));
@@ -66,7 +67,7 @@ impl Reconciler {
         probed: Probed,
     ) -> Result<Done, Refusal> {
         let result = self.carry_out(&change, probed).await;
-        self.tally.change(result.is_ok(), Timestamp::now());
+        self.tally.change(came(&result), Timestamp::now());
         result
     }
 
@@ -157,6 +158,7 @@ impl Reconciler {
         })?;
         let audit = differences(change, &self.config.model, &edited.model);
         self.config.text = edited.text;
+        self.tally.replaced();
         self.take(edited.model);
         self.ledger = ledger;
         self.save_ledger();
@@ -232,6 +234,14 @@ impl Reconciler {
         let message = format!("detached from {}; lbd stops", node.interfaces.join(", "));
         log::info!("{message}");
         Ok(Done::new(message))
+    }
+}
+
+fn came(result: &Result<Done, Refusal>) -> Came {
+    match result {
+        Ok(_) => Came::Applied,
+        Err(refusal) if refusal.status >= 500 => Came::Failed,
+        Err(_) => Came::Refused,
     }
 }
 

@@ -80,11 +80,11 @@ impl Reconciler {
     }
 
     /// The reals of a VIP as they are now.
-    fn look(&self, vip: &Vip) -> Vec<Look> {
+    pub(super) fn look(&self, vip: &Vip) -> Vec<Look> {
         vip.reals.iter().map(|real| self.look_at(vip, real)).collect()
     }
 
-    fn look_at(&self, vip: &Vip, real: &Real) -> Look {
+    pub(super) fn look_at(&self, vip: &Vip, real: &Real) -> Look {
         Look { reached: self.reach(real), checked: self.checked(vip, real) }
     }
 
@@ -213,10 +213,15 @@ impl Reconciler {
 
     /// The VIP's state, and why it is so.
     pub(super) fn standing(&self, vip: &Vip) -> Standing {
-        let serves = match self.shortage(vip) {
+        self.standing_of(vip, self.pool(vip))
+    }
+
+    /// The same with this pool.
+    pub(super) fn standing_of(&self, vip: &Vip, pool: Pool) -> Standing {
+        let serves = match self.shortage_of(vip, pool) {
             _ if !vip.enabled => Standing::new("down", "disabled by the operator".to_owned()),
             Some(reason) => Standing::new("down", reason),
-            None => self.pool(vip).standing(vip),
+            None => pool.standing(vip),
         };
         let address = vip.address;
         let conflict = self.announcing.conflict(address);
@@ -238,8 +243,11 @@ impl Reconciler {
 
     /// What a VIP has too few of, if so: it is not to be found by routers then.
     pub(super) fn shortage(&self, vip: &Vip) -> Option<String> {
+        self.shortage_of(vip, self.pool(vip))
+    }
+
+    fn shortage_of(&self, vip: &Vip, Pool { wanted, up }: Pool) -> Option<String> {
         let marks = vip.min_up.filter(|_| self.ledger.is_below(&vip.name))?;
-        let Pool { wanted, up } = self.pool(vip);
         let (low, high) = (marks.low, marks.high);
         Some(format!(
             "{up} of {wanted} active reals are up, min_up is {low}: not announced until there are {}",
@@ -249,12 +257,17 @@ impl Reconciler {
 }
 
 /// How a real of a VIP is reached, and what its checks say.
-struct Look {
+pub(super) struct Look {
     reached: Arc<(Reach, RealWord)>,
     checked: Checked,
 }
 
 impl Look {
+    /// The health that the verdict has.
+    pub(super) fn health(&self, real: &Real) -> Health {
+        health::health(real, &self.reached.0, &self.checked)
+    }
+
     fn verdict(&self, real: &Real) -> Verdict {
         health::judge(real, &self.reached.0, self.checked.clone())
     }
@@ -269,14 +282,14 @@ impl Look {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pool {
     /// The active reals with a weight.
-    wanted: usize,
+    pub(super) wanted: usize,
     /// Those of them that are usable.
-    up: usize,
+    pub(super) up: usize,
 }
 
 impl Pool {
     /// That of this VIP, whose reals are so.
-    fn of(vip: &Vip, looks: &[Look]) -> Self {
+    pub(super) fn of(vip: &Vip, looks: &[Look]) -> Self {
         let reals = vip.reals.iter().zip(looks);
         let wanted = reals.filter(|(real, _)| real.weight > 0 && real.state == RealState::Active);
         let count = |pool: Self, (real, look): (&Real, &Look)| Self {

@@ -6,19 +6,20 @@ use lb_common::{Counters, Outcome, limits};
 use lb_ebpf::tables::Notes;
 use siphasher::sip::SipHasher13;
 
-use super::{Reconciler, status::steered_in_all};
+use super::{
+    Reconciler,
+    course::{Look, Pool},
+    status::{steered_by, steered_in_all},
+};
 use crate::{
     api::request::Refusal,
     dataplane::{self, Port},
-    health::{Health, Reach},
+    health::Reach,
     ledger::Course,
     metrics::{Check, Config, Fill, Interface, Program, Real, Snapshot, Vip},
     model::{self, Announce, RealState},
     plan::{Block, Role},
 };
-
-/// Places whose counters are read at once: on a machine with many CPUs all of them are much memory.
-const CHUNK: u32 = 4096;
 
 /// Where the kernel says whether it measures programs.
 const MEASURES: &str = "/proc/sys/kernel/bpf_stats_enabled";
@@ -35,7 +36,7 @@ impl Reconciler {
     }
 
     fn collect(&self) -> Result<Snapshot, dataplane::Error> {
-        let steered = self.steered()?;
+        let steered = self.kernel.steered_to(0, self.kernel.room().places)?;
         let vips = self.config.model.vips.iter();
         let vips = vips.filter_map(|vip| {
             let block = self.state.block(&vip.name)?;
@@ -60,16 +61,6 @@ impl Reconciler {
         })
     }
 
-    /// What was steered to each place.
-    fn steered(&self) -> Result<Vec<Counters>, dataplane::Error> {
-        let places = self.kernel.room().places;
-        let mut steered = Vec::with_capacity(places as usize);
-        for first in (0..places).step_by(CHUNK as usize) {
-            steered.extend(self.kernel.steered_to(first, CHUNK.min(places - first))?);
-        }
-        Ok(steered)
-    }
-
     fn outcome_metrics(
         &self,
         steered: &[Counters],
@@ -86,40 +77,33 @@ impl Reconciler {
     }
 
     fn vip_metrics(&self, vip: &model::Vip, block: &Block, steered: &[Counters]) -> Vip {
-        let pool = &steered[block.pool as usize..(block.pool + block.places) as usize];
-        let held = Held::of(block);
+        let steered = &steered[block.pool as usize..(block.pool + block.places) as usize];
+        let mut looks = self.look(vip);
+        let pool = Pool::of(vip, &looks);
         let left = self.ledger.left(&vip.name).map(|(real, _)| real);
         let left: Vec<model::Real> =
             left.filter(|real| self.role(vip, real) != Role::Out).collect();
-        let reals: Vec<Real> = vip
-            .reals
-            .iter()
-            .chain(&left)
-            .map(|real| self.real_metrics(vip, real, block, (pool, &held)))
-            .collect();
-        let sorry = vip.sorry.map(|address| (address, counters(block, address, pool)));
-        let wanted = || {
-            let pairs = vip.reals.iter().zip(&reals);
-            pairs.filter(|(real, _)| real.weight > 0 && real.state == RealState::Active)
-        };
-        let usable = wanted().filter(|(_, real)| real.health != Health::Down.label());
+        looks.extend(left.iter().map(|real| self.look_at(vip, real)));
+        let reals = vip.reals.iter().chain(&left).zip(&looks);
+        let reals = reals.map(|(real, look)| self.real_metrics(vip, real, look, block, steered));
+        let sorry = |address| (address, steered_by(block.members.get(&address), steered));
         Vip {
             name: vip.name.clone(),
             address: vip.address,
             ports: vip.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-            state: self.standing(vip).state,
+            state: self.standing_of(vip, pool).state,
             enabled: vip.enabled,
             announced: (vip.announce == Announce::Arp).then(|| self.network.is_local(vip.address)),
             stolen: self.announcing.conflict(vip.address).is_some()
                 || self.watching.thief(vip.address).is_some(),
-            active: wanted().count() as u64,
-            usable: usable.count() as u64,
+            active: pool.wanted as u64,
+            usable: pool.up as u64,
             slots: block.ring_len(),
             tracked: block.tracked(),
-            steered: steered_in_all(block, pool),
-            sorry,
+            steered: steered_in_all(block, steered),
+            sorry: vip.sorry.map(sorry),
             checks: vip.checks.iter().map(|check| (check.kind.word(), check.timeout)).collect(),
-            reals,
+            reals: reals.collect(),
         }
     }
 
@@ -127,13 +111,13 @@ impl Reconciler {
         &self,
         vip: &model::Vip,
         real: &model::Real,
+        look: &Look,
         block: &Block,
-        (pool, held): (&[Counters], &Held),
+        steered: &[Counters],
     ) -> Real {
         let occupant = block.members.get(&real.address);
-        let number = occupant.map_or(0, |occupant| usize::from(occupant.member.number()));
-        let of = |slots: &[u32]| slots.get(number).copied().filter(|_| number > 0);
-        let owned = of(&held.owned).unwrap_or_default();
+        let member = occupant.map(|occupant| occupant.member);
+        let owned = member.map_or(0, |member| block.owned(member));
         let course = self.ledger.course(&vip.name, real.address);
         let census = self.sweeper.census();
         Real {
@@ -145,13 +129,13 @@ impl Reconciler {
                 (_, RealState::Drain) => "drain",
                 (_, RealState::Disabled) => "disabled",
             },
-            health: self.verdict(vip, real).health.label(),
+            health: look.health(real).label(),
             forced: real.force_up,
             weight: real.weight,
             share: f64::from(owned) / f64::from(block.ring_len().max(1)),
-            steered: counters(block, real.address, pool),
-            previous: of(&held.previous).unwrap_or_default(),
-            noted: occupant.map_or(0, |occupant| census.flows(block.ring, occupant.member)),
+            steered: steered_by(occupant, steered),
+            previous: member.map_or(0, |member| block.holds(member)),
+            noted: member.map_or(0, |member| census.flows(block.ring, member)),
             since: course.and_then(|course| course.known.as_ref()).map(|known| known.since),
             drain: course
                 .and_then(|course| course.drain.as_ref())
@@ -160,7 +144,7 @@ impl Reconciler {
         }
     }
 
-    fn check_metrics(&self, vip: &model::Vip, real: &model::Real) -> Vec<Check> {
+    fn check_metrics(&self, vip: &model::Vip, real: &model::Real) -> Vec<Option<Check>> {
         if vip.checks.is_empty() {
             return Vec::new();
         }
@@ -170,7 +154,7 @@ impl Reconciler {
             let took = outcome.result.as_ref().map_or(outcome.took, |answer| answer.took);
             Some(Check { kind: latest.kind, passed: outcome.result.is_ok(), took })
         };
-        latest.iter().filter_map(result).collect()
+        latest.iter().map(result).collect()
     }
 
     fn interface_metrics(&self) -> Vec<Interface> {
@@ -235,35 +219,6 @@ impl Reconciler {
         }
         counts.into()
     }
-}
-
-/// How many slots each member of a pool owns, and how many name it as the previous owner, by its number.
-struct Held {
-    owned: Vec<u32>,
-    previous: Vec<u32>,
-}
-
-impl Held {
-    fn of(block: &Block) -> Self {
-        let mut previous = Vec::new();
-        if block.tracked() > 0 {
-            previous = vec![0; block.places as usize];
-            block.slots.each(0..block.slots.len(), |_, slot| {
-                let number = slot.previous().map(|member| usize::from(member.number()));
-                if let Some(count) = number.and_then(|number| previous.get_mut(number)) {
-                    *count += 1;
-                }
-            });
-        }
-        Self { owned: block.owned_by_each(), previous }
-    }
-}
-
-/// What was steered to a member of a pool.
-fn counters(block: &Block, address: std::net::IpAddr, pool: &[Counters]) -> Counters {
-    let occupant = block.members.get(&address);
-    let number = occupant.map(|occupant| usize::from(occupant.member.number()));
-    number.and_then(|number| pool.get(number)).copied().unwrap_or_default()
 }
 
 fn word(reach: &Reach) -> &'static str {

@@ -425,6 +425,7 @@ impl Reconciler {
     async fn answer(&mut self, request: Request) -> Next {
         // An asker that has gone away needs no answer.
         match request {
+            request if request.is_idle() => {}
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Metrics(reply) => drop(reply.send(self.metrics())),
             Request::Trace(query, reply) => drop(reply.send(self.trace(&query))),

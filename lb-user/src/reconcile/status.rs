@@ -85,12 +85,11 @@ impl Reconciler {
         let left = self.ledger.left(&vip.name).map(|(real, _)| real);
         let left: Vec<Real> = left.filter(|real| self.role(vip, real) != Role::Out).collect();
         let steered = self.kernel.steered_to(block.pool, block.places)?;
-        let owned = block.owned_by_each();
         let reals: Vec<RealStatus> = vip
             .reals
             .iter()
             .chain(&left)
-            .map(|real| self.real_status(vip, real, block, (&steered, &owned)))
+            .map(|real| self.real_status(vip, real, block, &steered))
             .collect();
         let total = steered_in_all(block, &steered);
         let Standing { state, reason } = self.standing(vip);
@@ -129,12 +128,11 @@ impl Reconciler {
         vip: &Vip,
         real: &Real,
         block: &Block,
-        (steered, owned): (&[Counters], &[u32]),
+        steered: &[Counters],
     ) -> RealStatus {
         let occupant = block.members.get(&real.address);
-        let number = occupant.map(|occupant| usize::from(occupant.member.number()));
-        let counters = number.and_then(|number| steered.get(number)).copied().unwrap_or_default();
-        let owned = number.and_then(|number| owned.get(number)).copied().unwrap_or_default();
+        let counters = steered_by(occupant, steered);
+        let owned = occupant.map_or(0, |occupant| block.owned(occupant.member));
         let course = self.ledger.course(&vip.name, real.address);
         let verdict = self.verdict(vip, real);
         let since = match course {
@@ -212,6 +210,12 @@ fn took(checks: &[CheckStatus]) -> String {
 
 fn seconds_until(moment: Timestamp) -> u64 {
     moment.duration_since(Timestamp::now()).as_secs().max(0).unsigned_abs()
+}
+
+/// What was steered to a member of the pool.
+pub(super) fn steered_by(occupant: Option<&Occupant>, pool: &[Counters]) -> Counters {
+    let number = occupant.map(|occupant| usize::from(occupant.member.number()));
+    number.and_then(|number| pool.get(number)).copied().unwrap_or_default()
 }
 
 /// What was steered to all who have a place in the VIP's pool: its own place, in which is what members that left have

@@ -108,6 +108,8 @@ impl Watch {
         if let Way::Cut(reason) = &way {
             self.record = Record::believed(false);
             self.said = Some(reason.clone());
+            // It was found on a way that is no more.
+            self.last = None;
         }
         self.way = way;
         self.job.take()

@@ -165,10 +165,11 @@ fn config_changes(snapshot: &Snapshot) -> Family {
     let changes = snapshot.tally.changes;
     Family::counter(
         "lb_config_changes_total",
-        "Changes asked for over the socket, by what became of them.",
+        "Changes asked for over the socket, by what became of them: applied, refused, or failed when they were tried.",
     )
     .with(&[("result", "applied")], number(changes.applied))
     .with(&[("result", "refused")], number(changes.refused))
+    .with(&[("result", "failed")], number(changes.failed))
 }
 
 fn config_reloads(snapshot: &Snapshot) -> Family {
@@ -182,7 +183,7 @@ fn config_reloads(snapshot: &Snapshot) -> Family {
 }
 
 fn config_good(snapshot: &Snapshot) -> Family {
-    let help = "Whether the file was good when it was read last; if not, the configuration before goes on.";
+    let help = "Whether the file was good when it was read or written last; if not, the configuration before goes on.";
     one("lb_config_last_reload_successful", help, truth(snapshot.tally.good))
 }
 

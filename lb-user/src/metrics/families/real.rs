@@ -54,7 +54,10 @@ fn each(mut family: Family, snapshot: &Snapshot, value: impl Fn(&Real) -> Option
 /// A family with a sample for each check of each real that has a result.
 fn each_check(mut family: Family, snapshot: &Snapshot, value: impl Fn(&Check) -> f64) -> Family {
     all(snapshot, |real, [vip, address]| {
-        for (number, check) in (1_u32..).zip(&real.checks) {
+        let numbered = (1_u32..).zip(&real.checks);
+        for (number, check) in
+            numbered.filter_map(|(number, check)| Some((number, check.as_ref()?)))
+        {
             let number = number.to_string();
             let labels = [vip, address, ("check", &number), ("type", check.kind)];
             family.add(&labels, value(check));
@@ -155,7 +158,7 @@ fn drain_deadline(snapshot: &Snapshot) -> Family {
 }
 
 fn check_passed(snapshot: &Snapshot) -> Family {
-    let help = "Whether the check, by its number in the VIP's list from 1, has passed at the real last; absent before its first result.";
+    let help = "Whether the check, by its number in the VIP's list from 1, has passed at the real last; absent before its first result, and while there is no way to make it.";
     each_check(Family::gauge("lb_real_check_passed", help), snapshot, |check| truth(check.passed))
 }
 

@@ -114,6 +114,8 @@ async fn without_a_way_a_check_is_down_for_that_reason_and_must_pass_again_with_
     bench.settle(1).await;
     bench.set([cut.clone()]);
     assert_eq!(bench.next().await, (1, down(&reason)));
+    // What was found on the former way is not shown as if it held.
+    assert_eq!(bench.checker.last(&key(1)).map(|last| last[0].result.clone()), Some(None));
     let asked = bench.asked(detour(1)).len();
     bench.quiet(30).await;
     bench.checker.hint(own(1));
