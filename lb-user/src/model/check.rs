@@ -184,14 +184,18 @@ impl CheckKind {
 }
 
 impl fmt::Display for CheckKind {
-    /// As `lbctl vip set --check` takes it; what cannot be said there is left out.
+    /// As `lbctl vip set --check` takes it; what cannot be said there is left out, and so is a query, as many
+    /// may read this and there may be a token in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())?;
         match self {
             Self::Tcp { port } | Self::Syn { port } | Self::Udp { port, .. } => {
                 write!(f, ":{port}")
             }
-            Self::Http(check) => write!(f, ":{}{}", check.port, check.path),
+            Self::Http(check) => match check.path.split_once('?') {
+                Some((path, _)) => write!(f, ":{}{path}?…", check.port),
+                None => write!(f, ":{}{}", check.port, check.path),
+            },
             Self::Dns(check) => write!(f, ":{}", check.name),
             Self::Icmp => Ok(()),
             Self::Grpc { port, service, .. } if service.is_empty() => write!(f, ":{port}"),
