@@ -1,25 +1,29 @@
 //! The server of the control socket: routes and JSON, no decisions.
 
+mod body;
 mod capture;
 mod events;
 mod log;
 mod metrics;
 mod openapi;
 
-use std::net::IpAddr;
+use std::{io, net::IpAddr, task::Poll};
 
 use axum::{
     Extension, Router,
-    body::Bytes,
-    extract::{self, DefaultBodyLimit, MatchedPath, Path, Query, State, rejection::QueryRejection},
+    body::{Bytes, to_bytes},
+    extract::{self, MatchedPath, Path, Query, State, rejection::QueryRejection},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn, map_response},
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use futures_util::{FutureExt as _, Stream, stream::poll_fn};
+use serde::Serialize;
+use tokio::task::spawn_blocking;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use self::body::{Large, Said};
 use super::{
     VERSION, VERSION_HEADER,
     access::Caller,
@@ -36,8 +40,8 @@ use crate::{
     model::Role,
 };
 
-/// The largest body, in bytes: a configuration of every size that fits into the tables.
-const BODY: usize = 64 << 20;
+/// The longest reason of a refusal that is not ours, in bytes.
+const REASON: usize = 4096;
 
 /// Everything, for the control socket.
 pub fn control(requests: Requests) -> Router {
@@ -47,7 +51,7 @@ pub fn control(requests: Requests) -> Router {
         .route("/v1/openapi.json", get(async move || openapi::answer(document)))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(DefaultBodyLimit::max(BODY))
+        .layer(map_response(problem))
         .layer(from_fn(admit))
         .layer(map_response(with_version))
         .with_state(requests)
@@ -88,21 +92,32 @@ pub fn read_only(requests: Requests) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(map_response(problem))
         .layer(from_fn(only_get))
         .layer(map_response(with_version))
         .with_state(requests)
 }
 
-/// Lets through who may ask for this.
+/// Lets through who may ask for this. A refusal of something that not everybody may do is noted, if it is not yet.
 async fn admit(
     Extension(caller): Extension<Caller>,
-    request: extract::Request,
+    mut request: extract::Request,
     next: Next,
 ) -> Result<Response, Refusal> {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let needed = needed(request.method(), path);
-    caller.require(needed, &format!("{} {}", request.method(), request.uri().path())).await?;
-    Ok(next.run(request).await)
+    let what = format!("{} {}", request.method(), request.uri().path());
+    caller.require(needed, &what).await?;
+    let caller = caller.asking();
+    request.extensions_mut().insert(caller.clone());
+    let response = next.run(request).await;
+    if needed > Role::Read
+        && !caller.has_noted()
+        && let Some(refusal) = response.extensions().get::<Refusal>()
+    {
+        caller.audit(&what, &audit::refused(refusal)).await;
+    }
+    Ok(response)
 }
 
 /// The least role for this; what a change is about decides whether that is enough.
@@ -169,8 +184,12 @@ async fn real(
 
 /// Adds a VIP; needs the role admin.
 #[utoipa::path(post, path = "/v1/vips", request_body = NewVip, responses((status = 201, description = "Done, or what was asked for", body = Done), Problems))]
-async fn add_vip(State(requests): State<Requests>, caller: Asker, body: Bytes) -> Answer {
-    let done = ask(&requests, caller, Change::AddVip(parse(&body)?)).await?;
+async fn add_vip(
+    State(requests): State<Requests>,
+    caller: Asker,
+    Said(vip): Said<NewVip>,
+) -> Answer {
+    let done = ask(&requests, caller, Change::AddVip(vip)).await?;
     Ok((StatusCode::CREATED, json(&done)?).into_response())
 }
 
@@ -180,9 +199,8 @@ async fn set_vip(
     State(requests): State<Requests>,
     caller: Asker,
     Path(name): Path<String>,
-    body: Bytes,
+    Said(patch): Said<VipPatch>,
 ) -> Answer {
-    let patch: VipPatch = parse(&body)?;
     let role = audit::role_for_vip(&patch);
     let change = Change::SetVip(name, patch);
     caller.require(role, &audit::words(&change)).await?;
@@ -205,9 +223,9 @@ async fn add_real(
     State(requests): State<Requests>,
     caller: Asker,
     Path(name): Path<String>,
-    body: Bytes,
+    Said(real): Said<NewReal>,
 ) -> Answer {
-    let done = ask(&requests, caller, Change::AddReal(name, parse(&body)?)).await?;
+    let done = ask(&requests, caller, Change::AddReal(name, real)).await?;
     Ok((StatusCode::CREATED, json(&done)?).into_response())
 }
 
@@ -217,9 +235,8 @@ async fn set_real(
     State(requests): State<Requests>,
     caller: Asker,
     Path((name, real)): Path<(String, String)>,
-    body: Bytes,
+    Said(patch): Said<RealPatch>,
 ) -> Answer {
-    let patch: RealPatch = parse(&body)?;
     patch.drain_timeout().map_err(Refusal::invalid)?;
     let role = audit::role_for_real(&patch);
     let change = Change::SetReal(name, address(&real)?, patch);
@@ -274,18 +291,19 @@ async fn doctor(
 
 /// What a configuration would change; changes nothing.
 #[utoipa::path(post, path = "/v1/plan", request_body = PlanQuery, responses((status = 200, description = "Done, or what was asked for", body = PlanReport), Problems))]
-async fn plan(State(requests): State<Requests>, body: Bytes) -> Answer {
-    let PlanQuery { config } = parse(&body)?;
-    let candidate = Candidate::read(config)?;
+async fn plan(State(requests): State<Requests>, body: Large) -> Answer {
+    let candidate = body.read(|PlanQuery { config }| Candidate::read(config)).await?;
     json(&requests.ask(|reply| Request::Plan(candidate, reply)).await?)
 }
 
 /// Replaces the configuration; needs the role admin.
 #[utoipa::path(post, path = "/v1/apply", request_body = ApplyQuery, responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
-async fn apply(State(requests): State<Requests>, caller: Asker, body: Bytes) -> Answer {
-    let ApplyQuery { config, max_moved } = parse(&body)?;
-    let change = Change::Apply(Candidate::read(config)?.at_most(max_moved)?);
-    json(&ask(&requests, caller, change).await?)
+async fn apply(State(requests): State<Requests>, caller: Asker, body: Large) -> Answer {
+    let read = |ApplyQuery { config, max_moved }: ApplyQuery| {
+        Candidate::read(config)?.at_most(max_moved).map(Candidate::with_rights)
+    };
+    let candidate = body.read(read).await?;
+    json(&ask(&requests, caller, Change::Apply(candidate)).await?)
 }
 
 /// Which real a packet would get, and why.
@@ -295,14 +313,26 @@ async fn trace(
     query: Result<Query<TraceQuery>, QueryRejection>,
 ) -> Answer {
     let query = queried(query)?;
-    json(&requests.ask(|reply| Request::Trace(query, reply)).await?)
+    let read = spawn_blocking(|| wanted(query)).await;
+    traced(&requests, read.unwrap_or_else(|error| Err(Refusal::failed(error.to_string())))?).await
 }
 
 /// The same, with a configuration that is longer than an address can be.
 #[utoipa::path(post, path = "/v1/trace", request_body = TraceQuery, responses((status = 200, description = "Done, or what was asked for", body = Trace), Problems))]
-async fn trace_with_body(State(requests): State<Requests>, body: Bytes) -> Answer {
-    let query = parse(&body)?;
-    json(&requests.ask(|reply| Request::Trace(query, reply)).await?)
+async fn trace_with_body(State(requests): State<Requests>, body: Large) -> Answer {
+    traced(&requests, body.read(wanted).await?).await
+}
+
+type Wanted = (TraceQuery, Option<Candidate>);
+
+/// A trace with the configuration in it, read.
+fn wanted(mut query: TraceQuery) -> Result<Wanted, Refusal> {
+    let config = query.config.take();
+    Ok((query, config.map(Candidate::read).transpose()?))
+}
+
+async fn traced(requests: &Requests, (query, candidate): Wanted) -> Answer {
+    json(&requests.ask(|reply| Request::Trace(query, candidate, reply)).await?)
 }
 
 /// The running configuration, with its secrets, as TOML; needs the role admin.
@@ -315,6 +345,8 @@ async fn export(State(requests): State<Requests>) -> Answer {
 #[utoipa::path(post, path = "/v1/detach", responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
 async fn detach(State(requests): State<Requests>, caller: Asker) -> Answer {
     let noted = async move {
+        // Before, too: lbd ends with it.
+        caller.audit("detach", "begins").await;
         let result = requests.ask(Request::Detach).await;
         caller.audit("detach", &audit::outcome(&result)).await;
         result
@@ -328,6 +360,26 @@ async fn no_route() -> Refusal {
 
 async fn no_method() -> Refusal {
     Refusal::new(405, "this path does not take that method")
+}
+
+/// The type of a problem document (RFC 9457).
+const PROBLEM: &str = "application/problem+json";
+
+/// What refuses by itself, such as that a path is no text, does so in plain text.
+async fn problem(response: Response) -> Response {
+    let status = response.status();
+    let is_bad = status.is_client_error() || status.is_server_error();
+    if !is_bad || response.extensions().get::<Refusal>().is_some() {
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    let reason = to_bytes(body, REASON).await.unwrap_or_default();
+    let refusal = Refusal::new(status.as_u16(), String::from_utf8_lossy(&reason));
+    let mut response = refusal.into_response();
+    if let Some(allow) = head.headers.get(header::ALLOW) {
+        response.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    response
 }
 
 /// So that whoever asks can see that it is of another version.
@@ -365,6 +417,26 @@ async fn unbroken(
     done.unwrap_or_else(|error| Err(Refusal::failed(error.to_string())))
 }
 
+/// The pieces of an answer, broken off once whoever gets them no longer has the role.
+fn held<T: Send + 'static>(
+    pieces: impl Stream<Item = io::Result<T>> + Send + 'static,
+    caller: Caller,
+    role: Role,
+) -> impl Stream<Item = io::Result<T>> + Send + 'static {
+    let lost = async move { caller.lost(role).await };
+    // Not to be taken for the end.
+    let mut taken_away = Box::pin(lost.map(|()| Err(io::Error::other("the role is taken away"))));
+    let mut pieces = Some(Box::pin(pieces));
+    poll_fn(move |context| {
+        let Some(current) = &mut pieces else { return Poll::Ready(None) };
+        if let Poll::Ready(error) = taken_away.poll_unpin(context) {
+            pieces = None;
+            return Poll::Ready(Some(error));
+        }
+        current.as_mut().poll_next(context)
+    })
+}
+
 async fn find_vip(requests: &Requests, name: &str) -> Result<VipStatus, Refusal> {
     let vips = requests.ask(Request::Status).await?.vips;
     let names: Vec<_> = vips.iter().map(|vip| vip.name.clone()).collect();
@@ -386,11 +458,6 @@ fn address(text: &str) -> Result<IpAddr, Refusal> {
     text.parse().map_err(|_| Refusal::invalid(format!("\"{text}\" is not an address")))
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body)
-        .map_err(|error| Refusal::invalid(format!("the request's body: {error}")))
-}
-
 fn json(body: &impl Serialize) -> Answer {
     let body = serde_json::to_vec(body).map_err(|error| Refusal::failed(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
@@ -403,10 +470,11 @@ impl IntoResponse for Refusal {
             kind: "about:blank".to_owned(),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
-            detail: self.detail,
-            places: self.places,
+            detail: self.detail.clone(),
+            places: self.places.clone(),
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        // For who notes it.
+        (status, [(header::CONTENT_TYPE, PROBLEM)], Extension(self), body).into_response()
     }
 }

@@ -213,16 +213,36 @@ pub struct Done {
     /// What changed, where a whole configuration was put in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReport>,
-    /// What it was before and is now, in a few words; for the log, not sent.
+    /// For the log, not sent.
     #[serde(skip)]
-    pub audit: String,
+    pub audit: Noted,
+}
+
+/// What the log tells of something that was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Noted {
+    /// Its message.
+    #[default]
+    Done,
+    /// What it was before and is now, in a few words.
+    Difference(String),
+    /// That nothing was to be done.
+    Nothing,
+}
+
+impl Noted {
+    /// These differences, which are none if they are empty.
+    #[must_use]
+    pub fn of(differences: String) -> Self {
+        if differences.is_empty() { Self::Nothing } else { Self::Difference(differences) }
+    }
 }
 
 impl Done {
     /// Done, and nothing more to tell.
     #[must_use]
     pub fn new(message: String) -> Self {
-        Self { message, plan: None, audit: String::new() }
+        Self { message, plan: None, audit: Noted::Done }
     }
 }
 

@@ -37,17 +37,19 @@ fn main() -> ExitCode {
         return print_manual();
     }
     logging::start();
+    if arguments.check {
+        return match daemon::check(&arguments.config) {
+            Ok(model) => {
+                println!("{}: good, {} VIPs", arguments.config.display(), model.vips.len());
+                ExitCode::SUCCESS
+            }
+            Err(error) => bad(&error),
+        };
+    }
     let config = match daemon::configuration(&arguments.config) {
         Ok(config) => config,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::from(2);
-        }
+        Err(error) => return bad(&error),
     };
-    if arguments.check {
-        println!("{}: good, {} VIPs", arguments.config.display(), config.model.vips.len());
-        return ExitCode::SUCCESS;
-    }
     let result = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -68,6 +70,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says what is wrong with the configuration.
+fn bad(error: &anyhow::Error) -> ExitCode {
+    eprintln!("{error:#}");
+    ExitCode::from(2)
 }
 
 fn print_manual() -> ExitCode {

@@ -18,7 +18,7 @@ use lb_common::{Outcome, capture::Captured};
 use nix::time::ClockId;
 use tokio::{io::unix::AsyncFd, sync::mpsc, task::JoinSet, time};
 
-use super::{Answer, Asker, find_real, find_vip, queried};
+use super::{Answer, Asker, find_real, find_vip, held, queried};
 use crate::{
     api::{
         request::{Capture, Refusal, Request, Requests},
@@ -26,6 +26,7 @@ use crate::{
     },
     capture::{Names, Writer, destination},
     dataplane::CaptureSource,
+    model::Role,
 };
 
 /// What waits at most for a client that reads slowly; then frames are missed.
@@ -76,6 +77,7 @@ pub(super) async fn capture(
     let pieces = stream::unfold(receiver, async |mut receiver| {
         receiver.recv().await.map(|piece| (piece, receiver))
     });
+    let pieces = held(pieces, caller, Role::Admin);
     let content_type = [(header::CONTENT_TYPE, "application/x-pcapng")];
     Ok((content_type, Body::from_stream(pieces)).into_response())
 }
