@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, symlink},
     panic::resume_unwind,
     path::Path,
@@ -236,7 +236,7 @@ fn load(loader: Loader, vips: &[Vip]) -> Result<Kernel, dataplane::Error> {
 /// What runs programs for checks and hooks. Without one everything else works.
 fn runner(node: &Node) -> Option<Runner> {
     let started = Runner::start(&node.exec_user);
-    let warn = |error: &std::io::Error| log::error!("no check or hook can run a program: {error}");
+    let warn = |error: &io::Error| log::error!("no check or hook can run a program: {error}");
     started.inspect_err(warn).ok()
 }
 
@@ -379,13 +379,11 @@ struct Listeners {
 }
 
 impl Listeners {
-    /// The socket last: a start that is refused leaves none behind.
+    /// The socket last: a start that gets no address leaves none behind.
     async fn bind(node: &Node, gate: Gate) -> Result<Self> {
         let network = match node.listen {
             Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
-                anyhow::anyhow!(
-                    "listen = \"{address}\": {error}; choose another address, or find who has it with `ss -ltnp`"
-                )
+                anyhow::anyhow!("listen = \"{address}\": {error}; {}", unheard(&error))
             })?),
             None => None,
         };
@@ -405,6 +403,17 @@ impl Listeners {
             stop,
             task: tokio::spawn(serve::control(self.control, router, self.gate, stopped)),
         }
+    }
+}
+
+/// What to do where nothing can be listened to.
+fn unheard(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "lbd has no CAP_NET_BIND_SERVICE (its unit gives none): choose a port from 1024 on"
+        }
+        io::ErrorKind::AddrNotAvailable => "choose an address that this machine has",
+        _ => "choose another address, or find who has it with `ss -ltnp`",
     }
 }
 

@@ -31,8 +31,9 @@ use super::{
     doctor::{Doctor, DoctorQuery},
     request::{Candidate, Change, Refusal, Request, Requests},
     types::{
-        ApplyQuery, Done, Flows, FlowsQuery, PlanQuery, PlanReport, Problem, Problems, RealStatus,
-        RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
+        ApplyQuery, Bodied, Circumstances, Done, Flows, FlowsQuery, Named, PlanQuery, PlanReport,
+        Problem, Problems, RealStatus, RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
+        Worded,
     },
 };
 use crate::{
@@ -149,31 +150,31 @@ type Answer = Result<Response, Refusal>;
 type Asker = Extension<Caller>;
 
 /// The node, its VIPs with their reals, and counters.
-#[utoipa::path(get, path = "/v1/status", responses((status = 200, description = "Done, or what was asked for", body = Status), Problems))]
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, description = "The state of everything", body = Status), Problems))]
 async fn status(State(requests): State<Requests>) -> Answer {
     json(&requests.ask(Request::Status).await?)
 }
 
 /// All VIPs, in the order of the configuration.
-#[utoipa::path(get, path = "/v1/vips", responses((status = 200, description = "Done, or what was asked for", body = Vec<VipStatus>), Problems))]
+#[utoipa::path(get, path = "/v1/vips", responses((status = 200, description = "All VIPs", body = Vec<VipStatus>), Problems))]
 async fn vips(State(requests): State<Requests>) -> Answer {
     json(&requests.ask(Request::Status).await?.vips)
 }
 
 /// A VIP.
-#[utoipa::path(get, path = "/v1/vips/{name}", params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = VipStatus), Problems))]
+#[utoipa::path(get, path = "/v1/vips/{name}", params(("name" = String, Path, description = "The name of the VIP", example = "web")), responses((status = 200, description = "The VIP", body = VipStatus), Problems, Worded, Named))]
 async fn vip(State(requests): State<Requests>, Path(name): Path<String>) -> Answer {
     json(&find_vip(&requests, &name).await?)
 }
 
 /// The pool of a VIP, in the order of the configuration.
-#[utoipa::path(get, path = "/v1/vips/{name}/reals", params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = Vec<RealStatus>), Problems))]
+#[utoipa::path(get, path = "/v1/vips/{name}/reals", params(("name" = String, Path, description = "The name of the VIP", example = "web")), responses((status = 200, description = "The reals of the VIP", body = Vec<RealStatus>), Problems, Worded, Named))]
 async fn reals(State(requests): State<Requests>, Path(name): Path<String>) -> Answer {
     json(&find_vip(&requests, &name).await?.reals)
 }
 
 /// A real of a VIP.
-#[utoipa::path(get, path = "/v1/vips/{name}/reals/{address}", params(("name" = String, Path, description = "The name of the VIP"), ("address" = String, Path, description = "The address of the real")), responses((status = 200, description = "Done, or what was asked for", body = RealStatus), Problems))]
+#[utoipa::path(get, path = "/v1/vips/{name}/reals/{address}", params(("name" = String, Path, description = "The name of the VIP", example = "web"), ("address" = String, Path, description = "The address of the real", example = "10.0.0.11")), responses((status = 200, description = "The real", body = RealStatus), Problems, Worded, Named))]
 async fn real(
     State(requests): State<Requests>,
     Path((name, real)): Path<(String, String)>,
@@ -183,7 +184,7 @@ async fn real(
 }
 
 /// Adds a VIP; needs the role admin.
-#[utoipa::path(post, path = "/v1/vips", request_body = NewVip, responses((status = 201, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(post, path = "/v1/vips", request_body(content = NewVip, example = json!({"name": "dns", "address": "192.0.2.30", "ports": ["udp/5353"]})), responses((status = 201, description = "The VIP is added", body = Done), Problems, Worded, Circumstances, Bodied))]
 async fn add_vip(
     State(requests): State<Requests>,
     caller: Asker,
@@ -194,7 +195,7 @@ async fn add_vip(
 }
 
 /// Changes what is named of a VIP; only its state with the role operate.
-#[utoipa::path(patch, path = "/v1/vips/{name}", request_body = VipPatch, params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(patch, path = "/v1/vips/{name}", request_body(content = VipPatch, example = json!({"hash": "source"})), params(("name" = String, Path, description = "The name of the VIP", example = "web")), responses((status = 200, description = "The VIP is changed, or was so before", body = Done), Problems, Worded, Named, Circumstances, Bodied))]
 async fn set_vip(
     State(requests): State<Requests>,
     caller: Asker,
@@ -208,7 +209,7 @@ async fn set_vip(
 }
 
 /// Removes a VIP with its pool; needs the role admin.
-#[utoipa::path(delete, path = "/v1/vips/{name}", params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(delete, path = "/v1/vips/{name}", params(("name" = String, Path, description = "The name of the VIP", example = "web")), responses((status = 200, description = "The VIP is removed", body = Done), Problems, Worded, Named, Circumstances))]
 async fn remove_vip(
     State(requests): State<Requests>,
     caller: Asker,
@@ -218,7 +219,7 @@ async fn remove_vip(
 }
 
 /// Adds a real to the pool of a VIP; needs the role admin.
-#[utoipa::path(post, path = "/v1/vips/{name}/reals", request_body = NewReal, params(("name" = String, Path, description = "The name of the VIP")), responses((status = 201, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(post, path = "/v1/vips/{name}/reals", request_body(content = NewReal, example = json!({"address": "10.0.0.13", "weight": 2})), params(("name" = String, Path, description = "The name of the VIP", example = "web")), responses((status = 201, description = "The real is added", body = Done), Problems, Worded, Named, Circumstances, Bodied))]
 async fn add_real(
     State(requests): State<Requests>,
     caller: Asker,
@@ -230,7 +231,7 @@ async fn add_real(
 }
 
 /// Changes what is named of a real; weight and state with the role operate.
-#[utoipa::path(patch, path = "/v1/vips/{name}/reals/{address}", request_body = RealPatch, params(("name" = String, Path, description = "The name of the VIP"), ("address" = String, Path, description = "The address of the real")), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(patch, path = "/v1/vips/{name}/reals/{address}", request_body(content = RealPatch, example = json!({"weight": 2})), params(("name" = String, Path, description = "The name of the VIP", example = "web"), ("address" = String, Path, description = "The address of the real", example = "10.0.0.11")), responses((status = 200, description = "The real is changed, or was so before", body = Done), Problems, Worded, Named, Circumstances, Bodied))]
 async fn set_real(
     State(requests): State<Requests>,
     caller: Asker,
@@ -245,7 +246,7 @@ async fn set_real(
 }
 
 /// Removes a real once it is drained, or at once; needs the role admin.
-#[utoipa::path(delete, path = "/v1/vips/{name}/reals/{address}", params(("name" = String, Path, description = "The name of the VIP"), ("address" = String, Path, description = "The address of the real"), RemoveRealQuery), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(delete, path = "/v1/vips/{name}/reals/{address}", params(("name" = String, Path, description = "The name of the VIP", example = "web"), ("address" = String, Path, description = "The address of the real", example = "10.0.0.11"), RemoveRealQuery), responses((status = 200, description = "The real is removed, or is once it is drained", body = Done), Problems, Worded, Named, Circumstances))]
 async fn remove_real(
     State(requests): State<Requests>,
     caller: Asker,
@@ -257,7 +258,7 @@ async fn remove_real(
 }
 
 /// The flows noted now.
-#[utoipa::path(get, path = "/v1/flows", params(FlowsQuery), responses((status = 200, description = "Done, or what was asked for", body = Flows), Problems))]
+#[utoipa::path(get, path = "/v1/flows", params(FlowsQuery), responses((status = 200, description = "The flows, as many as the limit lets through", body = Flows), Problems, Worded, Named))]
 async fn flows(
     State(requests): State<Requests>,
     query: Result<Query<FlowsQuery>, QueryRejection>,
@@ -277,7 +278,7 @@ async fn flows(
 }
 
 /// Examines VIPs, reals and this machine: it takes seconds.
-#[utoipa::path(get, path = "/v1/doctor", params(DoctorQuery), responses((status = 200, description = "Done, or what was asked for", body = Doctor), Problems))]
+#[utoipa::path(get, path = "/v1/doctor", params(DoctorQuery), responses((status = 200, description = "What was found", body = Doctor), Problems, Worded, Named))]
 async fn doctor(
     State(requests): State<Requests>,
     query: Result<Query<DoctorQuery>, QueryRejection>,
@@ -290,14 +291,14 @@ async fn doctor(
 }
 
 /// What a configuration would change; changes nothing.
-#[utoipa::path(post, path = "/v1/plan", request_body = PlanQuery, responses((status = 200, description = "Done, or what was asked for", body = PlanReport), Problems))]
+#[utoipa::path(post, path = "/v1/plan", request_body(content = PlanQuery, example = json!({"config": "[node]\ninterfaces = [\"eth0\"]\n"})), responses((status = 200, description = "What would change", body = PlanReport), Problems, Worded, Circumstances, Bodied))]
 async fn plan(State(requests): State<Requests>, body: Large) -> Answer {
     let candidate = body.read(|PlanQuery { config }| Candidate::read(config)).await?;
     json(&requests.ask(|reply| Request::Plan(candidate, reply)).await?)
 }
 
 /// Replaces the configuration; needs the role admin.
-#[utoipa::path(post, path = "/v1/apply", request_body = ApplyQuery, responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(post, path = "/v1/apply", request_body = ApplyQuery, responses((status = 200, description = "The configuration is in force", body = Done), Problems, Worded, Circumstances, Bodied))]
 async fn apply(State(requests): State<Requests>, caller: Asker, body: Large) -> Answer {
     let read = |ApplyQuery { config, max_moved }: ApplyQuery| {
         Candidate::read(config)?.at_most(max_moved).map(Candidate::with_rights)
@@ -307,7 +308,7 @@ async fn apply(State(requests): State<Requests>, caller: Asker, body: Large) -> 
 }
 
 /// Which real a packet would get, and why.
-#[utoipa::path(get, path = "/v1/trace", params(TraceQuery), responses((status = 200, description = "Done, or what was asked for", body = Trace), Problems))]
+#[utoipa::path(get, path = "/v1/trace", params(TraceQuery), responses((status = 200, description = "What becomes of the packet", body = Trace), Problems, Worded, Circumstances))]
 async fn trace(
     State(requests): State<Requests>,
     query: Result<Query<TraceQuery>, QueryRejection>,
@@ -318,7 +319,7 @@ async fn trace(
 }
 
 /// The same, with a configuration that is longer than an address can be.
-#[utoipa::path(post, path = "/v1/trace", request_body = TraceQuery, responses((status = 200, description = "Done, or what was asked for", body = Trace), Problems))]
+#[utoipa::path(post, path = "/v1/trace", request_body(content = TraceQuery, example = json!({"src": "198.51.100.7:40000", "dst": "192.0.2.10:80"})), responses((status = 200, description = "What becomes of the packet", body = Trace), Problems, Worded, Circumstances, Bodied))]
 async fn trace_with_body(State(requests): State<Requests>, body: Large) -> Answer {
     traced(&requests, body.read(wanted).await?).await
 }
@@ -336,13 +337,13 @@ async fn traced(requests: &Requests, (query, candidate): Wanted) -> Answer {
 }
 
 /// The running configuration, with its secrets, as TOML; needs the role admin.
-#[utoipa::path(get, path = "/v1/export", responses((status = 200, description = "Done, or what was asked for", body = String, content_type = "text/plain; charset=utf-8"), Problems))]
+#[utoipa::path(get, path = "/v1/export", responses((status = 200, description = "The configuration", body = String, content_type = "text/plain; charset=utf-8"), Problems))]
 async fn export(State(requests): State<Requests>) -> Answer {
     Ok(requests.ask(Request::Export).await?.into_response())
 }
 
 /// Stops forwarding, and lbd; needs the role admin.
-#[utoipa::path(post, path = "/v1/detach", responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(post, path = "/v1/detach", responses((status = 200, description = "Nothing is forwarded, and lbd stops", body = Done), Problems))]
 async fn detach(State(requests): State<Requests>, caller: Asker) -> Answer {
     let noted = async move {
         // Before, too: lbd ends with it.

@@ -4,6 +4,7 @@ use std::{env, io, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser};
 use lb_user::{daemon, logging, manual, probe::exec};
+use nix::{errno::Errno, unistd::geteuid};
 
 /// The daemon of a Direct Server Return load balancer on XDP.
 ///
@@ -89,9 +90,15 @@ fn print_manual() -> ExitCode {
 
 /// What to do where the system refuses permission.
 fn hint(error: &anyhow::Error) -> &'static str {
-    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    match error.chain().filter_map(|cause| cause.downcast_ref()).any(denied) {
-        true => "; run lbd as root",
-        false => "",
+    let denied = |error: &&io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let found = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).find(denied);
+    match found.and_then(io::Error::raw_os_error).map(Errno::from_raw) {
+        None => "",
+        Some(_) if !geteuid().is_root() => "; run lbd as root",
+        // As its unit has it.
+        Some(Errno::EACCES) => {
+            "; lbd is root without CAP_DAC_OVERRIDE: make the file and its directory root's"
+        }
+        Some(_) => "",
     }
 }

@@ -214,3 +214,19 @@ impl HttpCheck {
         self.status.iter().any(|range| range.contains(&status))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+
+    #[test]
+    fn a_query_is_not_shown() {
+        for (path, shown) in [("/healthz?token=t0&a=?b", "/healthz?…"), ("/a/b", "/a/b")] {
+            let vip = "name = \"a\", address = \"192.0.2.1\", ports = [\"tcp/80\"]";
+            let check = format!("{{ type = \"http\", path = \"{path}\" }}");
+            let text = format!("node.interfaces = [\"e\"]\nvip = [{{ {vip}, check = {check} }}]");
+            let kind = &parse(&text).unwrap().vips[0].checks[0].kind;
+            assert_eq!(kind.to_string(), format!("http:80{shown}"));
+        }
+    }
+}

@@ -22,7 +22,7 @@ use super::{Answer, Asker, find_real, find_vip, held, queried};
 use crate::{
     api::{
         request::{Capture, Refusal, Request, Requests},
-        types::{CaptureQuery, Problems},
+        types::{CaptureQuery, Circumstances, Named, Problems, Worded},
     },
     capture::{Names, Writer, destination},
     dataplane::CaptureSource,
@@ -37,7 +37,7 @@ type Taken = (u8, Captured, u64);
 
 /// Packets as the datapath saw them and sent them, each with what was decided about it, as a pcapng file that grows;
 /// needs the role admin.
-#[utoipa::path(get, path = "/v1/capture", params(CaptureQuery), responses((status = 200, description = "Done, or what was asked for", body = Vec<u8>, content_type = "application/x-pcapng"), Problems))]
+#[utoipa::path(get, path = "/v1/capture", params(CaptureQuery), responses((status = 200, description = "Packets, until it ends", body = Vec<u8>, content_type = "application/x-pcapng"), Problems, Worded, Named, Circumstances))]
 pub(super) async fn capture(
     State(requests): State<Requests>,
     Extension(caller): Asker,

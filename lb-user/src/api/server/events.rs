@@ -17,13 +17,13 @@ use super::{Answer, Asker, held, queried};
 use crate::{
     api::{
         request::{Events, Refusal, Request, Requests},
-        types::{EventLine, EventsQuery, Problems},
+        types::{EventLine, EventsQuery, Named, Problems, Worded},
     },
     model::Role,
 };
 
 /// What has happened, and for a follower what happens: a line of JSON each.
-#[utoipa::path(get, path = "/v1/events", params(EventsQuery), responses((status = 200, description = "Done, or what was asked for", body = EventLine, content_type = "application/x-ndjson"), Problems))]
+#[utoipa::path(get, path = "/v1/events", params(EventsQuery), responses((status = 200, description = "The events, one a line", body = EventLine, content_type = "application/x-ndjson"), Problems, Worded, Named))]
 pub(super) async fn events(
     State(requests): State<Requests>,
     Extension(caller): Asker,

@@ -10,7 +10,7 @@ use super::{Answer, Asker, body::Said, json};
 use crate::{
     api::{
         request::Refusal,
-        types::{LogChange, LogStatus, Problems},
+        types::{Bodied, Circumstances, LogChange, LogStatus, Problems, Worded},
     },
     logging::{self, Filtering},
 };
@@ -19,13 +19,13 @@ use crate::{
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What lbd logs.
-#[utoipa::path(get, path = "/v1/log", responses((status = 200, description = "Done, or what was asked for", body = LogStatus), Problems))]
+#[utoipa::path(get, path = "/v1/log", responses((status = 200, description = "The filter", body = LogStatus), Problems, Circumstances))]
 pub(super) async fn log() -> Answer {
     json(&status()?)
 }
 
 /// Changes what lbd logs, for good or for a time; needs the role admin.
-#[utoipa::path(put, path = "/v1/log", request_body = LogChange, responses((status = 200, description = "Done, or what was asked for", body = LogStatus), Problems))]
+#[utoipa::path(put, path = "/v1/log", request_body(content = LogChange, example = json!({"filter": "info,lb_user::health=debug", "for": "60s"})), responses((status = 200, description = "The filter that is in force", body = LogStatus), Problems, Worded, Circumstances, Bodied))]
 pub(super) async fn set_log(
     Extension(caller): Asker,
     Said(LogChange { filter, time }): Said<LogChange>,

@@ -267,6 +267,18 @@ async fn a_helper_that_is_killed_is_started_again_and_what_it_ran_is_told() {
     gone(helper).await;
 }
 
+/// As the unit has it: what root starts then has no more capabilities than the thread that starts it.
+#[test]
+fn so_is_one_where_no_program_gains_privileges() {
+    let name = "a_helper_that_is_killed_is_started_again_and_what_it_ran_is_told";
+    let mut test = Process::new("setpriv");
+    test.arg("--no-new-privs").arg(std::env::current_exe().unwrap());
+    test.args(["--exact", &format!("probe::exec::tests::{name}")]);
+    let ran = test.output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
+
 #[tokio::test]
 async fn the_helper_and_its_programs_end_when_nobody_can_ask_any_more() {
     let mut witness = Witness::new();
