@@ -361,7 +361,7 @@ fn a_start_goes_on_without_what_the_machine_lacks_and_a_reload_does_not() -> Res
     let often = "interval = \"200ms\", timeout = \"200ms\", initial = \"up\"";
     let checks = format!(
         "check = [{{ type = \"exec\", command = [\"/nonexistent\"], {often} }}, \
-         {{ type = \"https\", port = 443, ca = \"/dev/zero\", {often} }}]\n"
+         {{ type = \"https\", port = 80, ca = \"/dev/zero\", {often} }}]\n"
     );
     let vips = Rack::vips(2).replacen("\n\n[[vip.real]]", &format!("\n{checks}\n[[vip.real]]"), 1);
     let rack =
