@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, symlink},
     panic::resume_unwind,
     path::Path,
@@ -24,7 +24,7 @@ use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
-    task::{JoinHandle, yield_now},
+    task::{JoinHandle, JoinSet, yield_now},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout, timeout_at},
 };
 
@@ -33,7 +33,12 @@ use crate::{
         Addresses,
         watch::{Sighting, Watch},
     },
-    api::{access::Gate, client::config_link, request::Requests, serve, server},
+    api::{
+        access::{Gate, Rights},
+        client::config_link,
+        request::Requests,
+        serve, server,
+    },
     config,
     dataplane::{self, Kernel, Loader, detach_all},
     detour::Detours,
@@ -45,7 +50,7 @@ use crate::{
     plan::{self, Rings},
     probe::{Prober, exec::Runner},
     reconcile::{
-        Announcing, Checking, Configuration, Event, Network, Next, Reconciler, Records,
+        Announcing, Checking, Configuration, Event, Network, Next, Reading, Reconciler, Records,
         Surroundings, Watching, remove_remembered,
     },
 };
@@ -65,17 +70,37 @@ const RESYNC: Duration = Duration::from_secs(10);
 /// Events that may wait.
 const QUEUE: usize = 1024;
 
-/// Reads and checks a configuration file.
+/// Reads and checks a configuration file, and that this machine has what it needs.
+///
+/// # Errors
+///
+/// What is wrong with it, and where.
+pub fn check(path: &Path) -> Result<Model> {
+    config::parse(&read(path)?).map_err(|errors| anyhow::anyhow!("{}", errors.at(path)))
+}
+
+/// Reads and checks a configuration file. What this machine lacks of what it needs (a user, a program, a file of
+/// certificates) is told, and no reason not to forward.
 ///
 /// # Errors
 ///
 /// What is wrong with it, and where.
 pub fn configuration(path: &Path) -> Result<Configuration> {
-    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
-    match config::parse(&text) {
-        Ok(model) => Ok(Configuration { path: path.to_owned(), text, model }),
+    let text = read(path)?;
+    match config::parse_tolerant(&text) {
+        Ok((model, lacking)) => {
+            for problem in lacking.iter().flat_map(config::Errors::problems) {
+                let config::Problem { line, column, message } = problem;
+                log::warn!("{}:{line}:{column}: {message}: goes on without", path.display());
+            }
+            Ok(Configuration { path: path.to_owned(), text, model })
+        }
         Err(errors) => bail!("{}", errors.at(path)),
     }
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("{}", path.display()))
 }
 
 /// Runs the daemon until it is told to stop.
@@ -84,7 +109,7 @@ pub fn configuration(path: &Path) -> Result<Configuration> {
 ///
 /// Whatever keeps it from starting, before anything is changed.
 pub async fn run(config: Configuration) -> Result<()> {
-    let node = config.model.node.clone();
+    let (node, path) = (config.model.node.clone(), config.path.clone());
     let _lock = lock(&node)?;
     let (network_tx, mut network_rx) = mpsc::channel(QUEUE);
     let watcher = Watcher::start(network_tx).context("watching the network")?;
@@ -92,7 +117,7 @@ pub async fn run(config: Configuration) -> Result<()> {
     for interface in network.present() {
         Kernel::check(interface, &node.pin_dir).await?;
     }
-    let gate = Gate::new(&node.socket, config.model.access.as_ref());
+    let gate = Gate::new(&node.socket, Rights::of(config.model.access.as_ref()));
     let listeners = Listeners::bind(&node, gate.clone()).await?;
     leave_link(&config.path, &node.socket)?;
     let seed = hash_seed(&node)?;
@@ -157,7 +182,7 @@ pub async fn run(config: Configuration) -> Result<()> {
         sightings: sighting_rx,
         requests: request_rx,
     };
-    if events(&mut reconciler, sources).await? == Next::Stop {
+    if events(&mut reconciler, sources, &path).await? == Next::Stop {
         remove_socket(&node.socket);
     }
     reconciler.finish(FAREWELL).await;
@@ -211,9 +236,7 @@ fn load(loader: Loader, vips: &[Vip]) -> Result<Kernel, dataplane::Error> {
 /// What runs programs for checks and hooks. Without one everything else works.
 fn runner(node: &Node) -> Option<Runner> {
     let started = Runner::start(&node.exec_user);
-    let warn = |error: &std::io::Error| {
-        log::warn!("no check or hook can run a program: {error}");
-    };
+    let warn = |error: &io::Error| log::error!("no check or hook can run a program: {error}");
     started.inspect_err(warn).ok()
 }
 
@@ -356,13 +379,11 @@ struct Listeners {
 }
 
 impl Listeners {
-    /// The socket last: a start that is refused leaves none behind.
+    /// The socket last: a start that gets no address leaves none behind.
     async fn bind(node: &Node, gate: Gate) -> Result<Self> {
         let network = match node.listen {
             Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
-                anyhow::anyhow!(
-                    "listen = \"{address}\": {error}; choose another address, or find who has it with `ss -ltnp`"
-                )
+                anyhow::anyhow!("listen = \"{address}\": {error}; {}", unheard(&error))
             })?),
             None => None,
         };
@@ -382,6 +403,17 @@ impl Listeners {
             stop,
             task: tokio::spawn(serve::control(self.control, router, self.gate, stopped)),
         }
+    }
+}
+
+/// What to do where nothing can be listened to.
+fn unheard(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "lbd has no CAP_NET_BIND_SERVICE (its unit gives none): choose a port from 1024 on"
+        }
+        io::ErrorKind::AddrNotAvailable => "choose an address that this machine has",
+        _ => "choose another address, or find who has it with `ss -ltnp`",
     }
 }
 
@@ -518,7 +550,14 @@ impl Signals {
 }
 
 /// One event after the other, until the end.
-async fn events(reconciler: &mut Reconciler, mut sources: Sources) -> Result<Next> {
+async fn events(reconciler: &mut Reconciler, mut sources: Sources, config: &Path) -> Result<Next> {
+    // One at a time; while it goes on, whether it is to be done once more.
+    let mut readings = JoinSet::new();
+    let mut again = false;
+    let read = |readings: &mut JoinSet<Reading>| {
+        let path = config.to_owned();
+        readings.spawn_blocking(move || Reading::of(&path));
+    };
     let mut resync = interval(RESYNC);
     resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
     resync.reset();
@@ -528,7 +567,22 @@ async fn events(reconciler: &mut Reconciler, mut sources: Sources) -> Result<Nex
         let event = tokio::select! {
             _ = sources.signals.terminate.recv() => break,
             _ = sources.signals.interrupt.recv() => break,
-            _ = sources.signals.hangup.recv() => Event::Reload,
+            _ = sources.signals.hangup.recv() => {
+                again = !readings.is_empty();
+                if !again {
+                    read(&mut readings);
+                }
+                continue;
+            }
+            Some(reading) = readings.join_next() => {
+                let reading = reading.context("reading the configuration")?;
+                if again || !reading.is_current(config) {
+                    again = false;
+                    read(&mut readings);
+                    continue;
+                }
+                Event::Reload(reading)
+            }
             _ = resync.tick() => Event::Resync,
             () = tick(watchdog.as_mut()) => {
                 alive();

@@ -1,5 +1,7 @@
 //! Who asks, by the kernel's word, and whether they may: `[access]`.
 
+mod acquaintances;
+
 use std::{
     fmt, fs, io,
     mem::{size_of, size_of_val},
@@ -8,14 +10,21 @@ use std::{
         unix::fs::PermissionsExt as _,
     },
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use nix::unistd::{Group, Uid, User, geteuid};
-use tokio::{net::UnixStream, task::spawn_blocking};
+use nix::unistd::{Group, User, geteuid};
+use tokio::{net::UnixStream, sync::watch};
 
+use self::acquaintances::Acquaintances;
 use super::request::Refusal;
-use crate::model::{Access, GROUP, Principal, Role};
+use crate::{
+    logging,
+    model::{Access, GROUP, Principal, Role},
+};
 
 /// The largest number of groups that a process can be in (NGROUPS_MAX, limits.h).
 const GROUPS: usize = 65_536;
@@ -51,13 +60,11 @@ impl Peer {
         self.uid == 0
     }
 
-    /// In words; the system may have to ask other machines for the name.
-    async fn named(&self) -> String {
-        let uid = self.uid;
-        let found = spawn_blocking(move || User::from_uid(Uid::from_raw(uid)).ok().flatten());
-        let user = found.await.ok().flatten();
-        let name = user.map_or_else(|| format!("#{uid}"), |user| user.name);
-        let pid = self.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+    /// In words.
+    async fn named(&self, users: &Acquaintances) -> String {
+        let Self { uid, pid, .. } = self;
+        let name = users.name(*uid).await;
+        let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
         format!("{name} (uid {uid}{pid})")
     }
 }
@@ -109,11 +116,7 @@ impl Id {
             Principal::Group(name) => Group::from_name(name)
                 .map(|group| group.map(|group| Self::Group(group.gid.as_raw()))),
         };
-        let found = found.ok().flatten();
-        if found.is_none() {
-            log::warn!("[access]: {who} is not known to this machine (any more): ignored");
-        }
-        found
+        found.ok().flatten()
     }
 
     fn is(self, peer: &Peer) -> bool {
@@ -125,8 +128,8 @@ impl Id {
 }
 
 /// Who may do what, by numbers.
-#[derive(Debug)]
-struct Rights {
+#[derive(Clone, Debug)]
+pub struct Rights {
     /// In words, for who is refused.
     access: Access,
     given: Vec<(Role, Id)>,
@@ -135,7 +138,10 @@ struct Rights {
 }
 
 impl Rights {
-    fn new(access: Option<&Access>) -> Self {
+    /// Those that a configuration gives. Whom this machine does not know has none. This may take its time, as
+    /// other machines may be asked for names.
+    #[must_use]
+    pub fn of(access: Option<&Access>) -> Self {
         let group = Group::from_name(GROUP).ok().flatten();
         let access = access.cloned().unwrap_or_else(|| Access {
             admin: group.iter().map(|group| Principal::Group(group.name.clone())).collect(),
@@ -185,21 +191,25 @@ pub struct Gate(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     socket: PathBuf,
-    rights: RwLock<Arc<Rights>>,
+    rights: watch::Sender<Arc<Rights>>,
+    users: Acquaintances,
 }
 
 impl Gate {
-    /// For this socket. What cannot be looked up on this machine has no role.
+    /// For this socket.
     #[must_use]
-    pub fn new(socket: &Path, access: Option<&Access>) -> Self {
-        let rights = RwLock::new(Arc::new(Rights::new(access)));
-        Self(Arc::new(Shared { socket: socket.to_owned(), rights }))
+    pub fn new(socket: &Path, rights: Rights) -> Self {
+        let rights = watch::Sender::new(Arc::new(rights));
+        Self(Arc::new(Shared {
+            socket: socket.to_owned(),
+            rights,
+            users: Acquaintances::default(),
+        }))
     }
 
-    /// Takes what a new configuration says, at once, for open connections, too.
-    pub fn set(&self, access: Option<&Access>) {
-        let rights = Arc::new(Rights::new(access));
-        *self.0.rights.write().unwrap_or_else(PoisonError::into_inner) = rights;
+    /// Gives other rights, at once, for open connections, too.
+    pub fn set(&self, rights: Rights) {
+        self.0.rights.send_replace(Arc::new(rights));
         if let Err(error) = self.open() {
             log::error!("the mode of {}: {error}", self.0.socket.display());
         }
@@ -222,7 +232,7 @@ impl Gate {
     }
 
     fn rights(&self) -> Arc<Rights> {
-        Arc::clone(&self.0.rights.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.rights.borrow())
     }
 }
 
@@ -231,13 +241,40 @@ impl Gate {
 pub struct Caller {
     gate: Gate,
     peer: Peer,
+    /// Whether what is asked for now has a line in the log.
+    noted: Arc<AtomicBool>,
 }
 
 impl Caller {
     /// This peer, at this gate.
     #[must_use]
     pub fn new(gate: Gate, peer: Peer) -> Self {
-        Self { gate, peer }
+        Self { gate, peer, noted: Arc::default() }
+    }
+
+    /// The same, who asks for something else.
+    #[must_use]
+    pub fn asking(&self) -> Self {
+        Self::new(self.gate.clone(), self.peer.clone())
+    }
+
+    /// Whether what is asked for has a line in the log.
+    #[must_use]
+    pub fn has_noted(&self) -> bool {
+        self.noted.load(Ordering::Relaxed)
+    }
+
+    /// What it may do now, if anything.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        self.gate.role(&self.peer)
+    }
+
+    /// Comes once it no longer has this role.
+    pub async fn lost(&self, role: Role) {
+        let mut rights = self.gate.0.rights.subscribe();
+        // It fails never: the gate has the sender.
+        drop(rights.wait_for(|rights| rights.role(&self.peer) < Some(role)).await);
     }
 
     /// Refuses, and notes that, unless the role is held.
@@ -252,12 +289,17 @@ impl Caller {
             return Ok(());
         }
         let has = has.map_or_else(|| "no role".to_owned(), |role| format!("the role {role}"));
-        self.audit(what, &format!("refused: needs the role {needed}, has {has}")).await;
+        let (users, who) = (&self.gate.0.users, self.who().await);
+        let user = format!("{} (uid {})", users.name(self.peer.uid).await, self.peer.uid);
+        let rest = move |left: u64| note(&user, "asked on", &format!("{left} more refusals"));
+        if users.refused(self.peer.uid, rest) {
+            note(&who, what, &format!("refused: needs the role {needed}, has {has}"));
+        }
+        self.noted.store(true, Ordering::Relaxed);
         Err(Refusal::new(
             403,
             format!(
-                "{} has {has}, and this needs the role {needed}: {}, by [access] in lbd's configuration",
-                self.peer.named().await,
+                "{who} has {has}, and this needs the role {needed}: {}, by [access] in lbd's configuration",
                 rights.holders(needed)
             ),
         ))
@@ -265,14 +307,30 @@ impl Caller {
 
     /// Notes in the log who has done what.
     pub async fn audit(&self, what: &str, outcome: &str) {
-        log::info!("audit: {}", line(&self.peer.named().await, what, outcome));
+        note(&self.who().await, what, outcome);
+        self.noted.store(true, Ordering::Relaxed);
+    }
+
+    async fn who(&self) -> String {
+        self.peer.named(&self.gate.0.users).await
     }
 }
 
-/// One line, whatever was asked for.
+fn note(who: &str, what: &str, outcome: &str) {
+    logging::audit(&line(who, what, outcome));
+}
+
+/// One line, whatever was asked for. Where it is cut it says so.
 fn line(who: &str, what: &str, outcome: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    format!("{who} {what}: {outcome}").chars().map(plain).take(LINE).collect()
+    let line = format!("{who} {what}: {outcome}");
+    let mut chars = line.chars().map(plain);
+    let mut line: String = chars.by_ref().take(LINE - 1).collect();
+    match (chars.next(), chars.next()) {
+        (Some(_), Some(_)) => line.push('…'),
+        (last, _) => line.extend(last),
+    }
+    line
 }
 
 impl fmt::Display for Gate {
@@ -346,7 +404,10 @@ mod tests {
         let line = line("alice (uid 1000)", "vip set a\nb\u{1b}[2J", "refused\r\n<0>x");
         assert!(!line.contains(char::is_control), "{line:?}");
         assert!(line.starts_with("alice (uid 1000) vip set a"));
-        assert_eq!(self::line("a", &"b".repeat(5000), "c").chars().count(), LINE);
+        let cut = self::line("a", &"b".repeat(5000), "c");
+        assert!(cut.chars().count() == LINE && cut.ends_with("b…"), "{cut}");
+        let whole = self::line("a", &"b".repeat(LINE - 5), "c");
+        assert!(whole.chars().count() == LINE && whole.ends_with(": c"), "{whole}");
     }
 
     #[tokio::test]

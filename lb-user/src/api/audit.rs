@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     request::{Change, Refusal},
-    types::Done,
+    types::{Done, Noted},
 };
 use crate::{
     config::change::{RealPatch, VipPatch},
@@ -19,6 +19,9 @@ pub(super) fn words(change: &Change) -> String {
         Change::SetVip(name, _) => format!("vip set {name}"),
         Change::RemoveVip(name) => format!("vip del {name}"),
         Change::AddReal(vip, real) => format!("real add {vip} {}", real.address),
+        Change::SetReal(vip, address, RealPatch { timeout: Some(timeout), .. }) => {
+            format!("real set {vip} {address} --timeout {timeout}")
+        }
         Change::SetReal(vip, address, _) => format!("real set {vip} {address}"),
         Change::RemoveReal(vip, address, false) => format!("real del {vip} {address}"),
         Change::RemoveReal(vip, address, true) => format!("real del {vip} {address} --now"),
@@ -29,10 +32,19 @@ pub(super) fn words(change: &Change) -> String {
 /// What became of it.
 pub(super) fn outcome(result: &Result<Done, Refusal>) -> String {
     match result {
-        Ok(done) if done.audit.is_empty() => format!("no difference ({})", done.message),
-        Ok(done) => done.audit.clone(),
-        Err(refusal) if refusal.status >= 500 => format!("failed: {}", refusal.detail),
-        Err(refusal) => format!("refused: {}", refusal.detail),
+        Ok(Done { audit: Noted::Difference(difference), .. }) => difference.clone(),
+        Ok(Done { audit: Noted::Done, message, .. }) => message.clone(),
+        Ok(Done { audit: Noted::Nothing, message, .. }) => format!("no difference ({message})"),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// That it was refused, or failed.
+pub(super) fn refused(Refusal { status, detail, done, .. }: &Refusal) -> String {
+    match done {
+        _ if *status < 500 => format!("refused: {detail}"),
+        None => format!("failed: {detail}"),
+        Some(difference) => format!("{difference}; failed: {detail}"),
     }
 }
 
@@ -82,10 +94,13 @@ mod tests {
 
     #[test]
     fn an_outcome_is_the_difference_or_why_there_is_none() {
-        let done = |audit: &str| Ok(Done { audit: audit.into(), ..Done::new("it changed".into()) });
-        assert_eq!(outcome(&done("weight 1 -> 5")), "weight 1 -> 5");
-        assert_eq!(outcome(&done("")), "no difference (it changed)");
+        let done = |audit| Ok(Done { audit, ..Done::new("it changed".into()) });
+        assert_eq!(outcome(&done(Noted::of("weight 1 -> 5".into()))), "weight 1 -> 5");
+        assert_eq!(outcome(&done(Noted::of(String::new()))), "no difference (it changed)");
+        assert_eq!(outcome(&done(Noted::Done)), "it changed");
         assert_eq!(outcome(&Err(Refusal::missing("no VIP"))), "refused: no VIP");
         assert_eq!(outcome(&Err(Refusal::failed("disk"))), "failed: disk");
+        let halfway = Refusal::failed("the tables").after("weight 1 -> 5".into());
+        assert_eq!(outcome(&Err(halfway)), "weight 1 -> 5; failed: the tables");
     }
 }

@@ -1,7 +1,7 @@
 //! The client of the control socket.
 //!
-//! It blocks, and so must not be called from an asynchronous task. Every call has a deadline but that
-//! which follows events.
+//! It blocks, and so must not be called from an asynchronous task. Every call has a deadline but those
+//! that follow events and packets.
 
 use std::{
     error::Error as _,

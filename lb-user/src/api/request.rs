@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
+    access::Rights,
     doctor::{Doctor, DoctorQuery},
     types::{
         CaptureQuery, Done, EventsQuery, Flows, FlowsQuery, Place, PlanReport, Status, Trace,
@@ -30,8 +31,8 @@ pub enum Request {
     Status(Reply<Status>),
     /// Everything that is counted.
     Metrics(Reply<Snapshot>),
-    /// Where a packet would go.
-    Trace(TraceQuery, Reply<Trace>),
+    /// Where a packet would go, and if this were the configuration.
+    Trace(TraceQuery, Option<Candidate>, Reply<Trace>),
     /// Which flows are noted.
     Flows(FlowsQuery, Reply<Flows>),
     /// What is wrong.
@@ -59,7 +60,7 @@ impl Request {
         match self {
             Self::Status(reply) => reply.is_closed(),
             Self::Metrics(reply) => reply.is_closed(),
-            Self::Trace(_, reply) => reply.is_closed(),
+            Self::Trace(_, _, reply) => reply.is_closed(),
             Self::Flows(_, reply) => reply.is_closed(),
             Self::Doctor(_, reply) => reply.is_closed(),
             Self::Plan(_, reply) => reply.is_closed(),
@@ -132,17 +133,19 @@ pub struct Candidate {
     /// The part of the hash space, 0 to 1, of which no more may move; only asked when it is put in
     /// force.
     pub max_moved: Option<f64>,
+    /// Who may ask for what then; looked up only where it is to be put in force.
+    pub rights: Option<Rights>,
 }
 
 impl Candidate {
-    /// Reads a configuration.
+    /// Reads a configuration. This may take its time: names are looked up, and files are read.
     ///
     /// # Errors
     ///
     /// All that is wrong with it, with the places.
     pub fn read(text: String) -> Result<Self, Refusal> {
         let model = config::parse(&text).map_err(|errors| Refusal::misplaced(&errors))?;
-        Ok(Self { text, model, max_moved: None })
+        Ok(Self { text, model, max_moved: None, rights: None })
     }
 
     /// The same, refused if more than this part of the hash space moves.
@@ -158,6 +161,12 @@ impl Candidate {
             _ => Ok(Self { max_moved, ..self }),
         }
     }
+
+    /// The same, with who may ask for what by it. This may take its time, too.
+    #[must_use]
+    pub fn with_rights(self) -> Self {
+        Self { rights: Some(Rights::of(self.model.access.as_ref())), ..self }
+    }
 }
 
 /// Why something was not done.
@@ -169,12 +178,14 @@ pub struct Refusal {
     pub detail: String,
     /// Where the configuration that was sent is wrong.
     pub places: Vec<Place>,
+    /// What had been changed before it failed, for the log.
+    pub done: Option<String>,
 }
 
 impl Refusal {
     /// A refusal with this HTTP status.
     pub fn new(status: u16, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), places: Vec::new() }
+        Self { status, detail: detail.into(), places: Vec::new(), done: None }
     }
 
     /// The input is wrong.
@@ -204,6 +215,12 @@ impl Refusal {
     /// The circumstances forbid it.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(409, detail)
+    }
+
+    /// The same, after this was changed.
+    #[must_use]
+    pub fn after(self, done: String) -> Self {
+        Self { done: Some(done).filter(|done| !done.is_empty()), ..self }
     }
 
     /// It was tried and failed.

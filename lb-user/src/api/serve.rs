@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::access::{Caller, Gate, Peer};
+use crate::model::Role;
 
 /// What a connection may take.
 #[derive(Clone, Copy)]
@@ -25,27 +26,28 @@ struct Bounds {
     header: usize,
     /// How long they may take, from when they can be sent: so long a connection is idle at most.
     patience: Duration,
-    /// How long it may last.
-    life: Option<Duration>,
+    /// Whether more may be asked for.
+    keep_alive: bool,
 }
 
 /// For whoever reaches the network listener.
-const NETWORK: Bounds = Bounds {
-    header: 16 << 10,
-    patience: Duration::from_secs(5),
-    life: Some(Duration::from_secs(60)),
-};
+const NETWORK: Bounds =
+    Bounds { header: 16 << 10, patience: Duration::from_secs(5), keep_alive: true };
+
+/// How long a connection of those may last.
+const NETWORK_LIFE: Duration = Duration::from_secs(60);
 
 /// For those who have a role at the control socket: a trace's question is long, and events are followed for
 /// ever.
-const CONTROL: Bounds = Bounds { header: 256 << 10, patience: Duration::from_secs(60), life: None };
+const CONTROL: Bounds =
+    Bounds { header: 256 << 10, patience: Duration::from_secs(60), keep_alive: true };
 
-/// For those who have none, and will hear so.
-const STRANGER: Bounds = Bounds {
-    header: 16 << 10,
-    patience: Duration::from_secs(5),
-    life: Some(Duration::from_secs(5)),
-};
+/// For those who have none, and will hear so, once.
+const STRANGER: Bounds =
+    Bounds { header: 16 << 10, patience: Duration::from_secs(5), keep_alive: false };
+
+/// How long a connection of those may last.
+const STRANGER_LIFE: Duration = Duration::from_secs(5);
 
 /// How many connections the network listener has at once; further ones wait in the kernel.
 const NETWORK_ROOM: usize = 64;
@@ -67,7 +69,7 @@ pub async fn network(listener: TcpListener, router: Router) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let connection = connection(stream, router.clone(), NETWORK);
-                let connection = bounded(connection, NETWORK.life);
+                let connection = bounded(connection, NETWORK_LIFE);
                 tokio::spawn(async move {
                     connection.await;
                     drop(permit);
@@ -102,17 +104,28 @@ pub async fn control(
     graceful.shutdown().await;
 }
 
-/// Places for each kind of peer.
+/// Places for each kind of peer, so that none takes another's: root, each role, strangers.
 struct Rooms {
     root: Arc<Semaphore>,
-    known: Arc<Semaphore>,
+    roles: [Arc<Semaphore>; Role::ALL.len()],
     strangers: Arc<Semaphore>,
 }
 
 impl Default for Rooms {
     fn default() -> Self {
-        let room = |size| Arc::new(Semaphore::new(size));
-        Self { root: room(CONTROL_ROOM), known: room(CONTROL_ROOM), strangers: room(STRANGER_ROOM) }
+        let room = |places| Arc::new(Semaphore::new(places));
+        let roles = Role::ALL.map(|_| room(CONTROL_ROOM));
+        Self { root: room(CONTROL_ROOM), roles, strangers: room(STRANGER_ROOM) }
+    }
+}
+
+impl Rooms {
+    fn of(&self, peer: &Peer, role: Option<Role>) -> &Arc<Semaphore> {
+        match role {
+            _ if peer.is_root() => &self.root,
+            Some(role) => &self.roles[role as usize],
+            None => &self.strangers,
+        }
     }
 }
 
@@ -128,20 +141,17 @@ fn admit(
         Ok(peer) => peer,
         Err(error) => return log::warn!("who has connected to the control socket: {error}"),
     };
-    let (room, bounds) = match gate.role(&peer) {
-        Some(_) if peer.is_root() => (&rooms.root, CONTROL),
-        Some(_) => (&rooms.known, CONTROL),
-        None => (&rooms.strangers, STRANGER),
-    };
-    let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
+    let role = gate.role(&peer);
+    let bounds = role.map_or(STRANGER, |_| CONTROL);
+    let Ok(permit) = Arc::clone(rooms.of(&peer, role)).try_acquire_owned() else {
         return log::debug!("the control socket has too many connections such as that of {peer:?}");
     };
     let router = router.clone().layer(Extension(Caller::new(gate.clone(), peer)));
     let connection = graceful.watch(connection(stream, router, bounds));
     tokio::spawn(async move {
-        match bounds.life {
-            Some(life) => drop(timeout(life, connection).await),
-            None => drop(connection.await),
+        match role {
+            Some(_) => drop(connection.await),
+            None => drop(timeout(STRANGER_LIFE, connection).await),
         }
         drop(permit);
     });
@@ -157,16 +167,16 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.patience)
         .max_buf_size(bounds.header)
+        .keep_alive(bounds.keep_alive)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
 }
 
 /// Lets a connection end what it does once it has lived long enough, and drops it if it still does after as long
 /// again: it may read what it gets as slowly as it likes.
-async fn bounded<S>(connection: Connection<S>, life: Option<Duration>)
+async fn bounded<S>(connection: Connection<S>, life: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Some(life) = life else { return drop(connection.await) };
     let mut connection = std::pin::pin!(connection);
     if timeout(life, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();

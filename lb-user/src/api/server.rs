@@ -1,5 +1,6 @@
 //! The server of the control socket: routes and JSON, no decisions.
 
+mod body;
 mod capture;
 mod events;
 mod log;
@@ -7,21 +8,26 @@ mod metrics;
 mod openapi;
 mod texts;
 
-use std::net::IpAddr;
+use std::{io, net::IpAddr, task::Poll};
 
 use axum::{
     Extension, Router,
-    body::Bytes,
-    extract::{self, DefaultBodyLimit, MatchedPath, Path, Query, State, rejection::QueryRejection},
+    body::{Bytes, to_bytes},
+    extract::{self, MatchedPath, Path, Query, State, rejection::QueryRejection},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn, map_response},
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use futures_util::{FutureExt as _, Stream, stream::poll_fn};
+use serde::Serialize;
+use tokio::task::spawn_blocking;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::texts::{Kind, Texts};
+use self::{
+    body::{Large, Said},
+    texts::{Kind, Texts},
+};
 use super::{
     VERSION, VERSION_HEADER,
     access::Caller,
@@ -29,8 +35,9 @@ use super::{
     doctor::{Doctor, DoctorQuery},
     request::{Candidate, Change, Refusal, Request, Requests},
     types::{
-        ApplyQuery, Done, Flows, FlowsQuery, PlanQuery, PlanReport, Problem, Problems, RealStatus,
-        RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
+        ApplyQuery, Bodied, Circumstances, Done, Flows, FlowsQuery, Named, PlanQuery, PlanReport,
+        Problem, Problems, RealStatus, RemoveRealQuery, Status, Trace, TraceQuery, VipStatus,
+        Worded,
     },
 };
 use crate::{
@@ -38,8 +45,8 @@ use crate::{
     model::Role,
 };
 
-/// The largest body, in bytes: a configuration of every size that fits into the tables.
-const BODY: usize = 64 << 20;
+/// The longest reason of a refusal that is not ours, in bytes.
+const REASON: usize = 4096;
 
 /// Everything, for the control socket.
 pub fn control(requests: Requests) -> Router {
@@ -50,7 +57,7 @@ pub fn control(requests: Requests) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(Extension(Texts::control()))
-        .layer(DefaultBodyLimit::max(BODY))
+        .layer(map_response(problem))
         .layer(from_fn(admit))
         .layer(map_response(with_version))
         .with_state(requests)
@@ -92,21 +99,32 @@ pub fn read_only(requests: Requests) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(Extension(Texts::network()))
+        .layer(map_response(problem))
         .layer(from_fn(only_get))
         .layer(map_response(with_version))
         .with_state(requests)
 }
 
-/// Lets through who may ask for this.
+/// Lets through who may ask for this. A refusal of something that not everybody may do is noted, if it is not yet.
 async fn admit(
     Extension(caller): Extension<Caller>,
-    request: extract::Request,
+    mut request: extract::Request,
     next: Next,
 ) -> Result<Response, Refusal> {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let needed = needed(request.method(), path);
-    caller.require(needed, &format!("{} {}", request.method(), request.uri().path())).await?;
-    Ok(next.run(request).await)
+    let what = format!("{} {}", request.method(), request.uri().path());
+    caller.require(needed, &what).await?;
+    let caller = caller.asking();
+    request.extensions_mut().insert(caller.clone());
+    let response = next.run(request).await;
+    if needed > Role::Read
+        && !caller.has_noted()
+        && let Some(refusal) = response.extensions().get::<Refusal>()
+    {
+        caller.audit(&what, &audit::refused(refusal)).await;
+    }
+    Ok(response)
 }
 
 /// The least role for this; what a change is about decides whether that is enough.
@@ -138,7 +156,7 @@ type Answer = Result<Response, Refusal>;
 type Asker = Extension<Caller>;
 
 /// The node, its VIPs with their reals, and counters.
-#[utoipa::path(get, path = "/v1/status", responses((status = 200, description = "Done, or what was asked for", body = Status), Problems))]
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, description = "The state of everything", body = Status), Problems))]
 async fn status(State(requests): State<Requests>, Extension(texts): Extension<Texts>) -> Answer {
     let begin = async move {
         let status = requests.ask(Request::Status).await?;
@@ -148,25 +166,25 @@ async fn status(State(requests): State<Requests>, Extension(texts): Extension<Te
 }
 
 /// All VIPs, in the order of the configuration.
-#[utoipa::path(get, path = "/v1/vips", responses((status = 200, description = "Done, or what was asked for", body = Vec<VipStatus>), Problems))]
+#[utoipa::path(get, path = "/v1/vips", responses((status = 200, description = "All VIPs", body = Vec<VipStatus>), Problems))]
 async fn vips(State(requests): State<Requests>) -> Answer {
     json(&requests.ask(Request::Status).await?.vips)
 }
 
 /// A VIP.
-#[utoipa::path(get, path = "/v1/vips/{name}", params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = VipStatus), Problems))]
+#[utoipa::path(get, path = "/v1/vips/{name}", params(("name" = String, Path, description = "The name of the VIP", example = "web")), responses((status = 200, description = "The VIP", body = VipStatus), Problems, Worded, Named))]
 async fn vip(State(requests): State<Requests>, Path(name): Path<String>) -> Answer {
     json(&find_vip(&requests, &name).await?)
 }
 
 /// The pool of a VIP, in the order of the configuration.
-#[utoipa::path(get, path = "/v1/vips/{name}/reals", params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = Vec<RealStatus>), Problems))]
+#[utoipa::path(get, path = "/v1/vips/{name}/reals", params(("name" = String, Path, description = "The name of the VIP", example = "web")), responses((status = 200, description = "The reals of the VIP", body = Vec<RealStatus>), Problems, Worded, Named))]
 async fn reals(State(requests): State<Requests>, Path(name): Path<String>) -> Answer {
     json(&find_vip(&requests, &name).await?.reals)
 }
 
 /// A real of a VIP.
-#[utoipa::path(get, path = "/v1/vips/{name}/reals/{address}", params(("name" = String, Path, description = "The name of the VIP"), ("address" = String, Path, description = "The address of the real")), responses((status = 200, description = "Done, or what was asked for", body = RealStatus), Problems))]
+#[utoipa::path(get, path = "/v1/vips/{name}/reals/{address}", params(("name" = String, Path, description = "The name of the VIP", example = "web"), ("address" = String, Path, description = "The address of the real", example = "10.0.0.11")), responses((status = 200, description = "The real", body = RealStatus), Problems, Worded, Named))]
 async fn real(
     State(requests): State<Requests>,
     Path((name, real)): Path<(String, String)>,
@@ -176,21 +194,24 @@ async fn real(
 }
 
 /// Adds a VIP; needs the role admin.
-#[utoipa::path(post, path = "/v1/vips", request_body = NewVip, responses((status = 201, description = "Done, or what was asked for", body = Done), Problems))]
-async fn add_vip(State(requests): State<Requests>, caller: Asker, body: Bytes) -> Answer {
-    let done = ask(&requests, caller, Change::AddVip(parse(&body)?)).await?;
+#[utoipa::path(post, path = "/v1/vips", request_body(content = NewVip, example = json!({"name": "dns", "address": "192.0.2.30", "ports": ["udp/5353"]})), responses((status = 201, description = "The VIP is added", body = Done), Problems, Worded, Circumstances, Bodied))]
+async fn add_vip(
+    State(requests): State<Requests>,
+    caller: Asker,
+    Said(vip): Said<NewVip>,
+) -> Answer {
+    let done = ask(&requests, caller, Change::AddVip(vip)).await?;
     Ok((StatusCode::CREATED, json(&done)?).into_response())
 }
 
 /// Changes what is named of a VIP; only its state with the role operate.
-#[utoipa::path(patch, path = "/v1/vips/{name}", request_body = VipPatch, params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(patch, path = "/v1/vips/{name}", request_body(content = VipPatch, example = json!({"hash": "source"})), params(("name" = String, Path, description = "The name of the VIP", example = "web")), responses((status = 200, description = "The VIP is changed, or was so before", body = Done), Problems, Worded, Named, Circumstances, Bodied))]
 async fn set_vip(
     State(requests): State<Requests>,
     caller: Asker,
     Path(name): Path<String>,
-    body: Bytes,
+    Said(patch): Said<VipPatch>,
 ) -> Answer {
-    let patch: VipPatch = parse(&body)?;
     let role = audit::role_for_vip(&patch);
     let change = Change::SetVip(name, patch);
     caller.require(role, &audit::words(&change)).await?;
@@ -198,7 +219,7 @@ async fn set_vip(
 }
 
 /// Removes a VIP with its pool; needs the role admin.
-#[utoipa::path(delete, path = "/v1/vips/{name}", params(("name" = String, Path, description = "The name of the VIP")), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(delete, path = "/v1/vips/{name}", params(("name" = String, Path, description = "The name of the VIP", example = "web")), responses((status = 200, description = "The VIP is removed", body = Done), Problems, Worded, Named, Circumstances))]
 async fn remove_vip(
     State(requests): State<Requests>,
     caller: Asker,
@@ -208,26 +229,25 @@ async fn remove_vip(
 }
 
 /// Adds a real to the pool of a VIP; needs the role admin.
-#[utoipa::path(post, path = "/v1/vips/{name}/reals", request_body = NewReal, params(("name" = String, Path, description = "The name of the VIP")), responses((status = 201, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(post, path = "/v1/vips/{name}/reals", request_body(content = NewReal, example = json!({"address": "10.0.0.13", "weight": 2})), params(("name" = String, Path, description = "The name of the VIP", example = "web")), responses((status = 201, description = "The real is added", body = Done), Problems, Worded, Named, Circumstances, Bodied))]
 async fn add_real(
     State(requests): State<Requests>,
     caller: Asker,
     Path(name): Path<String>,
-    body: Bytes,
+    Said(real): Said<NewReal>,
 ) -> Answer {
-    let done = ask(&requests, caller, Change::AddReal(name, parse(&body)?)).await?;
+    let done = ask(&requests, caller, Change::AddReal(name, real)).await?;
     Ok((StatusCode::CREATED, json(&done)?).into_response())
 }
 
 /// Changes what is named of a real; weight and state with the role operate.
-#[utoipa::path(patch, path = "/v1/vips/{name}/reals/{address}", request_body = RealPatch, params(("name" = String, Path, description = "The name of the VIP"), ("address" = String, Path, description = "The address of the real")), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(patch, path = "/v1/vips/{name}/reals/{address}", request_body(content = RealPatch, example = json!({"weight": 2})), params(("name" = String, Path, description = "The name of the VIP", example = "web"), ("address" = String, Path, description = "The address of the real", example = "10.0.0.11")), responses((status = 200, description = "The real is changed, or was so before", body = Done), Problems, Worded, Named, Circumstances, Bodied))]
 async fn set_real(
     State(requests): State<Requests>,
     caller: Asker,
     Path((name, real)): Path<(String, String)>,
-    body: Bytes,
+    Said(patch): Said<RealPatch>,
 ) -> Answer {
-    let patch: RealPatch = parse(&body)?;
     patch.drain_timeout().map_err(Refusal::invalid)?;
     let role = audit::role_for_real(&patch);
     let change = Change::SetReal(name, address(&real)?, patch);
@@ -236,7 +256,7 @@ async fn set_real(
 }
 
 /// Removes a real once it is drained, or at once; needs the role admin.
-#[utoipa::path(delete, path = "/v1/vips/{name}/reals/{address}", params(("name" = String, Path, description = "The name of the VIP"), ("address" = String, Path, description = "The address of the real"), RemoveRealQuery), responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(delete, path = "/v1/vips/{name}/reals/{address}", params(("name" = String, Path, description = "The name of the VIP", example = "web"), ("address" = String, Path, description = "The address of the real", example = "10.0.0.11"), RemoveRealQuery), responses((status = 200, description = "The real is removed, or is once it is drained", body = Done), Problems, Worded, Named, Circumstances))]
 async fn remove_real(
     State(requests): State<Requests>,
     caller: Asker,
@@ -248,7 +268,7 @@ async fn remove_real(
 }
 
 /// The flows noted now.
-#[utoipa::path(get, path = "/v1/flows", params(FlowsQuery), responses((status = 200, description = "Done, or what was asked for", body = Flows), Problems))]
+#[utoipa::path(get, path = "/v1/flows", params(FlowsQuery), responses((status = 200, description = "The flows, as many as the limit lets through", body = Flows), Problems, Worded, Named))]
 async fn flows(
     State(requests): State<Requests>,
     query: Result<Query<FlowsQuery>, QueryRejection>,
@@ -268,7 +288,7 @@ async fn flows(
 }
 
 /// Examines VIPs, reals and this machine: it takes seconds.
-#[utoipa::path(get, path = "/v1/doctor", params(DoctorQuery), responses((status = 200, description = "Done, or what was asked for", body = Doctor), Problems))]
+#[utoipa::path(get, path = "/v1/doctor", params(DoctorQuery), responses((status = 200, description = "What was found", body = Doctor), Problems, Worded, Named))]
 async fn doctor(
     State(requests): State<Requests>,
     query: Result<Query<DoctorQuery>, QueryRejection>,
@@ -281,48 +301,63 @@ async fn doctor(
 }
 
 /// What a configuration would change; changes nothing.
-#[utoipa::path(post, path = "/v1/plan", request_body = PlanQuery, responses((status = 200, description = "Done, or what was asked for", body = PlanReport), Problems))]
-async fn plan(State(requests): State<Requests>, body: Bytes) -> Answer {
-    let PlanQuery { config } = parse(&body)?;
-    let candidate = Candidate::read(config)?;
+#[utoipa::path(post, path = "/v1/plan", request_body(content = PlanQuery, example = json!({"config": "[node]\ninterfaces = [\"eth0\"]\n"})), responses((status = 200, description = "What would change", body = PlanReport), Problems, Worded, Circumstances, Bodied))]
+async fn plan(State(requests): State<Requests>, body: Large) -> Answer {
+    let candidate = body.read(|PlanQuery { config }| Candidate::read(config)).await?;
     json(&requests.ask(|reply| Request::Plan(candidate, reply)).await?)
 }
 
 /// Replaces the configuration; needs the role admin.
-#[utoipa::path(post, path = "/v1/apply", request_body = ApplyQuery, responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
-async fn apply(State(requests): State<Requests>, caller: Asker, body: Bytes) -> Answer {
-    let ApplyQuery { config, max_moved } = parse(&body)?;
-    let change = Change::Apply(Candidate::read(config)?.at_most(max_moved)?);
-    json(&ask(&requests, caller, change).await?)
+#[utoipa::path(post, path = "/v1/apply", request_body = ApplyQuery, responses((status = 200, description = "The configuration is in force", body = Done), Problems, Worded, Circumstances, Bodied))]
+async fn apply(State(requests): State<Requests>, caller: Asker, body: Large) -> Answer {
+    let read = |ApplyQuery { config, max_moved }: ApplyQuery| {
+        Candidate::read(config)?.at_most(max_moved).map(Candidate::with_rights)
+    };
+    let candidate = body.read(read).await?;
+    json(&ask(&requests, caller, Change::Apply(candidate)).await?)
 }
 
 /// Which real a packet would get, and why.
-#[utoipa::path(get, path = "/v1/trace", params(TraceQuery), responses((status = 200, description = "Done, or what was asked for", body = Trace), Problems))]
+#[utoipa::path(get, path = "/v1/trace", params(TraceQuery), responses((status = 200, description = "What becomes of the packet", body = Trace), Problems, Worded, Circumstances))]
 async fn trace(
     State(requests): State<Requests>,
     query: Result<Query<TraceQuery>, QueryRejection>,
 ) -> Answer {
     let query = queried(query)?;
-    json(&requests.ask(|reply| Request::Trace(query, reply)).await?)
+    let read = spawn_blocking(|| wanted(query)).await;
+    traced(&requests, read.unwrap_or_else(|error| Err(Refusal::failed(error.to_string())))?).await
 }
 
 /// The same, with a configuration that is longer than an address can be.
-#[utoipa::path(post, path = "/v1/trace", request_body = TraceQuery, responses((status = 200, description = "Done, or what was asked for", body = Trace), Problems))]
-async fn trace_with_body(State(requests): State<Requests>, body: Bytes) -> Answer {
-    let query = parse(&body)?;
-    json(&requests.ask(|reply| Request::Trace(query, reply)).await?)
+#[utoipa::path(post, path = "/v1/trace", request_body(content = TraceQuery, example = json!({"src": "198.51.100.7:40000", "dst": "192.0.2.10:80"})), responses((status = 200, description = "What becomes of the packet", body = Trace), Problems, Worded, Circumstances, Bodied))]
+async fn trace_with_body(State(requests): State<Requests>, body: Large) -> Answer {
+    traced(&requests, body.read(wanted).await?).await
+}
+
+type Wanted = (TraceQuery, Option<Candidate>);
+
+/// A trace with the configuration in it, read.
+fn wanted(mut query: TraceQuery) -> Result<Wanted, Refusal> {
+    let config = query.config.take();
+    Ok((query, config.map(Candidate::read).transpose()?))
+}
+
+async fn traced(requests: &Requests, (query, candidate): Wanted) -> Answer {
+    json(&requests.ask(|reply| Request::Trace(query, candidate, reply)).await?)
 }
 
 /// The running configuration, with its secrets, as TOML; needs the role admin.
-#[utoipa::path(get, path = "/v1/export", responses((status = 200, description = "Done, or what was asked for", body = String, content_type = "text/plain; charset=utf-8"), Problems))]
+#[utoipa::path(get, path = "/v1/export", responses((status = 200, description = "The configuration", body = String, content_type = "text/plain; charset=utf-8"), Problems))]
 async fn export(State(requests): State<Requests>) -> Answer {
     Ok(requests.ask(Request::Export).await?.into_response())
 }
 
 /// Stops forwarding, and lbd; needs the role admin.
-#[utoipa::path(post, path = "/v1/detach", responses((status = 200, description = "Done, or what was asked for", body = Done), Problems))]
+#[utoipa::path(post, path = "/v1/detach", responses((status = 200, description = "Nothing is forwarded, and lbd stops", body = Done), Problems))]
 async fn detach(State(requests): State<Requests>, caller: Asker) -> Answer {
     let noted = async move {
+        // Before, too: lbd ends with it.
+        caller.audit("detach", "begins").await;
         let result = requests.ask(Request::Detach).await;
         caller.audit("detach", &audit::outcome(&result)).await;
         result
@@ -336,6 +371,26 @@ async fn no_route() -> Refusal {
 
 async fn no_method() -> Refusal {
     Refusal::new(405, "this path does not take that method")
+}
+
+/// The type of a problem document (RFC 9457).
+const PROBLEM: &str = "application/problem+json";
+
+/// What refuses by itself, such as that a path is no text, does so in plain text.
+async fn problem(response: Response) -> Response {
+    let status = response.status();
+    let is_bad = status.is_client_error() || status.is_server_error();
+    if !is_bad || response.extensions().get::<Refusal>().is_some() {
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    let reason = to_bytes(body, REASON).await.unwrap_or_default();
+    let refusal = Refusal::new(status.as_u16(), String::from_utf8_lossy(&reason));
+    let mut response = refusal.into_response();
+    if let Some(allow) = head.headers.get(header::ALLOW) {
+        response.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    response
 }
 
 /// So that whoever asks can see that it is of another version.
@@ -373,6 +428,26 @@ async fn unbroken(
     done.unwrap_or_else(|error| Err(Refusal::failed(error.to_string())))
 }
 
+/// The pieces of an answer, broken off once whoever gets them no longer has the role.
+fn held<T: Send + 'static>(
+    pieces: impl Stream<Item = io::Result<T>> + Send + 'static,
+    caller: Caller,
+    role: Role,
+) -> impl Stream<Item = io::Result<T>> + Send + 'static {
+    let lost = async move { caller.lost(role).await };
+    // Not to be taken for the end.
+    let mut taken_away = Box::pin(lost.map(|()| Err(io::Error::other("the role is taken away"))));
+    let mut pieces = Some(Box::pin(pieces));
+    poll_fn(move |context| {
+        let Some(current) = &mut pieces else { return Poll::Ready(None) };
+        if let Poll::Ready(error) = taken_away.poll_unpin(context) {
+            pieces = None;
+            return Poll::Ready(Some(error));
+        }
+        current.as_mut().poll_next(context)
+    })
+}
+
 async fn find_vip(requests: &Requests, name: &str) -> Result<VipStatus, Refusal> {
     let vips = requests.ask(Request::Status).await?.vips;
     let names: Vec<_> = vips.iter().map(|vip| vip.name.clone()).collect();
@@ -394,11 +469,6 @@ fn address(text: &str) -> Result<IpAddr, Refusal> {
     text.parse().map_err(|_| Refusal::invalid(format!("\"{text}\" is not an address")))
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body)
-        .map_err(|error| Refusal::invalid(format!("the request's body: {error}")))
-}
-
 fn json(body: &impl Serialize) -> Answer {
     Ok(as_json(written(body)?))
 }
@@ -418,10 +488,11 @@ impl IntoResponse for Refusal {
             kind: "about:blank".to_owned(),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
-            detail: self.detail,
-            places: self.places,
+            detail: self.detail.clone(),
+            places: self.places.clone(),
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        // For who notes it.
+        (status, [(header::CONTENT_TYPE, PROBLEM)], Extension(self), body).into_response()
     }
 }

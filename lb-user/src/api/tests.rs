@@ -5,7 +5,7 @@ use std::{path::PathBuf, thread};
 use tokio::{net::UnixListener, runtime, sync::mpsc};
 
 use super::{
-    access::Gate,
+    access::{Gate, Rights},
     client::{self, Client},
     request::{self, Change, Refusal, Request, Requests},
     serve, server,
@@ -28,7 +28,7 @@ fn serve<T: Send + 'static>(
         let listener = UnixListener::bind(&socket).unwrap();
         let (sender, mut requests) = mpsc::channel(1);
         let router = server::control(Requests::new(sender));
-        let gate = Gate::new(&socket, None);
+        let gate = Gate::new(&socket, Rights::of(None));
         tokio::spawn(serve::control(listener, router, gate, std::future::pending()));
         let (done, answered) = tokio::sync::oneshot::channel::<()>();
         let client = thread::spawn(move || {

@@ -213,16 +213,36 @@ pub struct Done {
     /// What changed, where a whole configuration was put in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReport>,
-    /// What it was before and is now, in a few words; for the log, not sent.
+    /// For the log, not sent.
     #[serde(skip)]
-    pub audit: String,
+    pub audit: Noted,
+}
+
+/// What the log tells of something that was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Noted {
+    /// Its message.
+    #[default]
+    Done,
+    /// What it was before and is now, in a few words.
+    Difference(String),
+    /// That nothing was to be done.
+    Nothing,
+}
+
+impl Noted {
+    /// These differences, which are none if they are empty.
+    #[must_use]
+    pub fn of(differences: String) -> Self {
+        if differences.is_empty() { Self::Nothing } else { Self::Difference(differences) }
+    }
 }
 
 impl Done {
     /// Done, and nothing more to tell.
     #[must_use]
     pub fn new(message: String) -> Self {
-        Self { message, plan: None, audit: String::new() }
+        Self { message, plan: None, audit: Noted::Done }
     }
 }
 
@@ -243,10 +263,11 @@ pub struct RemoveRealQuery {
 pub struct FlowsQuery {
     /// Only flows of this VIP.
     #[serde(default)]
+    #[param(example = "web")]
     pub vip: Option<String>,
     /// Only flows noted on this real.
     #[serde(default)]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, example = "10.0.0.11")]
     #[schema(value_type = Option<String>)]
     pub real: Option<IpAddr>,
     /// How many are listed at most, 1 to [`FlowsQuery::MOST`]; [`FlowsQuery::USUAL`] when absent.
@@ -397,8 +418,10 @@ pub struct RealPlan {
 #[into_params(parameter_in = Query)]
 pub struct TraceQuery {
     /// The client, `198.51.100.7:40000`.
+    #[param(example = "198.51.100.7:40000")]
     pub src: String,
     /// The VIP and port, `192.0.2.10:80`.
+    #[param(example = "192.0.2.10:80")]
     pub dst: String,
     /// `tcp` (default) or `udp`.
     #[serde(default)]
@@ -440,27 +463,50 @@ pub struct Trace {
     pub predicted: bool,
 }
 
-/// Why something was not done.
+/// Why nothing is done, whatever is asked for.
 #[derive(utoipa::IntoResponses)]
 pub enum Problems {
-    /// The input is wrong.
-    #[response(status = 400, content_type = "application/problem+json")]
-    Invalid(Problem),
     /// Who asks may not.
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(Problem),
-    /// There is no such object.
-    #[response(status = 404, content_type = "application/problem+json")]
-    Missing(Problem),
-    /// The circumstances forbid it.
-    #[response(status = 409, content_type = "application/problem+json")]
-    Refused(Problem),
-    /// The body is too large.
-    #[response(status = 413, content_type = "application/problem+json")]
-    Large(Problem),
     /// It was tried and failed.
     #[response(status = 500, content_type = "application/problem+json")]
     Failed(Problem),
+}
+
+/// Why something that is asked for in words is not done.
+#[derive(utoipa::IntoResponses)]
+pub enum Worded {
+    /// The input is wrong.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Invalid(Problem),
+}
+
+/// Why something is not done with an object that is named.
+#[derive(utoipa::IntoResponses)]
+pub enum Named {
+    /// There is no such object.
+    #[response(status = 404, content_type = "application/problem+json")]
+    Missing(Problem),
+}
+
+/// Why something is not done that could be done at another time.
+#[derive(utoipa::IntoResponses)]
+pub enum Circumstances {
+    /// The circumstances forbid it.
+    #[response(status = 409, content_type = "application/problem+json")]
+    Refused(Problem),
+}
+
+/// Why a body is not taken.
+#[derive(utoipa::IntoResponses)]
+pub enum Bodied {
+    /// The body has not come in time.
+    #[response(status = 408, content_type = "application/problem+json")]
+    Late(Problem),
+    /// The body is too large.
+    #[response(status = 413, content_type = "application/problem+json")]
+    Large(Problem),
 }
 
 /// An error: RFC 9457, `application/problem+json`.
@@ -471,7 +517,8 @@ pub struct Problem {
     pub kind: String,
     /// The status code's phrase.
     pub title: String,
-    /// The HTTP status: 400 invalid input, 403 not allowed, 404 no such object, 409 refused, 500 failed.
+    /// The HTTP status: 400 invalid input, 403 not allowed, 404 no such object, 405 no such method, 408 too slow,
+    /// 409 refused, 413 too large, 500 failed.
     pub status: u16,
     /// One line that names the object and what to do.
     pub detail: String,

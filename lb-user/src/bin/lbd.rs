@@ -4,6 +4,7 @@ use std::{env, io, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser};
 use lb_user::{daemon, logging, manual, probe::exec};
+use nix::{errno::Errno, unistd::geteuid};
 
 /// The daemon of a Direct Server Return load balancer on XDP.
 ///
@@ -37,17 +38,19 @@ fn main() -> ExitCode {
         return print_manual();
     }
     logging::start();
+    if arguments.check {
+        return match daemon::check(&arguments.config) {
+            Ok(model) => {
+                println!("{}: good, {} VIPs", arguments.config.display(), model.vips.len());
+                ExitCode::SUCCESS
+            }
+            Err(error) => bad(&error),
+        };
+    }
     let config = match daemon::configuration(&arguments.config) {
         Ok(config) => config,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::from(2);
-        }
+        Err(error) => return bad(&error),
     };
-    if arguments.check {
-        println!("{}: good, {} VIPs", arguments.config.display(), config.model.vips.len());
-        return ExitCode::SUCCESS;
-    }
     let result = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -70,6 +73,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// Says what is wrong with the configuration.
+fn bad(error: &anyhow::Error) -> ExitCode {
+    eprintln!("{error:#}");
+    ExitCode::from(2)
+}
+
 fn print_manual() -> ExitCode {
     let see_also = "lbctl(8), lb.toml(5), lbctl-dsr(7), lbctl-troubleshooting(7)";
     let page = manual::of_command(&Arguments::command(), see_also);
@@ -81,9 +90,15 @@ fn print_manual() -> ExitCode {
 
 /// What to do where the system refuses permission.
 fn hint(error: &anyhow::Error) -> &'static str {
-    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    match error.chain().filter_map(|cause| cause.downcast_ref()).any(denied) {
-        true => "; run lbd as root",
-        false => "",
+    let denied = |error: &&io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let found = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).find(denied);
+    match found.and_then(io::Error::raw_os_error).map(Errno::from_raw) {
+        None => "",
+        Some(_) if !geteuid().is_root() => "; run lbd as root",
+        // As its unit has it.
+        Some(Errno::EACCES) => {
+            "; lbd is root without CAP_DAC_OVERRIDE: make the file and its directory root's"
+        }
+        Some(_) => "",
     }
 }

@@ -12,9 +12,8 @@ use std::{
 };
 
 use nix::unistd::{Group, User};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-use super::{Errors, raw::Place};
+use super::{Errors, certificates, raw::Place};
 use crate::model::Principal;
 
 /// Something that must be there.
@@ -82,6 +81,9 @@ fn program(path: &Path) -> Result<(), String> {
 
 fn user(name: &str) -> Result<(), String> {
     match User::from_name(name) {
+        Ok(Some(user)) if user.uid.is_root() => Err(format!(
+            "\"{name}\" is root, as whom no program of a check or a hook is run; write exec_user = NAME of another user"
+        )),
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(format!("no user \"{name}\"; write exec_user = NAME of one that there is")),
         Err(error) => Err(format!("looking for the user \"{name}\": {error}")),
@@ -111,9 +113,7 @@ fn roots_of(file: &Path) -> Result<(), String> {
     let wrong = |reason: &dyn std::fmt::Display| {
         format!("ca {shown}: {reason}; write a file with certificates in PEM that can be read")
     };
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?;
-    let certificates: Vec<_> =
-        certificates.collect::<Result<_, _>>().map_err(|error| wrong(&error))?;
+    let certificates = certificates::read(file).map_err(|error| wrong(&error))?;
     if certificates.is_empty() {
         return Err(wrong(&"there is no certificate in it"));
     }

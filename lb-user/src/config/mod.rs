@@ -4,6 +4,7 @@
 //! programs and certificates are there). Nothing else makes a [`Model`] out of text: an edit is made
 //! in the text and read again.
 
+pub(crate) mod certificates;
 pub mod change;
 mod check;
 pub mod edit;
@@ -29,6 +30,16 @@ pub fn parse(text: &str) -> Result<Model, Errors> {
     let Reading { model, needs } = read(text)?;
     machine::check(text, &needs, &[])?;
     Ok(model)
+}
+
+/// Reads and checks a configuration; what this machine lacks of what it needs is told beside it.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, or the first mistake in its TOML syntax.
+pub fn parse_tolerant(text: &str) -> Result<(Model, Option<Errors>), Errors> {
+    let Reading { model, needs } = read(text)?;
+    Ok((model, machine::check(text, &needs, &[]).err()))
 }
 
 /// What a text says, wherever it is read.

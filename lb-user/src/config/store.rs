@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::unistd::geteuid;
 use tempfile::NamedTempFile;
 
 /// Why a file was not replaced. Unless said otherwise it is as it was.
@@ -66,7 +67,13 @@ fn advice(error: &io::Error, replaced: bool) -> &'static str {
             "the file is as it was: free space on its file system and repeat"
         }
         io::ErrorKind::ReadOnlyFilesystem => {
-            "the file is as it was: mount its file system writable, or keep the file on another, and repeat"
+            "the file is as it was: where systemd runs lbd, name its directory in ReadWritePaths= of the unit; else mount its file system writable; and repeat"
+        }
+        // Root of which the unit has taken CAP_DAC_OVERRIDE.
+        io::ErrorKind::PermissionDenied
+            if geteuid().is_root() && error.raw_os_error() == Some(libc::EACCES) =>
+        {
+            "the file is as it was: lbd is root without CAP_DAC_OVERRIDE, so file and directory must be root's (`chown root:root`), and repeat"
         }
         io::ErrorKind::PermissionDenied => {
             "the file is as it was: let the daemon's user write to its directory and keep its owner, and repeat"
@@ -178,11 +185,13 @@ mod tests {
 
     #[test]
     fn each_cause_has_its_advice() {
+        let root = "root without CAP_DAC_OVERRIDE";
+        let denied = if geteuid().is_root() { root } else { "let the daemon's user write" };
         for (errno, advice) in [
             (libc::ENOSPC, "free space"),
             (libc::EDQUOT, "free space"),
-            (libc::EROFS, "mount its file system writable"),
-            (libc::EACCES, "let the daemon's user write"),
+            (libc::EROFS, "ReadWritePaths= of the unit"),
+            (libc::EACCES, denied),
             (libc::EPERM, "let the daemon's user write"),
             (libc::EIO, "check its file system"),
         ] {

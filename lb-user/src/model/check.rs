@@ -184,14 +184,18 @@ impl CheckKind {
 }
 
 impl fmt::Display for CheckKind {
-    /// As `lbctl vip set --check` takes it; what cannot be said there is left out.
+    /// As `lbctl vip set --check` takes it; what cannot be said there is left out, and so is a query, as many
+    /// may read this and there may be a token in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())?;
         match self {
             Self::Tcp { port } | Self::Syn { port } | Self::Udp { port, .. } => {
                 write!(f, ":{port}")
             }
-            Self::Http(check) => write!(f, ":{}{}", check.port, check.path),
+            Self::Http(check) => match check.path.split_once('?') {
+                Some((path, _)) => write!(f, ":{}{path}?…", check.port),
+                None => write!(f, ":{}{}", check.port, check.path),
+            },
             Self::Dns(check) => write!(f, ":{}", check.name),
             Self::Icmp => Ok(()),
             Self::Grpc { port, service, .. } if service.is_empty() => write!(f, ":{port}"),
@@ -208,5 +212,21 @@ impl HttpCheck {
     #[must_use]
     pub fn passes(&self, status: u16) -> bool {
         self.status.iter().any(|range| range.contains(&status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+
+    #[test]
+    fn a_query_is_not_shown() {
+        for (path, shown) in [("/healthz?token=t0&a=?b", "/healthz?…"), ("/a/b", "/a/b")] {
+            let vip = "name = \"a\", address = \"192.0.2.1\", ports = [\"tcp/80\"]";
+            let check = format!("{{ type = \"http\", path = \"{path}\" }}");
+            let text = format!("node.interfaces = [\"e\"]\nvip = [{{ {vip}, check = {check} }}]");
+            let kind = &parse(&text).unwrap().vips[0].checks[0].kind;
+            assert_eq!(kind.to_string(), format!("http:80{shown}"));
+        }
     }
 }

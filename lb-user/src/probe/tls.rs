@@ -20,7 +20,7 @@ use tokio_rustls::{
             danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         },
         crypto::{CryptoProvider, ring},
-        pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+        pki_types::{CertificateDer, ServerName, UnixTime},
     },
 };
 
@@ -28,7 +28,10 @@ use super::{
     Failure,
     socket::{Clock, failure},
 };
-use crate::model::{HttpVersion, Tls};
+use crate::{
+    config::certificates,
+    model::{HttpVersion, Tls},
+};
 
 const HANDSHAKE: &str = "in the TLS handshake";
 
@@ -119,11 +122,8 @@ impl Kind {
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
     let (certificates, place) = match ca {
         Some(path) => {
-            let named =
-                |error: &dyn std::fmt::Display| format!("ca = \"{}\": {error}", path.display());
-            let read = CertificateDer::pem_file_iter(path).map_err(|error| named(&error))?;
-            let read: Result<Vec<_>, _> = read.collect();
-            (read.map_err(|error| named(&error))?, path.display().to_string())
+            let named = |error: String| format!("ca = \"{}\": {error}", path.display());
+            (certificates::read(path).map_err(named)?, path.display().to_string())
         }
         None => {
             let system = rustls_native_certs::load_native_certs();

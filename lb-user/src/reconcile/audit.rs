@@ -1,6 +1,6 @@
 //! What a change has changed, before and after, in a few words for the log.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use super::planning::{access_details, hook_details, node_details, real_details, vip_details};
 use crate::{
@@ -48,18 +48,23 @@ fn words(vip: Option<&Vip>) -> String {
     )
 }
 
+fn real(vip: &Vip, address: IpAddr) -> Option<&Real> {
+    vip.reals.iter().find(|real| real.address == address)
+}
+
 fn real_line(old: Option<&Vip>, new: Option<&Vip>, address: IpAddr) -> String {
-    let real = |vip: Option<&Vip>| {
-        vip.and_then(|vip| vip.reals.iter().find(|real| real.address == address).cloned())
-    };
-    let words = |real: Option<Real>| {
+    real_words(old.and_then(|vip| real(vip, address)), new.and_then(|vip| real(vip, address)))
+}
+
+fn real_words(old: Option<&Real>, new: Option<&Real>) -> String {
+    let words = |real: Option<&Real>| {
         real.map_or_else(
             || "none".to_owned(),
             |real| format!("weight {} {}", real.weight, real.state),
         )
     };
-    match (real(old), real(new)) {
-        (Some(old), Some(new)) => real_details(&old, &new).join(", "),
+    match (old, new) {
+        (Some(old), Some(new)) => real_details(old, new).join(", "),
         (old, new) => format!("{} -> {}", words(old), words(new)),
     }
 }
@@ -69,45 +74,50 @@ fn everything(old: &Model, new: &Model) -> String {
     let named = |what: &str, lines: Vec<String>| {
         (!lines.is_empty()).then(|| format!("{what}: {}", lines.join(", ")))
     };
-    let mut parts: Vec<String> = [
+    let tables = [
         named("[node]", node_details(&old.node, &new.node)),
         named("[access]", access_details(old.access.as_ref(), new.access.as_ref())),
         named("[hooks]", hook_details(&old.hooks, &new.hooks)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let gone = old.vips.iter().filter(|vip| find(new, &vip.name).is_none());
-    let changed = new.vips.iter().filter(|vip| find(old, &vip.name) != Some(*vip));
-    for vip in changed.chain(gone) {
-        parts.push(vip_parts(old, new, &vip.name));
-    }
-    let more = parts.len().saturating_sub(NAMED);
-    parts.truncate(NAMED);
-    if more > 0 {
-        parts.push(format!("and {more} more"));
+    ];
+    let (olds, news) = (by_name(old), by_name(new));
+    let pairs = new.vips.iter().map(|vip| (olds.get(&*vip.name).copied(), Some(vip)));
+    let changed = pairs.filter(|(old, new)| old != new);
+    let gone = old.vips.iter().filter(|vip| !news.contains_key(&*vip.name));
+    let mut changed = changed.chain(gone.map(|vip| (Some(vip), None)));
+    let mut parts: Vec<String> = tables.into_iter().flatten().collect();
+    let room = NAMED.saturating_sub(parts.len());
+    parts.extend(changed.by_ref().take(room).filter_map(|(old, new)| vip_parts(old, new)));
+    match changed.count() {
+        0 => {}
+        more => parts.push(format!("and {more} more")),
     }
     parts.join("; ")
 }
 
+fn by_name(model: &Model) -> HashMap<&str, &Vip> {
+    model.vips.iter().map(|vip| (&*vip.name, vip)).collect()
+}
+
 /// What becomes of a VIP and its reals.
-fn vip_parts(old: &Model, new: &Model, name: &str) -> String {
-    let (Some(before), Some(after)) = (find(old, name), find(new, name)) else {
-        return format!("vip {name}: {}", vip_line(old, new, name));
+fn vip_parts(old: Option<&Vip>, new: Option<&Vip>) -> Option<String> {
+    let name = &old.or(new)?.name;
+    let (Some(before), Some(after)) = (old, new) else {
+        return Some(format!("vip {name}: {} -> {}", words(old), words(new)));
     };
     let mut details = vip_details(before, after);
-    let kept = before.reals.iter().filter(|real| !has(after, real.address));
-    for address in after.reals.iter().chain(kept).map(|real| real.address) {
-        let line = real_line(Some(before), Some(after), address);
+    let (olds, news) = (by_address(before), by_address(after));
+    let gone = before.reals.iter().filter(|real| !news.contains_key(&real.address));
+    for address in after.reals.iter().chain(gone).map(|real| real.address) {
+        let line = real_words(olds.get(&address).copied(), news.get(&address).copied());
         if !line.is_empty() {
             details.push(format!("real {address} {line}"));
         }
     }
-    format!("vip {name}: {}", details.join(", "))
+    Some(format!("vip {name}: {}", details.join(", ")))
 }
 
-fn has(vip: &Vip, address: IpAddr) -> bool {
-    vip.reals.iter().any(|real| real.address == address)
+fn by_address(vip: &Vip) -> HashMap<IpAddr, &Real> {
+    vip.reals.iter().map(|real| (real.address, real)).collect()
 }
 
 #[cfg(test)]

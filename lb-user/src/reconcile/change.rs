@@ -1,20 +1,24 @@
 //! Changes to the configuration: checked and planned in full before the file is written, and
 //! loaded only once it is.
 
-use std::{fs, net::IpAddr};
+use std::{fs, mem, net::IpAddr};
 
 use jiff::Timestamp;
 
 use super::{
-    Probed, Reconciler, attaching::fleet, audit::differences, events::subject, interfaces::Place,
+    Probed, Reconciler,
+    attaching::fleet,
+    audit::differences,
+    events::subject,
+    interfaces::Place,
+    reading::{Loaded, Reading},
 };
 use crate::{
     api::{
-        request::{Change, Refusal, Reply},
-        types::{Done, PlanReport},
+        request::{Candidate, Change, Refusal, Reply},
+        types::{Done, Noted, PlanReport},
     },
     config::{
-        self,
         edit::{self, EditError, Edited},
         store,
     },
@@ -106,7 +110,7 @@ impl Reconciler {
         let (real, left) = self.ledger.left(vip).find(|(real, _)| real.address == *address)?;
         if left.at_once || !now {
             let message = format!("real {address} of vip \"{vip}\" is being removed already");
-            return Some(Done::new(message));
+            return Some(Done { audit: Noted::Nothing, ..Done::new(message) });
         }
         self.ledger.depart(vip, &real, None, Timestamp::now());
         self.reconcile();
@@ -156,10 +160,12 @@ impl Reconciler {
             };
             Refusal::failed(format!("{changed}: {error}"))
         })?;
-        let audit = differences(change, &self.config.model, &edited.model);
         self.config.text = edited.text;
         self.tally.replaced();
-        self.take(edited.model);
+        let former = self.take(edited.model);
+        if let Change::Apply(Candidate { rights: Some(rights), .. }) = change {
+            self.gate.set(rights.clone());
+        }
         self.ledger = ledger;
         self.save_ledger();
         let applied = self.apply(plan);
@@ -172,53 +178,59 @@ impl Reconciler {
         self.reconcile();
         // What follows for the reals, such as when one began to start, must survive whoever was answered.
         self.save_ledger();
-        applied.map_err(|error| {
-            Refusal::failed(format!(
+        let differences = differences(change, &former, &self.config.model);
+        match applied {
+            Ok(()) => {
+                let audit = match Noted::of(differences) {
+                    Noted::Nothing if sets_deadline(change) => Noted::Done,
+                    audit => audit,
+                };
+                Ok(Done { message, plan: report, audit })
+            }
+            Err(error) => Err(Refusal::failed(format!(
                 "the file is changed, the tables not yet (lbd tries again): {error}"
             ))
-        })?;
-        Ok(Done { message, plan: report, audit })
+            .after(differences)),
+        }
     }
 
-    /// Makes a model the one in force. What it says of this machine counts from the next start on.
-    fn take(&mut self, model: Model) {
+    /// Makes a model the one in force, and returns the former. What it says of this machine counts from the next
+    /// start on.
+    fn take(&mut self, model: Model) -> Model {
         if model.node != self.config.model.node {
             log::warn!("changes in [node] take effect when lbd is restarted");
         }
-        self.config.model = Model { node: self.config.model.node.clone(), ..model };
+        let model = Model { node: self.config.model.node.clone(), ..model };
+        let former = mem::replace(&mut self.config.model, model);
         self.fleet = fleet(&self.config.model);
         self.hooks.set(&self.config.model.hooks);
-        self.gate.set(self.config.model.access.as_ref());
+        former
     }
 
-    /// Reads the file again. A bad one is refused whole.
-    pub(super) async fn reload(&mut self) {
-        let result = self.read_again().await;
+    /// Takes what was read of the file. What is bad is refused whole.
+    pub(super) async fn reload(&mut self, Reading { read, .. }: Reading) {
+        let result = match read {
+            Ok(loaded) => self.load(loaded).await,
+            // Its lines stand below each other.
+            Err(reason) => Err(format!("\n{reason}")),
+        };
         self.tally.reload(result.is_ok(), Timestamp::now());
         if let Err(error) = result {
             log::error!("not reloaded, the old configuration goes on:{error}");
         }
     }
 
-    async fn read_again(&mut self) -> Result<(), String> {
-        let path = self.config.path.clone();
-        let loaded = fs::read_to_string(&path)
-            .map_err(|error| format!("{}: {error}", path.display()))
-            .and_then(|text| match config::parse(&text) {
-                Ok(model) => Ok((text, model)),
-                Err(errors) => Err(errors.at(&path).to_string()),
-            });
-        // Its lines stand below each other.
-        let (text, model) = loaded.map_err(|error| format!("\n{error}"))?;
+    async fn load(&mut self, Loaded { text, model, rights }: Loaded) -> Result<(), String> {
         let ledger = self.turned(&model, None);
         self.plan(&model, &self.state, &ledger).map_err(|error| format!(" {error}"))?;
         self.config.text = text;
         self.take(model);
+        self.gate.set(rights);
         self.ledger = ledger;
         self.track().await;
         self.reconcile();
         self.announce().await;
-        self.changed(None, &format!("{} reloaded", path.display()));
+        self.changed(None, &format!("{} reloaded", self.config.path.display()));
         Ok(())
     }
 
@@ -243,6 +255,11 @@ fn came(result: &Result<Done, Refusal>) -> Came {
         Err(refusal) if refusal.status >= 500 => Came::Failed,
         Err(_) => Came::Refused,
     }
+}
+
+/// Whether a drain, maybe one that is under way, is to end at another time: the configuration knows nothing of it.
+fn sets_deadline(change: &Change) -> bool {
+    matches!(change, Change::SetReal(_, _, patch) if matches!(patch.drain_timeout(), Ok(Some(_))))
 }
 
 fn edit(text: &str, change: &Change) -> Result<Edited, EditError> {

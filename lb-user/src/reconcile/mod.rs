@@ -16,6 +16,7 @@ mod metrics;
 mod network;
 mod planning;
 mod ports;
+mod reading;
 mod status;
 mod sweep;
 mod trace;
@@ -38,6 +39,7 @@ pub use self::{
     announcing::{Announcing, remove_remembered},
     checking::Checking,
     network::Network,
+    reading::Reading,
     watching::Watching,
 };
 use self::{
@@ -85,8 +87,8 @@ pub enum Event {
     Probed(Probed),
     /// Time for a full resync.
     Resync,
-    /// The operator wants the file read again.
-    Reload,
+    /// The operator wants the file read again; it was.
+    Reload(Reading),
 }
 
 /// The result of an address probe, and what waits for it.
@@ -352,7 +354,7 @@ impl Reconciler {
                 self.resync();
                 self.announce().await;
             }
-            Event::Reload => self.reload().await,
+            Event::Reload(reading) => self.reload(reading).await,
         }
         self.follow_vips().await;
         self.follow_checks().await;
@@ -428,7 +430,9 @@ impl Reconciler {
             request if request.is_idle() => {}
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Metrics(reply) => drop(reply.send(self.metrics())),
-            Request::Trace(query, reply) => drop(reply.send(self.trace(&query))),
+            Request::Trace(query, candidate, reply) => {
+                drop(reply.send(self.trace(&query, candidate.as_ref())));
+            }
             Request::Export(reply) => {
                 drop(reply.send(Ok(config::export::to_toml(&self.config.model))));
             }

@@ -12,10 +12,9 @@ use lb_common::{Action, Outcome, RealWord, layout::Rule};
 use super::Reconciler;
 use crate::{
     api::{
-        request::Refusal,
+        request::{Candidate, Refusal},
         types::{Trace, TraceQuery},
     },
-    config,
     dataplane::{Dataplane as _, Memory},
     model::{Mac, Model, Protocol},
     plan::{self, Block, Desired, DesiredVip, Role, State},
@@ -39,14 +38,18 @@ struct Found {
 
 impl Reconciler {
     /// Answers a trace.
-    pub(super) fn trace(&mut self, query: &TraceQuery) -> Result<Trace, Refusal> {
+    pub(super) fn trace(
+        &mut self,
+        query: &TraceQuery,
+        candidate: Option<&Candidate>,
+    ) -> Result<Trace, Refusal> {
         let probe = Probe::parse(query)?;
         let down = parse_down(query.down.as_deref())?;
         let own = self.kernel.entrance().map(Mac).ok_or_else(|| {
             Refusal::failed("none of [node] interfaces is there: no packet comes in".to_owned())
         })?;
         let mut frame = probe.frame(own)?;
-        if down.is_empty() && query.config.is_none() {
+        if down.is_empty() && candidate.is_none() {
             let record =
                 self.kernel.trace(&frame).map_err(|error| Refusal::failed(error.to_string()))?;
             let outcome = Outcome::from_index(record.outcome).ok_or_else(|| {
@@ -57,7 +60,7 @@ impl Reconciler {
             let found = Found { outcome, slot: record.slot, place: record.place, rule };
             return Ok(self.explain(&self.state, &found, false));
         }
-        let (state, found) = self.predict(&mut frame, own, &down, query.config.as_deref())?;
+        let (state, found) = self.predict(&mut frame, own, &down, candidate)?;
         Ok(self.explain(&state, &found, true))
     }
 
@@ -68,16 +71,11 @@ impl Reconciler {
         frame: &mut Vec<u8>,
         own: Mac,
         down: &BTreeSet<IpAddr>,
-        config: Option<&str>,
+        candidate: Option<&Candidate>,
     ) -> Result<(State, Found), Refusal> {
-        let model = match config {
-            Some(text) => {
-                config::parse(text).map_err(|errors| Refusal::invalid(errors.messages()))?
-            }
-            None => self.config.model.clone(),
-        };
+        let model = candidate.map_or(&self.config.model, |candidate| &candidate.model);
         let seed = model.node.hash_seed.unwrap_or(self.seed).0;
-        let vips = self.what_if(&model, down, config.is_some())?;
+        let vips = self.what_if(model, down, candidate.is_some())?;
         let desired = Desired { seed, now: super::now(), vips };
         let plan = plan::plan(&State::default(), &desired)
             .map_err(|error| Refusal::conflict(error.to_string()))?;

@@ -18,14 +18,15 @@ use lb_common::{Outcome, capture::Captured};
 use nix::time::ClockId;
 use tokio::{io::unix::AsyncFd, sync::mpsc, task::JoinSet, time};
 
-use super::{Answer, Asker, find_real, find_vip, queried};
+use super::{Answer, Asker, find_real, find_vip, held, queried};
 use crate::{
     api::{
         request::{Capture, Refusal, Request, Requests},
-        types::{CaptureQuery, Problems},
+        types::{CaptureQuery, Circumstances, Named, Problems, Worded},
     },
     capture::{Names, Writer, destination},
     dataplane::CaptureSource,
+    model::Role,
 };
 
 /// What waits at most for a client that reads slowly; then frames are missed.
@@ -36,7 +37,7 @@ type Taken = (u8, Captured, u64);
 
 /// Packets as the datapath saw them and sent them, each with what was decided about it, as a pcapng file that grows;
 /// needs the role admin.
-#[utoipa::path(get, path = "/v1/capture", params(CaptureQuery), responses((status = 200, description = "Done, or what was asked for", body = Vec<u8>, content_type = "application/x-pcapng"), Problems))]
+#[utoipa::path(get, path = "/v1/capture", params(CaptureQuery), responses((status = 200, description = "Packets, until it ends", body = Vec<u8>, content_type = "application/x-pcapng"), Problems, Worded, Named, Circumstances))]
 pub(super) async fn capture(
     State(requests): State<Requests>,
     Extension(caller): Asker,
@@ -76,6 +77,7 @@ pub(super) async fn capture(
     let pieces = stream::unfold(receiver, async |mut receiver| {
         receiver.recv().await.map(|piece| (piece, receiver))
     });
+    let pieces = held(pieces, caller, Role::Admin);
     let content_type = [(header::CONTENT_TYPE, "application/x-pcapng")];
     Ok((content_type, Body::from_stream(pieces)).into_response())
 }

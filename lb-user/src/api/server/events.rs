@@ -1,6 +1,9 @@
 //! `GET /v1/events`: a line for each event, and for a follower one for each that comes.
 
+use std::io;
+
 use axum::{
+    Extension,
     body::Body,
     extract::{Query, State, rejection::QueryRejection},
     http::header,
@@ -10,16 +13,20 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Answer, queried};
-use crate::api::{
-    request::{Events, Refusal, Request, Requests},
-    types::{EventLine, EventsQuery, Problems},
+use super::{Answer, Asker, held, queried};
+use crate::{
+    api::{
+        request::{Events, Refusal, Request, Requests},
+        types::{EventLine, EventsQuery, Named, Problems, Worded},
+    },
+    model::Role,
 };
 
 /// What has happened, and for a follower what happens: a line of JSON each.
-#[utoipa::path(get, path = "/v1/events", params(EventsQuery), responses((status = 200, description = "Done, or what was asked for", body = EventLine, content_type = "application/x-ndjson"), Problems))]
+#[utoipa::path(get, path = "/v1/events", params(EventsQuery), responses((status = 200, description = "The events, one a line", body = EventLine, content_type = "application/x-ndjson"), Problems, Worded, Named))]
 pub(super) async fn events(
     State(requests): State<Requests>,
+    Extension(caller): Asker,
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Answer {
     let query = queried(query)?;
@@ -41,7 +48,9 @@ pub(super) async fn events(
         }
     });
     let head = stream::iter((!head.is_empty()).then_some(Ok(head)));
-    let lines = head.chain(coming).map(|line| line.map_err(|refusal| refusal.detail));
+    let lines =
+        head.chain(coming).map(|line| line.map_err(|refusal| io::Error::other(refusal.detail)));
+    let lines = held(lines, caller, Role::Read);
     let content_type = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((content_type, Body::from_stream(lines)).into_response())
 }

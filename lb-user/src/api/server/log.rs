@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use axum::{Extension, body::Bytes};
+use axum::Extension;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::{Answer, Asker, json, parse};
+use super::{Answer, Asker, body::Said, json};
 use crate::{
     api::{
         request::Refusal,
-        types::{LogChange, LogStatus, Problems},
+        types::{Bodied, Circumstances, LogChange, LogStatus, Problems, Worded},
     },
     logging::{self, Filtering},
 };
@@ -19,23 +19,24 @@ use crate::{
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What lbd logs.
-#[utoipa::path(get, path = "/v1/log", responses((status = 200, description = "Done, or what was asked for", body = LogStatus), Problems))]
+#[utoipa::path(get, path = "/v1/log", responses((status = 200, description = "The filter", body = LogStatus), Problems, Circumstances))]
 pub(super) async fn log() -> Answer {
     json(&status()?)
 }
 
 /// Changes what lbd logs, for good or for a time; needs the role admin.
-#[utoipa::path(put, path = "/v1/log", request_body = LogChange, responses((status = 200, description = "Done, or what was asked for", body = LogStatus), Problems))]
-pub(super) async fn set_log(Extension(caller): Asker, body: Bytes) -> Answer {
-    let LogChange { filter, time } = parse(&body)?;
+#[utoipa::path(put, path = "/v1/log", request_body(content = LogChange, example = json!({"filter": "info,lb_user::health=debug", "for": "60s"})), responses((status = 200, description = "The filter that is in force", body = LogStatus), Problems, Worded, Circumstances, Bodied))]
+pub(super) async fn set_log(
+    Extension(caller): Asker,
+    Said(LogChange { filter, time }): Said<LogChange>,
+) -> Answer {
     let time = time.as_deref().map(duration).transpose()?;
     let before = status()?;
     logging::check(&filter).map_err(Refusal::invalid)?;
     let span = time.map(|time| format!(" for {}", humantime::format_duration(time)));
     let change = format!("{} -> {filter}{}", before.filter, span.unwrap_or_default());
-    // Before: the new filter may hide it.
-    caller.audit("log", &change).await;
     logging::set(&filter, time).map_err(Refusal::conflict)?;
+    caller.audit("log", &change).await;
     if let Some(time) = time {
         tokio::spawn(async move {
             sleep(time).await;

@@ -17,7 +17,8 @@ pub(super) fn head() -> OpenApi {
     let mut info = Info::new("lbd", VERSION);
     info.description = Some(
         "The control socket of lbd. Errors are problem documents (RFC 9457). Who may ask for what, `[access]` \
-         in the configuration says; every change is noted in the log with who made it."
+         in the configuration says; every change is noted in the log with who made it. The Content-Type of what is \
+         sent is not looked at: a body is JSON. A path that does not take a method answers 405."
             .to_owned(),
     );
     // Those of the routes are found by themselves, but for what all of them may answer.

@@ -220,7 +220,9 @@ fn finish(document: Document, before: &Reading, vip: &str) -> Result<Edited, Edi
     let others = |model: &Model| {
         model.vips.iter().filter(|other| other.name != vip).cloned().collect::<Vec<_>>()
     };
-    let outside = |model: &Model| (model.node.clone(), model.hooks.clone(), others(model));
+    let outside = |model: &Model| {
+        (model.node.clone(), model.access.clone(), model.hooks.clone(), others(model))
+    };
     if outside(&model) != outside(&before.model) {
         return Err(EditError::Unsafe { vip: vip.to_owned() });
     }

@@ -356,3 +356,21 @@ fn unknown_fields_of_a_change_are_refused() {
     assert!(serde_json::from_str::<VipPatch>(r#"{"sory":"none"}"#).is_err());
     assert!(serde_json::from_str::<RealPatch>(r#"{"wait":1}"#).is_err());
 }
+
+#[test]
+fn an_edit_that_would_change_anything_else_is_not_made() {
+    let text = format!("access.read = [\"user:daemon\"]\nhooks.webhook = \"http://h/\"\n{FILE}");
+    let before = super::super::read(&text).unwrap();
+    let finish = |text: &str| finish(Document::of(text), &before, "web").map(drop);
+    assert_eq!(finish(&text), Ok(()));
+    for (from, to) in [
+        ("\"user:daemon\"", ""),
+        ("http://h/", "http://i/"),
+        ("eth0", "eth1"),
+        ("weight = 2", "weight = 3"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let unsafe_ = Err(EditError::Unsafe { vip: "web".to_owned() });
+        assert_eq!(finish(&text.replace(from, to)), unsafe_, "{from}");
+    }
+}

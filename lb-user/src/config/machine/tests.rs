@@ -65,6 +65,9 @@ fn a_hooks_program_and_the_user_as_whom_it_runs_must_be_there() {
         "5:9: hooks: no user \"no-such-user\"; write exec_user = NAME of one that there is"
     );
     assert_eq!(refused(node), "accepted");
+    let root = node.replace("no-such-user", "root");
+    let message = refused(&format!("{root}[hooks]\nexec = [\"/bin/sh\"]\n"));
+    assert!(message.starts_with("5:9: hooks: \"root\" is root, "), "{message}");
     assert!(
         refused("node.interfaces = [\"e\"]\nhooks.exec = [\"/none\"]")
             .starts_with("2:15: hooks: /none: ")
@@ -90,6 +93,20 @@ fn a_file_of_trusted_certificates_must_have_one_that_can_be_used() {
     lacking(file(&CERTIFICATE[..200]).path(), "");
 }
 
+/// Whoever may ask for a plan may name any file.
+#[test]
+fn no_file_of_certificates_is_read_that_never_ends_or_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for path in [Path::new("/dev/zero"), &pipe, dir.path()] {
+        assert_eq!(certificates::read(path), Err("is not a plain file".to_owned()), "{path:?}");
+    }
+    let large = tempfile::NamedTempFile::new().unwrap();
+    large.as_file().set_len(1 << 33).unwrap();
+    assert_eq!(certificates::read(large.path()), Err("is larger than 4 MiB".to_owned()));
+}
+
 #[test]
 fn nothing_is_trusted_where_nothing_is_verified() {
     let ca = "ca = \"/nonexistent.pem\"";
@@ -113,4 +130,14 @@ fn what_a_configuration_needed_before_does_not_stop_a_change_of_something_else()
     let errors = check("\n\n\n", &new, &old).unwrap_err();
     assert!(errors.to_string().starts_with("3:1: vip: /none/b: No such file"), "{errors}");
     assert_eq!(errors.problems().len(), 1);
+}
+
+#[test]
+fn what_a_machine_lacks_at_a_start_is_told_beside_the_configuration() {
+    let text = with_check("\"exec\", command = [\"/nonexistent\"]");
+    let (model, lacking) = crate::config::parse_tolerant(&text).unwrap();
+    assert_eq!(model.vips.len(), 1);
+    assert_eq!(lacking.unwrap().to_string(), refused(&text));
+    assert_eq!(crate::config::parse_tolerant(&with_check("\"tcp\"")).unwrap().1, None);
+    assert!(crate::config::parse_tolerant("[access]\nwrite = []").is_err());
 }

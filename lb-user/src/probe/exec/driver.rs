@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use caps::CapSet;
+use caps::{CapSet, Capability, errors::CapsError};
 use tokio::{
     net::{UnixStream, unix::OwnedWriteHalf},
     runtime,
@@ -41,35 +41,38 @@ pub(super) struct Job {
     pub(super) answer: oneshot::Sender<Result<Output, RunError>>,
 }
 
-/// Starts the thread, and returns when its first helper is ready.
+/// Starts the thread, and returns when its first helper is ready, or could not be started.
 pub(super) fn start(user: String, jobs: mpsc::Receiver<Job>) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let (ready, started) = channel::channel();
     let run = move || {
-        let first = runtime.block_on(Helper::start(&user));
-        give_up_capabilities();
-        match first {
-            Ok(helper) => {
-                drop(ready.send(Ok(())));
-                let driver =
-                    Driver { user, helper: Some(helper), failed: None, waiting: Waiting::new() };
-                runtime.block_on(driver.run(jobs));
-            }
-            Err(error) => drop(ready.send(Err(error))),
-        }
-    };
-    thread::Builder::new().name("exec".to_owned()).spawn(run)?;
-    started.recv().unwrap_or_else(|_| Err(io::Error::other("the thread has ended")))
-}
-
-/// A thread has capabilities of its own, and this one is not reached when the daemon gives up its. Later
-/// helpers have them again, as root that starts a program has.
-fn give_up_capabilities() {
-    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-        if let Err(error) = caps::clear(None, set) {
+        let mut driver = Driver { user, helper: None, failed: None, waiting: Waiting::new() };
+        // What fails is told, and tried again when there is something to run: the user may be known later.
+        drop(runtime.block_on(driver.helper()));
+        if let Err(error) = limit_capabilities() {
             log::warn!("the thread that runs programs keeps capabilities: {error}");
         }
-    }
+        // Who started it waits for this.
+        let _ = ready.send(());
+        runtime.block_on(driver.run(jobs));
+    };
+    thread::Builder::new().name("exec".to_owned()).spawn(run)?;
+    started.recv().map_err(|_| io::Error::other("the thread has ended"))
+}
+
+/// What a helper needs to become another user.
+const NEEDED: [Capability; 2] = [Capability::CAP_SETUID, Capability::CAP_SETGID];
+
+/// A thread has capabilities of its own, and this one is not reached when the daemon gives up its. It can do
+/// nothing by those that it keeps; but under `no_new_privs` a helper that is started later gets only what is
+/// permitted to this thread.
+fn limit_capabilities() -> Result<(), CapsError> {
+    let needed = NEEDED.into_iter().collect();
+    let had = caps::read(None, CapSet::Permitted)?;
+    let kept = had.intersection(&needed).copied().collect();
+    caps::clear(None, CapSet::Inheritable)?;
+    caps::clear(None, CapSet::Effective)?;
+    caps::set(None, CapSet::Permitted, &kept)
 }
 
 /// Whom to tell, by the number of the request.
@@ -121,11 +124,18 @@ impl Driver {
             return Err(reason.clone());
         }
         match Helper::start(&self.user).await {
-            Ok(helper) => Ok(self.helper.insert(helper)),
+            Ok(helper) => {
+                self.failed = None;
+                Ok(self.helper.insert(helper))
+            }
             Err(error) => {
-                log::error!("the helper process that runs programs: {error}");
-                self.failed = Some((Instant::now(), error.to_string()));
-                Err(error.to_string())
+                let reason = error.to_string();
+                let is_news = self.failed.as_ref().is_none_or(|(_, before)| *before != reason);
+                if is_news {
+                    log::error!("no check or hook can run a program: {reason}");
+                }
+                self.failed = Some((Instant::now(), reason.clone()));
+                Err(reason)
             }
         }
     }

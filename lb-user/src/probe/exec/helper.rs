@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
+use caps::CapSet;
 use nix::{
     sys::{
         prctl,
-        resource::{Resource, setrlimit},
+        resource::{Resource, getrlimit, setrlimit},
         signal::Signal,
         stat::{Mode, umask},
     },
@@ -61,7 +62,8 @@ fn run() -> io::Result<()> {
         let (from, mut to) = UnixStream::from_std(socket)?.into_split();
         let mut from = Reader::new(from);
         let Some(Hello { user }) = from.next().await? else { return Ok(()) };
-        let welcome: Welcome = become_user(&user).and_then(|()| confine().map_err(text));
+        let welcome: Welcome =
+            become_user(&user).and_then(|()| confine().map_err(|error| error.to_string()));
         wire::write(&mut to, &welcome).await?;
         match welcome {
             Ok(()) => serve(from, to).await,
@@ -70,11 +72,17 @@ fn run() -> io::Result<()> {
     })
 }
 
+/// Why nobody becomes root.
+const ROOT: &str = "would be root, whose files its programs could change";
+
 /// Becomes a user, for good.
 fn become_user(name: &str) -> Result<(), String> {
     let problem = |what: &str| format!("exec_user = \"{name}\": {what}; name another user");
     let user = User::from_name(name).map_err(|error| problem(error.desc()))?;
     let user = user.ok_or_else(|| problem("there is no such user"))?;
+    if user.uid.is_root() {
+        return Err(problem(ROOT));
+    }
     if user.uid == geteuid() {
         return Ok(());
     }
@@ -86,8 +94,12 @@ fn become_user(name: &str) -> Result<(), String> {
 }
 
 /// What holds for this process and, as they inherit it, for all programs.
-fn confine() -> nix::Result<()> {
+fn confine() -> io::Result<()> {
     prctl::set_no_new_privs()?;
+    // Who becomes a user that is not root has lost them; who was that user all along may have some.
+    for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        caps::clear(None, set).map_err(io::Error::other)?;
+    }
     // After the change of user, which takes it back.
     prctl::set_pdeathsig(Signal::SIGTERM)?;
     prctl::set_child_subreaper(true)?;
@@ -106,7 +118,7 @@ fn confine() -> nix::Result<()> {
 
 /// Lowers a limit; one that is lower already stays.
 fn lower(resource: Resource, limit: u64) -> nix::Result<()> {
-    let (_, hard) = nix::sys::resource::getrlimit(resource)?;
+    let (_, hard) = getrlimit(resource)?;
     let limit = limit.min(hard);
     setrlimit(resource, limit, limit)
 }
@@ -147,8 +159,4 @@ async fn write(mut to: OwnedWriteHalf, mut replies: mpsc::Receiver<Reply>) {
             break;
         }
     }
-}
-
-fn text(error: nix::Error) -> String {
-    error.desc().to_owned()
 }

@@ -131,11 +131,12 @@ pub struct Runner(mpsc::Sender<Job>);
 
 impl Runner {
     /// Starts the helper, which becomes `user` ([`crate::model::Node::exec_user`]). To be called before
-    /// capabilities are given up.
+    /// capabilities are given up. Where it cannot, maybe as there is no such user yet, that is told, and tried
+    /// again with the programs that are to be run.
     ///
     /// # Errors
     ///
-    /// When there is no such user, or it must not be become.
+    /// What the system says.
     pub fn start(user: &str) -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel(QUEUE);
         driver::start(user.to_owned(), jobs)?;

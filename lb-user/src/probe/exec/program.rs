@@ -11,7 +11,7 @@ use std::{
 use nix::{
     sys::{
         prctl,
-        resource::{Resource, setrlimit},
+        resource::{Resource, getrlimit, setrlimit},
         signal::Signal,
     },
     unistd::Pid,
@@ -81,7 +81,7 @@ fn start(command: &Command) -> io::Result<(Pid, Pipes)> {
     let mut process = Process::new(program);
     process.args(arguments).current_dir("/").env_clear().env("PATH", PATH).envs(&command.env);
     process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    confine(&mut process, command.timeout);
+    confine(&mut process, command.timeout)?;
     let mut child = process.spawn()?;
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     let none = || io::Error::other("without a pipe");
@@ -96,18 +96,26 @@ fn start(command: &Command) -> io::Result<(Pid, Pipes)> {
     Ok((Pid::from_raw(pid), pipes))
 }
 
+/// How many files a program may have open until it asks for more. Many expect no more: they use select(2), or go
+/// through all numbers that there may be. The daemon has as many as it can get, which a later helper inherits.
+const FILES: u64 = 1024;
+
 /// What a program cannot get rid of, besides what it inherits.
-fn confine(process: &mut Process, timeout: Duration) {
+fn confine(process: &mut Process, timeout: Duration) -> nix::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let files = soft.min(FILES);
     // One that has left its group, and is missed for that, does not burn a processor for ever.
     let seconds = timeout.as_secs().saturating_add(2);
     let confine = move || {
         // Should the helper be killed, nobody else would bound it.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         setrlimit(Resource::RLIMIT_CPU, seconds, seconds)?;
+        setrlimit(Resource::RLIMIT_NOFILE, files, hard)?;
         Ok(())
     };
-    // SAFETY: both are plain system calls: nothing is allocated, locked or kept.
+    // SAFETY: all are plain system calls: nothing is allocated, locked or kept.
     unsafe { process.pre_exec(confine) };
+    Ok(())
 }
 
 impl Pipes {

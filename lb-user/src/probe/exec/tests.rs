@@ -230,10 +230,16 @@ async fn a_program_that_is_not_there_or_not_one_is_said_so() {
     assert!(matches!(runner.run(nothing).await, Err(RunError::Start { .. })));
 }
 
-#[test]
-fn a_user_who_does_not_exist_is_refused_at_the_start() {
-    let error = Runner::start("no-such-user").unwrap_err().to_string();
-    assert_eq!(error, "exec_user = \"no-such-user\": there is no such user; name another user");
+#[tokio::test]
+async fn nothing_is_run_as_a_user_who_does_not_exist_or_as_root() {
+    for (user, reason) in [
+        ("no-such-user", "there is no such user"),
+        ("root", "would be root, whose files its programs could change"),
+    ] {
+        let error = Runner::start(user).unwrap().run(shell("id")).await.unwrap_err();
+        let expected = format!("exec_user = \"{user}\": {reason}; name another user");
+        assert_eq!(error, RunError::Helper(expected));
+    }
 }
 
 /// A program that says when it runs, and then does not end.
@@ -259,6 +265,18 @@ async fn a_helper_that_is_killed_is_started_again_and_what_it_ran_is_told() {
     assert_ne!(pid(next), helper);
     assert_ne!(user, "root");
     gone(helper).await;
+}
+
+/// As the unit has it: what root starts then has no more capabilities than the thread that starts it.
+#[test]
+fn so_is_one_where_no_program_gains_privileges() {
+    let name = "a_helper_that_is_killed_is_started_again_and_what_it_ran_is_told";
+    let mut test = Process::new("setpriv");
+    test.arg("--no-new-privs").arg(std::env::current_exe().unwrap());
+    test.args(["--exact", &format!("probe::exec::tests::{name}")]);
+    let ran = test.output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[tokio::test]
