@@ -345,6 +345,7 @@ impl Reconciler {
             }
             Event::Probed(probed) => self.probed(probed).await,
             Event::Resync => {
+                self.end_abandoned_capture().await;
                 self.checking.doubt();
                 self.checking.tell_lateness();
                 self.follow_interfaces().await;
@@ -533,7 +534,7 @@ impl Reconciler {
         if plan.ops.iter().any(|op| matches!(op, Op::Slots(_) | Op::Real { .. })) {
             self.sweeper.wake(Instant::now());
         }
-        self.follow_capture();
+        self.follow_capture(&plan.ops);
         Ok(())
     }
 

@@ -30,8 +30,10 @@ const RETRY: Duration = Duration::from_secs(1);
 pub enum News {
     /// A key.
     Key(KeyEvent),
-    /// The terminal has another size, or something else may have been drawn on it.
+    /// The terminal has another size.
     Redraw,
+    /// This program was stopped and goes on: somebody else has had the terminal.
+    Resumed,
     /// Somebody wants this program to end.
     Signal(i32),
     /// The terminal says nothing any more.
@@ -64,7 +66,7 @@ impl Feed {
         spawn(&sender, move |sender| {
             for signal in signals.forever() {
                 let goes_on = signal == SIGCONT;
-                let news = if goes_on { News::Redraw } else { News::Signal(signal) };
+                let news = if goes_on { News::Resumed } else { News::Signal(signal) };
                 if sender.send(news).is_err() {
                     return;
                 }

@@ -42,6 +42,11 @@ impl Screen {
         enter()?;
         self.terminal.clear()
     }
+
+    /// Takes it again, and all of it, from whoever has had it.
+    pub fn retake(&mut self) -> io::Result<()> {
+        self.lend(|| ())
+    }
 }
 
 impl Drop for Screen {
