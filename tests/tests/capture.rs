@@ -142,11 +142,12 @@ fn what_is_dropped_or_passed_is_captured_with_its_reason() -> Result<()> {
     assert!(shown.contains("198.51.100.2 > 192.0.2.10 icmp type 8 code 0"), "{shown}");
     assert!(shown.contains("192.0.2.10 > 198.51.100.2 icmp type 0 code 0"), "{shown}");
 
-    // A datagram to a port that nobody serves.
+    // Datagrams.
+    rack.lbctl(&["real", "enable", "web", "10.0.0.11"])?;
     for (name, vip) in [("web", "192.0.2.10".parse()?), ("web6", Rack::vip6())] {
         let shown = thread::scope(|scope| -> Result<_> {
             let words =
-                ["capture", "--vip", name, "--outcome", "vip_local", "-c", "1", "--for", "30s"];
+                ["capture", "--vip", name, "--outcome", "forwarded", "-c", "1", "--for", "30s"];
             let shown = scope.spawn(move || rack.lbctl(&words));
             becomes(rack, "capture")?;
             let send = format!("echo > /dev/udp/{vip}/53");
@@ -154,7 +155,8 @@ fn what_is_dropped_or_passed_is_captured_with_its_reason() -> Result<()> {
             Ok(shown.join().expect("lbctl was run")?.stdout)
         })?;
         let vip = SocketAddr::new(vip, 53);
-        assert!(shown.contains(&format!("> {vip} udp, ")), "{shown}");
+        let datagrams = shown.matches(&format!("> {vip} udp, ")).count();
+        assert_eq!(datagrams, 2, "as it came and as it left: {shown}");
     }
 
     // One of so many is not among a few.
