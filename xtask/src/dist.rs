@@ -82,12 +82,10 @@ impl Dist {
         if self.files.exists() {
             fs::remove_dir_all(&self.files)?;
         }
-        let mut lbctl = Command::new(programs.join("lbctl"));
-        command::run(lbctl.arg("package-files").arg(&self.files))?;
-        let page = Command::new(programs.join("lbd")).arg("--manual").output()?;
-        ensure!(page.status.success(), "lbd does not print its manual page");
-        fs::write(self.files.join("usr/share/man/man8/lbd.8"), page.stdout)?;
-        Ok(())
+        ["lbctl", "lbd"].into_iter().try_for_each(|program| {
+            let mut program = Command::new(programs.join(program));
+            command::run(program.arg("package-files").arg(&self.files))
+        })
     }
 
     fn deb(&self, options: &Options, programs: &Path) -> Result<PathBuf> {

@@ -138,6 +138,7 @@ fn watch(mut model: Model, client: Arc<crate::Client>) -> io::Result<Option<i32>
                 News::Silent(error) => return Err(error),
                 News::Answer(at, answer) => model.hear(at, *answer),
                 News::EventsAnew => model.hear_events_anew(),
+                News::NoEvents(reason) => model.no_events = Some(reason),
                 News::Event(event) => model.hear_event(event),
                 News::Done(done) => model.note = Some(done.unwrap_or_else(|refusal| refusal)),
             }
