@@ -233,6 +233,7 @@ fn a_package_is_installed_upgraded_under_traffic_and_removed() -> Result<()> {
         "/usr/share/man/man8/lbctl-vip-add.8.gz",
         "/usr/share/man/man5/lb.toml.5.gz",
         "/usr/share/bash-completion/completions/lbctl",
+        "/usr/share/bash-completion/completions/lbd",
         "/usr/share/doc/lb/examples/lb.toml",
     ] {
         assert!(machine.exists(file)?, "{file}");

@@ -1,6 +1,6 @@
 //! `lbctl top` on a real terminal: tmux's.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -166,7 +166,9 @@ fn a_shell_suspends_it_and_goes_on_with_it() -> Result<()> {
     let (lbctl, socket) = (bin::path("lbctl")?, rack.lab.socket());
     let shell = Terminal::start(rack.lab.balancer(), "PS1='ready> ' bash --norc -i", SMALL)?;
     shell.shows("a shell", |screen| screen.contains("ready>"))?;
-    type_line(&shell, "stty -g > before; clear")?;
+    let dir = rack.daemon.config_file();
+    let dir = dir.parent().context("a directory")?;
+    type_line(&shell, &format!("cd {}; stty -g > before; clear", dir.display()))?;
     type_line(&shell, &format!("{} --socket {} top", lbctl.display(), socket.display()))?;
     for round in 1..=2 {
         shell.shows("the VIP", |screen| has(screen, "web", "192.0.2.10"))?;
@@ -202,7 +204,7 @@ fn without_a_shell_that_could_go_on_with_it_it_is_not_suspended() -> Result<()> 
     // As `ssh -t` starts it: nobody here minds jobs.
     let top = top(&rack, "", SMALL)?;
     top.shows("the VIP", |screen| has(screen, "web", "192.0.2.10"))?;
-    top.press(&["C-z", "?"])?;
+    top.press(&["C-z", "C-l", "?"])?;
     top.shows("the help", |screen| screen.contains("drain the selected real"))?;
     top.press(&["x", "q"])?;
     top.shows("the end", |screen| screen.contains("ended with 0"))?;

@@ -127,7 +127,7 @@ fn watch(mut model: Model, client: Arc<crate::Client>) -> io::Result<Option<i32>
                         let _ = signal::kill(Pid::from_raw(0), Signal::SIGTSTP);
                     })?,
                     Effect::Refresh => {
-                        screen.terminal().clear()?;
+                        screen.repaint()?;
                         feed.refresh();
                     }
                     Effect::Do(deed) => feed.run(deed),
