@@ -120,8 +120,8 @@ fn what_is_dropped_or_passed_is_captured_with_its_reason() -> Result<()> {
     let file = rack.daemon.config_file().with_file_name("drops.pcapng");
     let name = file.to_str().context("a name")?;
     let words = ["capture", "--vip", "web", "--outcome", "no_real", "-c", "1", "-w", name];
-    let mut capture = start(&rack, &words)?;
-    becomes(&rack, "capture")?;
+    let mut capture = start(rack, &words)?;
+    becomes(rack, "capture")?;
     rack.answers(2)?;
     rack.lbctl(&["real", "disable", "web", "10.0.0.11"])?;
     let client = rack.lab.client();
