@@ -5,8 +5,8 @@ use crate::{Outcome, layout::shared, limits};
 /// The most bytes of a frame that are taken: all headers, and the beginning of what they carry.
 pub const SNAP: usize = 256;
 
-/// Frames that each CPU hands on a second at most, and in one burst: who looks on shall not slow down what
-/// he looks at.
+/// Frames that each CPU hands on of an interface at most in a second, and in one burst: who looks on shall not
+/// slow down what he looks at.
 pub const RATE: u64 = 2000;
 
 /// The size of the ring buffer, in bytes: room for the frames of about a second.
@@ -49,6 +49,14 @@ pub struct Sight {
     pub bytes: [u8; SNAP],
 }
 shared!(Sight, size = 8 + SNAP);
+
+impl Sight {
+    /// The bytes that were taken.
+    #[must_use]
+    pub fn seen(&self) -> &[u8] {
+        &self.bytes[..(self.taken as usize).min(SNAP)]
+    }
+}
 
 /// A frame that was captured: as it came and as it was sent on, and what was decided about it.
 #[repr(C, align(8))]

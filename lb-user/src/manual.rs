@@ -1,13 +1,57 @@
-//! Manual pages: of a command, as its arguments are declared, and of a text.
+//! What a package has beside the programs: manual pages, of a command, as its arguments are declared, and of a
+//! text; and what makes shells complete a program's words.
 
-use std::io;
+use std::{fs, io, path::Path};
 
 use clap::Command;
+use clap_complete::Shell;
 use clap_mangen::Man;
 use roff::{Roff, roman};
 
 /// What the pages say at their foot that they belong to.
 const MANUAL: &str = "lb";
+
+/// A line with more words than that, such as one that says what follows it, is no heading although a colon ends it.
+const HEADING: usize = 4;
+
+/// Where they are, below the root, for which a package has files, and what stands around a program's name there.
+const COMPLETED: [(Shell, &str, &str); 3] = [
+    (Shell::Bash, "usr/share/bash-completion/completions/", ""),
+    (Shell::Zsh, "usr/share/zsh/vendor-completions/_", ""),
+    (Shell::Fish, "usr/share/fish/vendor_completions.d/", ".fish"),
+];
+
+/// Writes what makes shells complete the words of a program, below the directory that stands for the root.
+///
+/// # Errors
+///
+/// Where a file cannot be written.
+pub fn complete(command: &mut Command, program: &str, root: &Path) -> io::Result<()> {
+    COMPLETED.into_iter().try_for_each(|(shell, before, after)| {
+        let path = root.join(format!("{before}{program}{after}"));
+        write(&path, &completions(shell, command, program))
+    })
+}
+
+/// What makes a shell complete the words of a program.
+#[must_use]
+pub fn completions(shell: Shell, command: &mut Command, program: &str) -> Vec<u8> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, command, program, &mut text);
+    text
+}
+
+/// Writes a file, and makes its directory.
+///
+/// # Errors
+///
+/// Where it cannot be written.
+pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::write(path, text)
+}
 
 /// The page in section 8 of a command that was built, with what its help says after the options.
 ///
@@ -36,7 +80,7 @@ pub fn of_command(command: &Command, see_also: &str) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// The page of a text: paragraphs, headings, which are in capitals or end with a colon, and, moved to the right,
+/// The page of a text: paragraphs, headings, which are in capitals or a few words with a colon, and, moved to the right,
 /// lines that stay as they are.
 #[must_use]
 pub fn of_text(name: &str, section: &str, summary: &str, text: &str) -> Vec<u8> {
@@ -81,7 +125,8 @@ fn body(roff: &mut Roff, text: &str) {
 fn is_heading(line: &str) -> bool {
     let capitals =
         line.contains(|c: char| c.is_uppercase()) && !line.contains(|c: char| c.is_lowercase());
-    !line.starts_with(' ') && (capitals || line.ends_with(':') && !line.contains(". "))
+    let words = line.split_whitespace().count();
+    !line.starts_with(' ') && (capitals || line.ends_with(':') && words <= HEADING)
 }
 
 #[cfg(test)]
@@ -90,10 +135,10 @@ mod tests {
 
     #[test]
     fn headings_paragraphs_and_what_stays_as_it_is_are_told_apart() {
-        let text = "Says.\nMore.\n\nEXIT CODES\n  0  done\n\n  1  not\nExample:\n  .it -x";
+        let text = "Says.\nSee what is said here:\n\nEXIT CODES\n  0  done\n\n  1  not\nExample:\n  .it -x";
         let page = String::from_utf8(of_text("lbctl-x", "7", "a topic", text)).unwrap();
         let (_, body) = page.split_once(".SH DESCRIPTION\n").unwrap();
-        let expected = "Says.\nMore.\n.PP\n.SH \"EXIT CODES\"\n.nf\n  0  done\n\n  1  not\n.fi\n.SH EXAMPLE\n.nf\n  .it \\-x\n.fi\n";
+        let expected = "Says.\nSee what is said here:\n.PP\n.SH \"EXIT CODES\"\n.nf\n  0  done\n\n  1  not\n.fi\n.SH EXAMPLE\n.nf\n  .it \\-x\n.fi\n";
         assert_eq!(body, expected);
     }
 }

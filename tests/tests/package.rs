@@ -207,6 +207,7 @@ fn a_fresh_one_starts_nothing(machine: &Machine<'_>, packages: &Packages) -> Res
         "/usr/share/man/man8/lbctl-vip-add.8.gz",
         "/usr/share/man/man5/lb.toml.5.gz",
         "/usr/share/bash-completion/completions/lbctl",
+        "/usr/share/bash-completion/completions/lbd",
         "/usr/share/doc/lb/examples/lb.toml",
         "/usr/share/doc/lb/docs/operations.md",
         "/usr/share/doc/lb/contrib/prometheus/lb.rules.yml",

@@ -1,6 +1,6 @@
 //! `lbctl top` on a real terminal: tmux's.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -151,6 +151,78 @@ fn a_daemon_that_goes_away_is_shown_and_so_is_its_return_and_a_signal_gives_the_
     top.press(&["echo", "Enter"])?;
     // Once from the terminal, which raw mode would not have, and once from cat.
     top.shows("echoes", |screen| screen.lines().filter(|line| *line == "echo").count() == 2)?;
+    Ok(())
+}
+
+/// What is typed on a terminal.
+fn type_line(terminal: &Terminal, line: &str) -> Result<()> {
+    terminal.press(&["-l", line])?;
+    terminal.press(&["Enter"])
+}
+
+#[test]
+fn a_shell_suspends_it_and_goes_on_with_it() -> Result<()> {
+    let rack = Rack::new(1)?;
+    let (lbctl, socket) = (bin::path("lbctl")?, rack.lab.socket());
+    let shell = Terminal::start(rack.lab.balancer(), "PS1='ready> ' bash --norc -i", SMALL)?;
+    shell.shows("a shell", |screen| screen.contains("ready>"))?;
+    let dir = rack.daemon.config_file();
+    let dir = dir.parent().context("a directory")?;
+    type_line(&shell, &format!("cd {}; stty -g > before; clear", dir.display()))?;
+    type_line(&shell, &format!("{} --socket {} top", lbctl.display(), socket.display()))?;
+    for round in 1..=2 {
+        shell.shows("the VIP", |screen| has(screen, "web", "192.0.2.10"))?;
+        assert_eq!(shell.property("alternate_on")?, "1");
+        shell.press(&["C-z"])?;
+        shell.shows("that it is stopped", |screen| screen.contains("Stopped"))?;
+        assert_eq!(shell.property("alternate_on")?, "0", "the screen is the shell's again");
+        assert_eq!(shell.property("cursor_flag")?, "1", "and so is the cursor");
+        let same = format!("stty -g | cmp - before && echo same {round}");
+        type_line(&shell, &same)?;
+        shell.shows("the modes", |screen| {
+            screen.lines().any(|line| line == format!("same {round}"))
+        })?;
+        type_line(&shell, "fg")?;
+    }
+    // All of it is drawn, whatever was on the screen.
+    shell
+        .shows("all of it", |screen| screen.contains("q quit") && screen.contains("XDP on eth0"))?;
+    shell.press(&["q"])?;
+    shell.shows("the shell", |screen| {
+        screen
+            .lines()
+            .rev()
+            .find(|line| !line.is_empty())
+            .is_some_and(|line| line.starts_with("ready>"))
+    })?;
+    Ok(())
+}
+
+#[test]
+fn without_a_shell_that_could_go_on_with_it_it_is_not_suspended() -> Result<()> {
+    let rack = Rack::new(1)?;
+    // As `ssh -t` starts it: nobody here minds jobs.
+    let top = top(&rack, "", SMALL)?;
+    top.shows("the VIP", |screen| has(screen, "web", "192.0.2.10"))?;
+    top.press(&["C-z", "C-l", "?"])?;
+    top.shows("the help", |screen| screen.contains("drain the selected real"))?;
+    top.press(&["x", "q"])?;
+    top.shows("the end", |screen| screen.contains("ended with 0"))?;
+    Ok(())
+}
+
+#[test]
+fn every_signal_that_ends_it_gives_the_terminal_back() -> Result<()> {
+    let rack = Rack::new(1)?;
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGHUP, 129)] {
+        let top = top(&rack, "", SMALL)?;
+        top.shows("the VIP", |screen| has(screen, "web", "192.0.2.10"))?;
+        kill(Pid::from_raw(top.process("lbctl")?), signal)?;
+        top.shows("the end", |screen| screen.contains(&format!("ended with {code}")))?;
+        assert_eq!((&*top.property("alternate_on")?, &*top.property("cursor_flag")?), ("0", "1"));
+        top.press(&["echo", "Enter"])?;
+        top.shows("echoes", |screen| screen.lines().filter(|line| *line == "echo").count() == 2)?;
+    }
     Ok(())
 }
 

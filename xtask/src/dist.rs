@@ -97,11 +97,10 @@ impl Dist {
         if self.files.exists() {
             fs::remove_dir_all(&self.files)?;
         }
-        let mut lbctl = Command::new(programs.join("lbctl"));
-        command::run(lbctl.arg("package-files").arg(&self.files))?;
-        let page = Command::new(programs.join("lbd")).arg("--manual").output()?;
-        ensure!(page.status.success(), "lbd does not print its manual page");
-        fs::write(self.files.join("usr/share/man/man8/lbd.8"), page.stdout)?;
+        ["lbctl", "lbd"].into_iter().try_for_each(|program| {
+            let mut program = Command::new(programs.join(program));
+            command::run(program.arg("package-files").arg(&self.files))
+        })?;
         let documents = self.files.join("usr/share/doc/lb");
         fs::create_dir_all(&documents)?;
         let mut copy = Command::new("cp");

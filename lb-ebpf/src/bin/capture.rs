@@ -22,7 +22,7 @@ mod programs {
     };
     use lb_ebpf::{
         Ended, decide,
-        packet::{Frame, PortPair},
+        packet::{Frame, Header},
     };
 
     use crate::maps::{self, Live, MAPPED, Maps};
@@ -43,6 +43,7 @@ mod programs {
     /// Where it is put together: there is less stack than that.
     #[map]
     static DRAFT: PerCpuArray<Captured> = PerCpuArray::with_max_entries(1, 0);
+    /// How many more may go now, on each CPU, of the interface whose object this is.
     #[map]
     static PACE: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(1, 0);
     /// How many were wanted and not handed on.
@@ -180,14 +181,33 @@ mod programs {
         let packet = frame.packet();
         let mut taken = 0;
         while taken + 4 <= SNAP {
-            let Ok(PortPair { both }) = packet.header(taken) else {
-                break;
-            };
-            sight.bytes[taken..taken + 4].copy_from_slice(both);
-            taken += 4;
+            if let Ok(Field { bytes }) = packet.header::<Field<4>>(taken) {
+                sight.bytes[taken..taken + 4].copy_from_slice(bytes);
+                taken += 4;
+                continue;
+            }
+            // What is left of a frame whose length is no multiple of four.
+            if let Ok(Field { bytes }) = packet.header::<Field<2>>(taken) {
+                sight.bytes[taken..taken + 2].copy_from_slice(bytes);
+                taken += 2;
+            }
+            if let Ok(Field { bytes: [byte] }) = packet.header::<Field<1>>(taken) {
+                sight.bytes[taken] = *byte;
+                taken += 1;
+            }
+            break;
         }
         sight.taken = taken as u32;
     }
+
+    /// Bytes of a frame, whatever they are.
+    #[repr(C)]
+    struct Field<const N: usize> {
+        bytes: [u8; N],
+    }
+
+    // SAFETY: bytes only.
+    unsafe impl<const N: usize> Header for Field<N> {}
 
     #[panic_handler]
     fn panic(_: &core::panic::PanicInfo) -> ! {

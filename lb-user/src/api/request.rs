@@ -13,7 +13,7 @@ use super::{
     },
 };
 use crate::{
-    capture::Names,
+    capture::{Names, Only},
     config::{
         self,
         change::{NewReal, NewVip, RealPatch, VipPatch},
@@ -92,10 +92,10 @@ pub struct Capture {
     pub number: u64,
     /// Where frames come out, one for each interface.
     pub sources: Vec<CaptureSource>,
-    /// What places and ports are called.
+    /// What places and ports are called; nobody tells that any more when lbd stops.
     pub names: watch::Receiver<Arc<Names>>,
-    /// Of what is not sent to a real, only what goes to this address is wanted.
-    pub only: Option<IpAddr>,
+    /// Of what is not sent to a real, only this is wanted.
+    pub only: Option<Only>,
 }
 
 impl fmt::Debug for Capture {

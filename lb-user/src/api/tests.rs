@@ -1,13 +1,18 @@
 //! The client and the server, back to back over a socket.
 
-use std::{path::PathBuf, thread};
+use std::{path::PathBuf, sync::Arc, thread};
 
-use tokio::{net::UnixListener, runtime, sync::mpsc};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{UnixListener, UnixStream},
+    runtime,
+    sync::{mpsc, watch},
+};
 
 use super::{
     access::{Gate, Rights},
     client::{self, Client},
-    request::{self, Change, Refusal, Request, Requests},
+    request::{self, Capture, Change, Refusal, Request, Requests},
     serve, server,
     types::*,
 };
@@ -274,4 +279,31 @@ fn a_refusal_of_events_is_one_like_any_other() {
     let (_, answer) = serve(owner, move |client| client.events(&query).map(drop));
     let Err(client::Error::Problem(problem)) = answer else { panic!("{answer:?}") };
     assert_eq!((problem.status, problem.detail.as_str()), (404, "no VIP \"wbe\""));
+}
+
+#[test]
+fn a_capture_whose_asker_has_gone_away_is_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket: PathBuf = directory.path().join("lbd.sock");
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (sender, mut requests) = mpsc::channel(1);
+        let router = server::control(Requests::new(sender));
+        let gate = Gate::new(&socket, Rights::of(None));
+        tokio::spawn(serve::control(listener, router, gate, std::future::pending()));
+        let mut asker = UnixStream::connect(&socket).await.unwrap();
+        asker.write_all(b"GET /v1/capture HTTP/1.1\r\nHost: lbd\r\n\r\n").await.unwrap();
+        let Some(Request::Capture(_, reply)) = requests.recv().await else { panic!("a capture") };
+        drop(asker);
+        // The server is on this thread, too: it sees that.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let (_names, names) = watch::channel(Arc::default());
+        let capture = Capture { number: 7, sources: Vec::new(), names, only: None };
+        assert!(reply.send(Ok(capture)).is_ok(), "somebody waits for it");
+        let end = requests.recv().await;
+        assert!(matches!(end, Some(Request::EndCapture(7))), "{end:?}");
+    });
 }

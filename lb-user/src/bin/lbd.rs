@@ -1,6 +1,10 @@
 //! `lbd`, the daemon.
 
-use std::{env, io, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser};
 use lb_user::{daemon, logging, manual, probe::exec};
@@ -23,9 +27,6 @@ struct Arguments {
     /// Stop forwarding when no daemon runs: detach XDP, remove pins, announced addresses and what checks left.
     #[arg(long, conflicts_with = "check")]
     detach: bool,
-    /// Print the manual page, for a package.
-    #[arg(long, hide = true, exclusive = true)]
-    manual: bool,
 }
 
 fn main() -> ExitCode {
@@ -33,10 +34,13 @@ fn main() -> ExitCode {
     if env::args_os().nth(1).is_some_and(|argument| argument == exec::HELPER) {
         return exec::helper();
     }
-    let arguments = Arguments::parse();
-    if arguments.manual {
-        return print_manual();
+    // By whoever makes a package.
+    if let [_, word, directory] = &*env::args_os().collect::<Vec<_>>()
+        && word == "package-files"
+    {
+        return package_files(Path::new(directory));
     }
+    let arguments = Arguments::parse();
     logging::start();
     if arguments.check {
         return match daemon::check(&arguments.config) {
@@ -79,12 +83,19 @@ fn bad(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn print_manual() -> ExitCode {
+/// Writes the manual page and the completions below the directory that stands for the root.
+fn package_files(root: &Path) -> ExitCode {
     let see_also = "lbctl(8), lb.toml(5), lbctl-dsr(7), lbctl-troubleshooting(7)";
     let page = manual::of_command(&Arguments::command(), see_also);
-    match page.and_then(|page| io::stdout().write_all(&page)) {
+    let written = page
+        .and_then(|page| manual::write(&root.join("usr/share/man/man8/lbd.8"), &page))
+        .and_then(|()| manual::complete(&mut Arguments::command(), "lbd", root));
+    match written {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{}: {error}", root.display());
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -6,8 +6,13 @@ use lb_common::{
     capture::{Captured, SNAP, Sight},
     layout::Rule,
 };
+use proptest::{collection::vec, prelude::*};
 
-use super::{Lines, Names, Writer, destination};
+use super::{Lines, Names, Only, Writer};
+use crate::{
+    config,
+    model::{Ports, Protocol, Vip},
+};
 
 const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const BALANCER: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -96,23 +101,59 @@ fn a_capture_that_breaks_off_says_so() {
     assert!(Lines::new(&b"HTTP/1.1 200 OK\r\n\r\n and so on"[..]).is_err());
 }
 
-#[test]
-fn a_frame_is_for_its_destination() {
-    let vip: IpAddr = "192.0.2.10".parse().expect("an address");
-    assert_eq!(destination(&tcp(CLIENT, BALANCER, &[])), Some(vip));
-    assert_eq!(destination(&[0; 20]), None);
-    assert_eq!(destination(&[]), None);
+/// A VIP at an address that the frames here go to, with these ports.
+fn vip(name: &str, ports: Vec<Ports>) -> Vip {
+    let text = "node.interfaces = [\"eth0\"]\n[[vip]]\nname = \"web\"\naddress = \"192.0.2.10\"\nports = [\"any\"]\n";
+    let vip = config::parse(text).expect("good").vips.remove(0);
+    Vip { name: name.to_owned(), ports, ..vip }
 }
 
 #[test]
-fn whatever_bytes_come_are_shown_in_a_line() {
-    let frame = tcp(CLIENT, BALANCER, &[7; 30]);
-    let names = names();
-    for length in 0..frame.len() {
+fn a_frame_is_for_the_vip_that_names_its_port_most_closely() {
+    const TCP: Protocol = Protocol::Tcp;
+    let tcp = tcp(CLIENT, BALANCER, &[]);
+    for (own, other, is_own) in [
+        (Ports::One(TCP, 80), Ports::Any, true),
+        (Ports::Any, Ports::One(TCP, 80), false),
+        (Ports::Any, Ports::All(TCP), false),
+        (Ports::Any, Ports::All(Protocol::Udp), true),
+        (Ports::One(TCP, 443), Ports::One(TCP, 80), false),
+        // Nobody's port is everybody's.
+        (Ports::One(TCP, 443), Ports::One(TCP, 8080), true),
+    ] {
+        let vips = [vip("own", vec![own]), vip("other", vec![other])];
+        assert_eq!(Only::of(&vips[0], &vips).has(&tcp), is_own, "{own:?} beside {other:?}");
+    }
+    let alone = [vip("own", vec![Ports::One(TCP, 80)])];
+    let only = Only::of(&alone[0], &alone);
+    assert!(only.has(&tcp[..34]), "a port that cannot be read");
+    assert!(!only.has(&[0; 20]) && !only.has(&[]));
+    let elsewhere = Vip { address: [192, 0, 2, 11].into(), ..alone[0].clone() };
+    assert!(!Only::of(&elsewhere, &alone).has(&tcp));
+}
+
+proptest! {
+    #[test]
+    fn whatever_bytes_come_are_shown_in_a_line(
+        bytes in prop_oneof![vec(any::<u8>(), 0..300), altered()],
+    ) {
+        let names = names();
         let mut writer = Writer::new(&names).expect("a writer");
-        let one = captured(Outcome::Truncated, sight(&frame[..length]), None);
+        let one = captured(Outcome::Truncated, sight(&bytes), None);
         writer.add(&names, 1, &one, (Duration::ZERO, 0)).expect("added");
         let lines: Vec<_> = Lines::new(&*writer.take()).expect("a capture").collect();
-        assert!(matches!(&lines[..], [Ok(line)] if line.frame.ends_with("bytes")), "{lines:?}");
+        prop_assert!(matches!(&lines[..], [Ok(line)] if line.frame.ends_with("bytes")), "{:?}", lines);
     }
+}
+
+/// A frame, cut off somewhere, with bytes that are not as they should be.
+fn altered() -> impl Strategy<Value = Vec<u8>> {
+    (vec((0..84_usize, any::<u8>()), 0..6), 0..84_usize).prop_map(|(changes, length)| {
+        let mut frame = tcp(CLIENT, BALANCER, &[7; 30]);
+        for (at, byte) in changes {
+            frame[at] = byte;
+        }
+        frame.truncate(length);
+        frame
+    })
 }

@@ -88,7 +88,6 @@ impl Writer {
             Some(number) => *number,
             None => self.interface(port, names.ports.get(&port).map_or("?", String::as_str))?,
         };
-        let taken = (sight.taken as usize).min(SNAP);
         let mut options = vec![
             EnhancedPacketOption::Comment(Cow::Borrowed(comment)),
             EnhancedPacketOption::Flags(direction as u32),
@@ -101,7 +100,7 @@ impl Writer {
                 interface_id,
                 timestamp,
                 original_len: sight.length,
-                data: Cow::Borrowed(&sight.bytes[..taken]),
+                data: Cow::Borrowed(sight.seen()),
                 options,
             })
             .map(drop)

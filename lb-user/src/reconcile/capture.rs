@@ -1,6 +1,10 @@
 //! Somebody looks on: who may, at what, and what the places and ports are called meanwhile.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use lb_common::{Outcome, capture::Wanted};
 use tokio::sync::watch;
@@ -11,8 +15,9 @@ use crate::{
         request::{Capture, Refusal},
         types::CaptureQuery,
     },
-    capture::Names,
+    capture::{Names, Only},
     dataplane::{Attached, Mode, Port},
+    plan::Op,
 };
 
 /// The capture that is under way, if one is.
@@ -29,8 +34,6 @@ struct Active {
     number: u64,
     query: CaptureQuery,
     names: watch::Sender<Arc<Names>>,
-    /// The interfaces on which the programs were replaced.
-    interfaces: Vec<(u8, String, Mode)>,
 }
 
 impl Reconciler {
@@ -44,6 +47,7 @@ impl Reconciler {
 
     /// Has the datapath hand on what it sees.
     pub(super) async fn begin_capture(&mut self, query: CaptureQuery) -> Result<Capture, Refusal> {
+        self.end_abandoned_capture().await;
         if self.capturing.active.is_some() {
             return Err(Refusal::conflict(
                 "somebody captures already, and it is one at a time: try again when that has ended",
@@ -70,16 +74,18 @@ impl Reconciler {
         log::info!("capture {number} begins: {query}");
         let vip = query.vip.as_deref();
         let vip = vip.and_then(|name| self.config.model.vips.iter().find(|vip| vip.name == name));
-        let only = vip.map(|vip| vip.address);
-        self.capturing.active = Some(Active { number, query, names, interfaces });
+        let only = vip.map(|vip| Only::of(vip, &self.config.model.vips));
+        self.capturing.active = Some(Active { number, query, names });
         Ok(Capture { number, sources, names: following, only })
     }
 
     /// Puts the balancers back, if this is the capture that is under way.
     pub(super) async fn end_capture(&mut self, number: u64) {
-        if let Some(active) = self.capturing.active.take_if(|active| active.number == number) {
+        if self.capturing.active.take_if(|active| active.number == number).is_some() {
             let pin_dir = self.config.model.node.pin_dir.clone();
-            match self.kernel.end_capture(&borrowed(&active.interfaces), &pin_dir).await {
+            // As they are now: one may have been made anew since it began.
+            let interfaces = self.interfaces_with_balancer();
+            match self.kernel.end_capture(&borrowed(&interfaces), &pin_dir).await {
                 Ok(()) => log::info!("capture {number} has ended"),
                 Err(error) => log::warn!("capture {number} has ended: {error}"),
             }
@@ -93,9 +99,19 @@ impl Reconciler {
         }
     }
 
-    /// Tells whoever captures what has changed.
-    pub(super) fn follow_capture(&mut self) {
-        if let Some(Active { query, names, .. }) = &self.capturing.active {
+    /// Ends the capture whose frames nobody takes any more, should nobody have said so.
+    pub(super) async fn end_abandoned_capture(&mut self) {
+        let abandoned = self.capturing.active.as_ref().filter(|active| active.names.is_closed());
+        if let Some(number) = abandoned.map(|active| active.number) {
+            self.end_capture(number).await;
+        }
+    }
+
+    /// Tells whoever captures what these writes have changed: who is at a place, or what a port is.
+    pub(super) fn follow_capture(&mut self, ops: &[Op]) {
+        let Some(Active { query, names, .. }) = &self.capturing.active else { return };
+        let moved = ops.iter().any(|op| matches!(op, Op::Address { .. } | Op::Services(_)));
+        if moved || names.borrow().ports != self.port_names() {
             self.kernel.set_capture_places(&self.captured_places(query));
             names.send_replace(Arc::new(self.names()));
         }
@@ -128,14 +144,11 @@ impl Reconciler {
             let vip = known.entry(vip).or_insert_with(|| vip.into());
             (place, (Arc::clone(vip), real))
         });
-        Names {
-            places: places.collect(),
-            ports: self
-                .ports
-                .iter()
-                .map(|(number, port)| (number, port.interface.clone()))
-                .collect(),
-        }
+        Names { places: places.collect(), ports: self.port_names() }
+    }
+
+    fn port_names(&self) -> BTreeMap<u8, String> {
+        self.ports.iter().map(|(number, port)| (number, port.interface.clone())).collect()
     }
 
     /// All places of reals, with the VIP and the real of each.

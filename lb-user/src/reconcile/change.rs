@@ -236,6 +236,8 @@ impl Reconciler {
 
     /// Stops forwarding and removes everything that outlives the daemon.
     pub(super) async fn detach(&mut self) -> Result<Done, Refusal> {
+        // Its end would attach the balancers once more.
+        self.end_captures().await;
         let node = &self.config.model.node;
         self.checking.close().await;
         dataplane::detach_all(&node.pin_dir).map_err(|error| Refusal::failed(error.to_string()))?;

@@ -347,6 +347,7 @@ impl Reconciler {
             }
             Event::Probed(probed) => self.probed(probed).await,
             Event::Resync => {
+                self.end_abandoned_capture().await;
                 self.checking.doubt();
                 self.checking.tell_lateness();
                 self.follow_interfaces().await;
@@ -538,7 +539,7 @@ impl Reconciler {
         if plan.ops.iter().any(|op| matches!(op, Op::Slots(_) | Op::Real { .. })) {
             self.sweeper.wake(Instant::now());
         }
-        self.follow_capture();
+        self.follow_capture(&plan.ops);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! `BPF_PROG_TEST_RUN`. For each packet both must agree with the table on how it ends, on every byte of
 //! the frame, and on every counter.
 
+mod capture;
 mod flows;
 mod jumbo;
 mod moves;

@@ -1,11 +1,11 @@
 //! `lbctl completions`, and the files that a package has beside the programs.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Command, CommandFactory as _, ValueEnum as _};
+use clap::{Args, Command, CommandFactory as _, Parser};
 use clap_complete::Shell;
 use lb_user::manual;
 
@@ -19,13 +19,6 @@ Examples:
   lbctl completions zsh > ~/.zfunc/_lbctl      # a directory in $fpath
   lbctl completions fish > ~/.config/fish/completions/lbctl.fish";
 
-/// Where they are for which a package has files, and how they are called there.
-const PACKAGED: [(Shell, &str); 3] = [
-    (Shell::Bash, "usr/share/bash-completion/completions/lbctl"),
-    (Shell::Zsh, "usr/share/zsh/vendor-completions/_lbctl"),
-    (Shell::Fish, "usr/share/fish/vendor_completions.d/lbctl.fish"),
-];
-
 /// What makes a shell complete the words of lbctl.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -37,34 +30,28 @@ pub struct Completions {
 
 impl Completions {
     pub fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        Ok(session.output.text(&completions(self.shell))?)
+        let text = manual::completions(self.shell, &mut Arguments::command(), "lbctl");
+        Ok(session.output.text(&text)?)
     }
 }
 
-fn completions(shell: Shell) -> Vec<u8> {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "lbctl", &mut text);
-    text
-}
-
-/// Where a package is put together.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lbctl package-files target/dist/files")]
+/// Where a package is put together. No command of lbctl's, so that no shell offers it to anyone.
+#[derive(Debug, Parser)]
 pub struct PackageFiles {
     /// The directory that stands for the root
     directory: PathBuf,
 }
 
 impl PackageFiles {
+    /// The word that says so.
+    pub const WORD: &str = "package-files";
+
     /// Writes the completions and the manual pages of lbctl below the directory.
     pub fn run(self) -> Result<(), Failure> {
-        for (shell, path) in PACKAGED {
-            debug_assert!(Shell::value_variants().contains(&shell));
-            write(&self.directory.join(path), &completions(shell))?;
-        }
+        manual::complete(&mut Arguments::command(), "lbctl", &self.directory)?;
         let man = self.directory.join("usr/share/man");
         for topic in help::TOPICS {
-            write(&man.join(topic.page()), &topic.manual())?;
+            manual::write(&man.join(topic.page()), &topic.manual())?;
         }
         let mut lbctl = Arguments::command();
         lbctl.build();
@@ -77,15 +64,24 @@ fn pages(command: &Command, dir: &Path) -> io::Result<()> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name());
     let topics: Vec<_> = help::TOPICS.iter().map(help::Topic::reference).collect();
     let see_also = format!("lbctl(8), lbd(8), {}", topics.join(", "));
-    write(&dir.join(format!("{name}.8")), &manual::of_command(command, &see_also)?)?;
+    manual::write(&dir.join(format!("{name}.8")), &manual::of_command(command, &see_also)?)?;
     let below =
         command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help");
     below.into_iter().try_for_each(|sub| pages(sub, dir))
 }
 
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shells_complete_what_there_is_and_offer_nothing_that_is_not_for_people() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let text = manual::completions(shell, &mut Arguments::command(), "lbctl");
+            let text = String::from_utf8(text).expect("text");
+            for (word, there) in [("force-up", true), ("capture", true), ("package-files", false)] {
+                assert_eq!(text.contains(word), there, "{shell}: {word}");
+            }
+        }
     }
-    fs::write(path, text)
 }

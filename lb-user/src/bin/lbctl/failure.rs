@@ -41,6 +41,14 @@ pub enum Failure {
         /// What the system said.
         source: io::Error,
     },
+    /// A file for a capture cannot be made.
+    #[error("{}: {source}: name a file that can be written, or - for standard output", .path.display())]
+    NoFile {
+        /// As given.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A captured frame cannot be written.
     #[error("{}: {source}; what is there is good up to the last whole packet, and forwarding goes on", .path.display())]
     Capture {
@@ -92,6 +100,7 @@ impl Failure {
     /// exit code.
     pub fn report(&self, notes: &mut Notes<'_>) -> u8 {
         let code = self.code();
+        notes.end_progress();
         if let Self::BadFile { .. } = self {
             notes.line(&self.to_string());
         } else if code != 0 && !matches!(self, Self::Findings) {
@@ -113,7 +122,8 @@ impl Failure {
             Self::File { .. } | Self::Original { .. } | Self::BadFile { .. } | Self::Usage(_) => {
                 INVALID
             }
-            Self::Capture { .. }
+            Self::NoFile { .. }
+            | Self::Capture { .. }
             | Self::Detach(_)
             | Self::Resumed { .. }
             | Self::Findings

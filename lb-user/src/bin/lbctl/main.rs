@@ -41,6 +41,7 @@ use lb_user::api::{
     client::{self, Client},
 };
 
+use completions::PackageFiles;
 use failure::Failure;
 use output::{Format, Notes, Output};
 
@@ -50,6 +51,7 @@ Exit codes:
   1  the daemon refused, or the thing asked about is not so
   2  usage or invalid input
   3  the daemon cannot be reached
+Those of `lbctl check` are a monitoring plugin's: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 
 Examples:
   lbctl vip add web --address 192.0.2.10 --port tcp/80 --real 10.0.0.11 --real 10.0.0.12
@@ -143,9 +145,6 @@ enum Command {
     Help(help::Help),
     /// Prints what makes a shell complete these commands
     Completions(completions::Completions),
-    /// Writes the manual pages and the completions that belong into a package
-    #[command(hide = true)]
-    PackageFiles(completions::PackageFiles),
 }
 
 /// What a command works with.
@@ -171,6 +170,9 @@ fn run<'a>(
     mut notes: Notes<'a>,
 ) -> u8 {
     let words: Vec<OsString> = arguments.into_iter().collect();
+    if words.get(1).is_some_and(|word| word == PackageFiles::WORD) {
+        return package_files(&words[1..], &mut notes);
+    }
     match Arguments::try_parse_from(&words) {
         Ok(arguments) => match Client::new(&arguments.socket) {
             Ok(client) => {
@@ -187,6 +189,17 @@ fn run<'a>(
         Err(help) => {
             render(&help, stdout);
             0
+        }
+    }
+}
+
+/// For whoever makes a package.
+fn package_files(words: &[OsString], notes: &mut Notes<'_>) -> u8 {
+    match PackageFiles::try_parse_from(words) {
+        Ok(files) => files.run().map_or_else(|failure| failure.report(notes), |()| 0),
+        Err(usage) => {
+            render(&usage, notes.stream());
+            failure::INVALID
         }
     }
 }
@@ -212,7 +225,6 @@ fn execute(command: Command, mut session: Session<'_>) -> u8 {
         Command::Detach => detach::run(&mut session),
         Command::Help(command) => command.run(&mut session),
         Command::Completions(command) => command.run(&mut session),
-        Command::PackageFiles(command) => command.run(),
     };
     warn_of_other_version(&mut session);
     result.map_or_else(|failure| failure.report(&mut session.notes), |()| 0)

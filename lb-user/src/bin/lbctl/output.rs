@@ -77,12 +77,6 @@ impl<'a> Output<'a> {
         self.stream.flush()
     }
 
-    /// Shows what comes as it comes, in whatever shape it is.
-    pub fn copy(&mut self, from: &mut dyn io::Read) -> io::Result<()> {
-        io::copy(from, self.stream)?;
-        self.stream.flush()
-    }
-
     /// Shows what has one shape only.
     pub fn text(&mut self, text: &[u8]) -> io::Result<()> {
         self.stream.write_all(text)?;

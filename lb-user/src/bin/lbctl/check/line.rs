@@ -111,7 +111,13 @@ fn label(vip: &str, what: &str) -> String {
 
 /// What the data cannot be taken to begin in, in one line.
 fn text(words: &str) -> String {
-    words.replace('|', "/").split_whitespace().collect::<Vec<_>>().join(" ")
+    let plain = |letter: char| match letter {
+        '|' => '/',
+        letter if letter.is_control() => ' ',
+        letter => letter,
+    };
+    let words: String = words.chars().map(plain).collect();
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -123,5 +129,6 @@ mod tests {
         assert_eq!(label("web-1.example_x", "up"), "'web-1.example_x_up'");
         assert_eq!(label("a'b=c|d\ne", "up"), "'a''b_c_d_e_up'");
         assert_eq!(text("exit 1: load|high\n\tnow"), "exit 1: load/high now");
+        assert_eq!(text("a\u{1b}[2Jb\u{7}\0"), "a [2Jb");
     }
 }

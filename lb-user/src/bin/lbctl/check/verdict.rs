@@ -109,9 +109,17 @@ pub fn of_vip(vip: &VipStatus, thresholds: Thresholds) -> Option<Finding> {
 /// Who says how many reals are enough has said that fewer than all can be. Whatever else makes a VIP
 /// degraded, such as somebody else's answers for its address, is none the better for that.
 fn is_fine(vip: &VipStatus, Pool { wanted, up, .. }: Pool, thresholds: Thresholds) -> bool {
-    let for_reals = up < wanted && vip.reason.contains("reals are usable");
+    let for_reals = up < wanted && is_about_reals(&vip.reason);
     vip.state == "up"
         || for_reals && (thresholds.warning.is_some() || thresholds.critical.is_some())
+}
+
+/// Whether this is all: `2 of 3 active reals are usable`.
+fn is_about_reals(reason: &str) -> bool {
+    let numbers = reason.strip_suffix(" active reals are usable");
+    let numbers = numbers.and_then(|numbers| numbers.split_once(" of "));
+    numbers
+        .is_some_and(|(up, wanted)| [up, wanted].iter().all(|word| word.parse::<usize>().is_ok()))
 }
 
 /// What is wrong with the datapath, on which all VIPs depend.

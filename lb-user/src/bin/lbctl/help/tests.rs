@@ -6,6 +6,48 @@ use clap::Command;
 
 use super::*;
 
+const HEADINGS: &str = "\
+A REAL SERVER IS DOWN
+CLIENTS TIME OUT, ALL REALS ARE UP
+DESCRIPTION
+EXAMPLE
+EXAMPLES
+EXIT CODES
+GLOBAL OPTIONS
+KINDS
+LBCTL
+LBCTL: THE DAEMON CANNOT BE REACHED (EXIT CODE 3)
+LBD
+LBD DOES NOT START
+NAME
+NOTES
+NOTHING ARRIVES AT REAL SERVERS, ON VIRTUAL MACHINES OR VETH
+OF DNS
+OF EXEC
+OF GRPC
+OF HTTP AND HTTPS
+OF HTTPS AND GRPC
+OF UDP
+OPTIONS
+OTHER WAYS OUT
+REASONS
+SEE ALSO
+SOME CLIENTS TIME OUT, OTHERS DO NOT
+SUBCOMMANDS
+SYNOPSIS
+THE COUNTERS RISE, TCPDUMP ON THE BALANCER SHOWS NOTHING
+THE DEADLINE
+THE SHORT WAY
+THE WAY OF A PACKET
+TO STOP FORWARDING
+WHAT FOLLOWS FROM IT
+WHAT IS ASKED
+WHAT IS WAITED FOR
+WHAT THE OPERATOR CAN SAY
+WHAT TO DO
+WHEN IT CHANGES
+WHICH REAL A PACKET GETS";
+
 fn topic(name: &str) -> &'static Topic {
     TOPICS.iter().find(|topic| topic.name == name).expect("a topic")
 }
@@ -106,4 +148,22 @@ fn help_knows_commands_and_topics() {
     assert!(of("vip add").is_some_and(|text| text.contains("Usage: lbctl vip add")));
     assert!(of("drain").is_some_and(|text| text.contains("THE DEADLINE")));
     assert!(of("vip nonsense").is_none());
+}
+
+#[test]
+fn manual_pages_have_these_headings_and_no_others() {
+    let mut lbctl = Arguments::command();
+    lbctl.build();
+    let mut headings = BTreeSet::new();
+    let mut look = |page: Vec<u8>| {
+        let page = String::from_utf8(page).expect("text");
+        let lines = page.lines().filter_map(|line| line.strip_prefix(".SH "));
+        headings.extend(lines.map(|line| line.trim_matches('"').to_owned()));
+    };
+    walk(&lbctl, "", &mut |_, command| {
+        look(manual::of_command(command, "lbd(8)").expect("a page"))
+    });
+    TOPICS.iter().for_each(|topic| look(topic.manual()));
+    let headings = headings.into_iter().collect::<Vec<_>>().join("\n");
+    assert_eq!(headings, HEADINGS);
 }

@@ -64,6 +64,10 @@ impl Deed {
             Kind::Enable if is(RealState::Active) => Ok(format!(
                 "Enable real {address} of VIP {name}? It goes by its checks again: it is forced up now."
             )),
+            Kind::Enable if real.weight == 0 => Ok(format!(
+                "Enable real {address} of VIP {name}? Its weight is 0: it gets no new flows even then, until \
+                 `lbctl real set` gives it one."
+            )),
             Kind::Enable => Ok(format!(
                 "Enable real {address} of VIP {name}? It gets new flows again while its checks pass, \
                  with weight {}.",

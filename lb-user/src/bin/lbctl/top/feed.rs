@@ -30,8 +30,10 @@ const RETRY: Duration = Duration::from_secs(1);
 pub enum News {
     /// A key.
     Key(KeyEvent),
-    /// The terminal has another size, or something else may have been drawn on it.
+    /// The terminal has another size.
     Redraw,
+    /// This program was stopped and goes on: somebody else has had the terminal.
+    Resumed,
     /// Somebody wants this program to end.
     Signal(i32),
     /// The terminal says nothing any more.
@@ -40,6 +42,8 @@ pub enum News {
     Answer(Instant, Box<Result<Status, String>>),
     /// Its events come from the beginning.
     EventsAnew,
+    /// They are not for us, for this reason.
+    NoEvents(String),
     /// One of them.
     Event(EventLine),
     /// What came of a deed.
@@ -64,7 +68,7 @@ impl Feed {
         spawn(&sender, move |sender| {
             for signal in signals.forever() {
                 let goes_on = signal == SIGCONT;
-                let news = if goes_on { News::Redraw } else { News::Signal(signal) };
+                let news = if goes_on { News::Resumed } else { News::Signal(signal) };
                 if sender.send(news).is_err() {
                     return;
                 }
@@ -138,12 +142,18 @@ fn ask(client: &Client, interval: Duration, wake: &Receiver<()>, sender: &Sender
             Ok(()) => wake.try_iter().for_each(drop),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        due = Instant::now() + interval;
+        let asked = Instant::now();
         let answer = client.status().map_err(|error| silence(&error));
+        due = next(asked, Instant::now(), interval);
         if sender.send(News::Answer(Instant::now(), Box::new(answer))).is_err() {
             return;
         }
     }
+}
+
+/// When to ask again: who takes longer than the interval to answer has as long a rest.
+fn next(asked: Instant, answered: Instant, interval: Duration) -> Instant {
+    (asked + interval).max(answered + answered.saturating_duration_since(asked))
 }
 
 fn silence(error: &Error) -> String {
@@ -168,9 +178,31 @@ fn hear(client: &Client, sender: &Sender<News>) {
                 }
             }
             // What is refused now will be refused again.
-            Err(Error::Problem(_)) => return,
+            Err(error @ Error::Problem(_)) if is_refusal(&error) => {
+                let _ = sender.send(News::NoEvents(error.to_string()));
+                return;
+            }
             Err(_) => {}
         }
         thread::sleep(RETRY);
+    }
+}
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Problem(problem) if (400..500).contains(&problem.status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_answers_slowly_is_not_asked_all_the_time() {
+        let asked = Instant::now();
+        let second = Duration::from_secs(1);
+        for (millis, due) in [(0, 1000), (400, 1000), (500, 1000), (900, 1800), (3000, 6000)] {
+            let answered = asked + Duration::from_millis(millis);
+            assert_eq!(next(asked, answered, second) - asked, Duration::from_millis(due));
+        }
     }
 }

@@ -72,12 +72,14 @@ pub struct Meter {
     last: Option<Counted>,
     rates: HashMap<Whose, Rate>,
     drops: Vec<Drops>,
-    past: HashMap<Whose, VecDeque<Option<f64>>>,
+    /// Frames a second, of all, of each VIP, and of the reals of the one that is open: nobody sees others' past, and
+    /// there may be a hundred thousand. Not a number where it is not known.
+    past: HashMap<Whose, VecDeque<f32>>,
 }
 
 impl Meter {
-    /// Takes in an answer that came at this moment.
-    pub fn take(&mut self, at: Instant, status: &Status) {
+    /// Takes in an answer that came at this moment, while this VIP was open.
+    pub fn take(&mut self, at: Instant, status: &Status, open: Option<&str>) {
         let now = Counted::at(at, status);
         let passed = self.last.as_ref().map(|last| at.saturating_duration_since(last.at));
         if passed.is_some_and(|passed| passed < SHORTEST) {
@@ -89,9 +91,14 @@ impl Meter {
             last.map_or_else(HashMap::new, |last| rates(&last.steered, &now.steered, seconds));
         self.drops = drops(last.map(|last| &last.dropped), &now.dropped, seconds);
         self.sum(status);
-        let is_there = |whose: &Whose| now.steered.contains_key(whose);
-        self.past.retain(|whose, _| *whose == Whose::Everybodys || is_there(whose));
-        for whose in now.steered.keys().chain([&Whose::Everybodys]) {
+        let is_seen = |whose: &Whose| match whose {
+            Whose::Everybodys => true,
+            Whose::Vips(_) => now.steered.contains_key(whose),
+            Whose::Reals(vip, _) => open == Some(vip) && now.steered.contains_key(whose),
+        };
+        self.past.retain(|whose, _| is_seen(whose));
+        let seen = now.steered.keys().filter(|whose| is_seen(whose));
+        for whose in seen.chain([&Whose::Everybodys]) {
             let rate = self.rates.get(whose).map(|rate| rate.packets);
             remember(self.past.entry(whose.clone()).or_default(), rate);
         }
@@ -123,7 +130,8 @@ impl Meter {
     pub fn past(&self, whose: &Whose, most: usize) -> Vec<Option<u64>> {
         let Some(past) = self.past.get(whose) else { return Vec::new() };
         let skipped = past.len().saturating_sub(most);
-        past.iter().skip(skipped).map(|rate| rate.map(|rate| rate.round() as u64)).collect()
+        let known = |rate: &f32| (!rate.is_nan()).then(|| rate.round() as u64);
+        past.iter().skip(skipped).map(known).collect()
     }
 
     /// The sum of all rates that are known. That of the counters would fall with each VIP that goes.
@@ -191,9 +199,9 @@ fn rates(
     now.iter().filter_map(rate).collect()
 }
 
-fn remember(past: &mut VecDeque<Option<f64>>, rate: Option<f64>) {
+fn remember(past: &mut VecDeque<f32>, rate: Option<f64>) {
     if past.len() == REMEMBERED {
         past.pop_front();
     }
-    past.push_back(rate);
+    past.push_back(rate.map_or(f32::NAN, |rate| rate as f32));
 }

@@ -22,7 +22,10 @@ use std::{
 
 use clap::Args;
 use jiff::Timestamp;
-use nix::sys::signal::{self, Signal};
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
 
 use crate::{Session, failure::Failure, value};
 use feed::{Feed, News};
@@ -119,20 +122,23 @@ fn watch(mut model: Model, client: Arc<crate::Client>) -> io::Result<Option<i32>
                     Effect::None => {}
                     Effect::Quit => return Ok(None),
                     Effect::Suspend => screen.lend(|| {
-                        // It returns when somebody sends SIGCONT.
-                        let _ = signal::raise(Signal::SIGSTOP);
+                        // As the terminal does it, for all of the job. It returns when a shell goes on with it, and
+                        // at once where no shell could: the kernel stops no orphaned process group.
+                        let _ = signal::kill(Pid::from_raw(0), Signal::SIGTSTP);
                     })?,
                     Effect::Refresh => {
-                        screen.terminal().clear()?;
+                        screen.repaint()?;
                         feed.refresh();
                     }
                     Effect::Do(deed) => feed.run(deed),
                 },
                 News::Redraw => {}
+                News::Resumed => screen.retake()?,
                 News::Signal(signal) => return Ok(Some(signal)),
                 News::Silent(error) => return Err(error),
                 News::Answer(at, answer) => model.hear(at, *answer),
                 News::EventsAnew => model.hear_events_anew(),
+                News::NoEvents(reason) => model.no_events = Some(reason),
                 News::Event(event) => model.hear_event(event),
                 News::Done(done) => model.note = Some(done.unwrap_or_else(|refusal| refusal)),
             }

@@ -97,6 +97,8 @@ pub struct Model {
     pub meter: Meter,
     /// What has happened, the newest last.
     pub events: VecDeque<EventLine>,
+    /// Why none are told.
+    pub no_events: Option<String>,
     /// The VIPs.
     pub vips: List<String>,
     /// The reals of the open VIP.
@@ -115,7 +117,7 @@ impl Model {
     /// What is known after the first answer, with this VIP open.
     pub fn new(interval: Duration, status: Status, at: Instant, open: Option<String>) -> Self {
         let mut meter = Meter::default();
-        meter.take(at, &status);
+        meter.take(at, &status, open.as_deref());
         let mut model = Self {
             interval,
             status,
@@ -123,6 +125,7 @@ impl Model {
             silence: None,
             meter,
             events: VecDeque::new(),
+            no_events: None,
             vips: List::default(),
             reals: List::default(),
             open: None,
@@ -142,17 +145,37 @@ impl Model {
     pub fn hear(&mut self, at: Instant, answer: Result<Status, String>) {
         match answer {
             Ok(status) => {
-                self.meter.take(at, &status);
+                self.meter.take(at, &status, self.open.as_deref());
                 self.status = status;
                 self.answered = at;
                 self.silence = None;
                 self.settle();
+                self.ask_again();
             }
             Err(reason) => {
                 self.meter.miss();
                 self.silence = Some(reason);
             }
         }
+    }
+
+    /// What is asked tells of what is, not of what was when the key was pressed.
+    fn ask_again(&mut self) {
+        let Mode::Confirm(deed, _) = &self.mode else { return };
+        let deed = deed.clone();
+        let vip = self.status.vips.iter().find(|vip| vip.name == deed.vip);
+        let real = vip.and_then(|vip| vip.reals.iter().find(|real| real.address == deed.real));
+        let question = match (vip, real) {
+            (Some(vip), Some(real)) => deed.question(vip, real),
+            _ => Err(format!("{} is not in the pool of {} any more", deed.real, deed.vip)),
+        };
+        self.mode = match question {
+            Ok(question) => Mode::Confirm(deed, question),
+            Err(reason) => {
+                self.note = Some(reason);
+                Mode::Browse
+            }
+        };
     }
 
     /// The daemon tells its events from the beginning.

@@ -8,7 +8,10 @@ use std::{
 
 use crossterm::{
     cursor, execute,
-    terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+    terminal::{
+        Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+        enable_raw_mode,
+    },
 };
 use ratatui::{Terminal, backend::CrosstermBackend};
 
@@ -40,7 +43,20 @@ impl Screen {
         give_back();
         something();
         enter()?;
-        self.terminal.clear()
+        self.repaint()
+    }
+
+    /// Draws all of it the next time, whatever is on it now. Not by the terminal's own `clear`, which asks where the cursor
+    /// is: the answer would go to the thread that waits for keys.
+    pub fn repaint(&mut self) -> io::Result<()> {
+        execute!(stdout(), Clear(ClearType::All))?;
+        self.terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        Ok(())
+    }
+
+    /// Takes it again, and all of it, from whoever has had it.
+    pub fn retake(&mut self) -> io::Result<()> {
+        self.lend(|| ())
     }
 }
 

@@ -239,6 +239,53 @@ fn a_real_is_enabled_and_what_is_so_already_is_said() {
 }
 
 #[test]
+fn a_question_tells_of_what_is_now() {
+    let mut scene = Scene::new(Some("web"));
+    scene.press("jd");
+    scene.shows("Drain real 10.0.0.11 of VIP web?");
+    scene.hear(1, |status| status.vips[0].drain_timeout = "7m".into());
+    scene.shows("7m at the longest");
+    scene.hear(2, |status| status.vips[0].reals[0].state = "drain".into());
+    scene.shows("10.0.0.11 is draining already");
+    assert_eq!(scene.press("y"), Effect::None);
+
+    scene.press("e");
+    scene.shows("with weight 1");
+    scene.hear(3, |status| status.vips[0].reals[0].weight = 0);
+    scene.shows("Its weight is 0");
+    scene.hear(4, |status| drop(status.vips[0].reals.remove(0)));
+    scene.shows("10.0.0.11 is not in the pool of web any more");
+}
+
+#[test]
+fn why_no_events_are_told_is_told() {
+    let mut scene = Scene::new(None);
+    scene.shows("nothing yet");
+    scene.model.no_events = Some("no role".into());
+    scene.shows("not told: no role");
+}
+
+#[test]
+fn reals_of_ipv6_are_told_apart_on_a_small_terminal() {
+    let mut scene = Scene::new(Some("web"));
+    let addresses = ["2001:db8:aaaa:bbbb:cccc::1", "2001:db8:aaaa:bbbb:cccc::2"];
+    scene.hear(1, |status| {
+        for (real, address) in status.vips[0].reals.iter_mut().zip(addresses) {
+            real.address = address.parse().unwrap();
+        }
+    });
+    for (width, height) in [(80, 24), (60, 15)] {
+        let screen = scene.screen_at(width, height);
+        for address in addresses {
+            let rows = screen.lines().filter(|line| line.starts_with(&format!("{address} ")));
+            assert!(rows.count() > 0, "{address}:\n{screen}");
+        }
+    }
+    let wide = scene.screen_at(132, 24);
+    assert!(wide.contains("WEIGHT  SHARE PACKETS/S"), "{wide}");
+}
+
+#[test]
 fn rows_are_filtered_and_sorted_and_the_selection_stays_with_its_row() {
     let mut scene = Scene::new(None);
     let names = |scene: &Scene| {
@@ -360,7 +407,7 @@ fn a_rate_is_what_came_in_a_second_and_not_known_of_what_began_anew() {
     let (mut status, _) = fixed();
     let start = Instant::now();
     let mut meter = Meter::default();
-    meter.take(start, &status);
+    meter.take(start, &status, None);
     assert_eq!(meter.rate(&whose_web()), None, "one answer is none");
     let real = Whose::Reals("web".into(), [10, 0, 0, 11].into());
 
@@ -368,7 +415,7 @@ fn a_rate_is_what_came_in_a_second_and_not_known_of_what_began_anew() {
     status.vips[0].bytes += 1000;
     status.vips[0].flows += 10;
     status.vips[0].reals[0].packets = 3;
-    meter.take(start + SECOND * 2, &status);
+    meter.take(start + SECOND * 2, &status, None);
     let rate = Rate { packets: 50.0, bits: 4000.0, flows: 5.0 };
     assert_eq!(meter.rate(&whose_web()), Some(rate));
     assert_eq!(meter.rate(&Whose::Everybodys), Some(rate));
@@ -376,14 +423,14 @@ fn a_rate_is_what_came_in_a_second_and_not_known_of_what_began_anew() {
     assert_eq!(meter.past(&whose_web(), 10), [None, Some(50)]);
 
     // Too soon after the last to tell anything, and not forgotten either.
-    meter.take(start + SECOND * 2, &status);
+    meter.take(start + SECOND * 2, &status, None);
     assert_eq!(meter.rate(&whose_web()), Some(rate));
 
     meter.miss();
     assert_eq!(meter.rate(&whose_web()), None);
     status.vips[0].packets += 60;
     status.vips[0].reals[0].packets += 8;
-    meter.take(start + SECOND * 6, &status);
+    meter.take(start + SECOND * 6, &status, None);
     assert_eq!(meter.rate(&whose_web()).map(|rate| rate.packets), Some(15.0), "over all that time");
     assert_eq!(meter.rate(&real).map(|rate| rate.packets), Some(2.0));
     assert_eq!(meter.past(&whose_web(), 2), [None, Some(15)]);
@@ -394,19 +441,34 @@ fn vips_and_reals_come_and_go_without_a_leap_of_the_total() {
     let (mut status, _) = fixed();
     let start = Instant::now();
     let mut meter = Meter::default();
-    meter.take(start, &status);
+    meter.take(start, &status, None);
     let web = status.vips.remove(0);
-    meter.take(start + SECOND, &status);
+    meter.take(start + SECOND, &status, None);
     assert_eq!(meter.rate(&whose_web()), None);
     assert_eq!(meter.rate(&Whose::Everybodys), Some(Rate::default()));
     assert_eq!(meter.past(&whose_web(), 5), [], "forgotten");
     status.vips.push(web);
-    meter.take(start + SECOND * 2, &status);
+    meter.take(start + SECOND * 2, &status, None);
     assert_eq!(meter.rate(&whose_web()), None, "all it has ever had is not of this second");
     assert_eq!(meter.rate(&Whose::Everybodys), Some(Rate::default()));
     status.vips.clear();
-    meter.take(start + SECOND * 3, &status);
+    meter.take(start + SECOND * 3, &status, None);
     assert_eq!(meter.rate(&Whose::Everybodys), Some(Rate::default()), "none, for sure");
+}
+
+#[test]
+fn the_past_of_reals_is_kept_while_their_vip_is_open() {
+    let (status, _) = fixed();
+    let start = Instant::now();
+    let mut meter = Meter::default();
+    let real = Whose::Reals("web".into(), [10, 0, 0, 11].into());
+    for (seconds, open, remembered) in
+        [(0, None, 0), (1, Some("web"), 1), (2, Some("web"), 2), (3, Some("dns"), 0)]
+    {
+        meter.take(start + SECOND * seconds, &status, open);
+        assert_eq!(meter.past(&real, 9).len(), remembered, "{seconds} s");
+        assert_eq!(meter.past(&whose_web(), 9).len(), seconds as usize + 1);
+    }
 }
 
 #[test]
@@ -414,10 +476,10 @@ fn drops_are_told_by_outcome_and_what_is_no_drop_is_none() {
     let (mut status, _) = fixed();
     let start = Instant::now();
     let mut meter = Meter::default();
-    meter.take(start, &status);
+    meter.take(start, &status, None);
     status.outcomes["truncated"] = 13.into();
     status.outcomes["forwarded"] = 9_999_999.into();
-    meter.take(start + SECOND, &status);
+    meter.take(start + SECOND, &status, None);
     let [drops] = meter.drops() else { panic!("{:?}", meter.drops()) };
     assert_eq!((drops.label, drops.frames, drops.rate), ("truncated", 13, Some(10.0)));
 }

@@ -78,22 +78,20 @@ impl View<'_> {
         let model = self.model;
         let all = ("all VIPs".to_owned(), Whose::Everybodys);
         let vip = model.vip().map(|vip| (vip.name.clone(), Whose::Vips(vip.name.clone())));
-        let pair = match (&vip, model.real()) {
-            (Some((vip, whose)), Some(real)) => [
-                (vip.clone(), whose.clone()),
-                (real.address.to_string(), Whose::Reals(vip.clone(), real.address)),
-            ],
-            (Some(vip), None) => [all, vip.clone()],
-            (None, _) => [all.clone(), all],
+        let real = |vip: &str| {
+            let real = model.real()?.address;
+            Some((real.to_string(), Whose::Reals(vip.to_owned(), real)))
         };
-        let both = pair[0] != pair[1];
-        let [left, _, right] =
-            Layout::horizontal([Constraint::Fill(1), Constraint::Length(2), Constraint::Fill(1)])
-                .areas(area);
-        let [(name, whose), (other, others)] = pair;
-        self.curve(frame, if both { left } else { area }, &name, &whose);
-        if both {
-            self.curve(frame, right, &other, &others);
+        let curves = match vip {
+            None => vec![all],
+            Some(vip) => match real(&vip.0) {
+                None => vec![all, vip],
+                Some(real) => vec![vip, real],
+            },
+        };
+        let areas = Layout::horizontal(curves.iter().map(|_| Constraint::Fill(1))).spacing(2);
+        for (area, (name, whose)) in areas.split(area).iter().zip(&curves) {
+            self.curve(frame, *area, name, whose);
         }
     }
 

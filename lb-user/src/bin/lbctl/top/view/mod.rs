@@ -105,7 +105,11 @@ impl View<'_> {
         let lines = events.iter().rev().take(usize::from(inner.height)).rev();
         let lines = lines.map(|event| Line::from(self.cut(&event_line(event), inner.width)));
         let lines: Vec<_> = lines.collect();
-        let text = if lines.is_empty() { Text::from("nothing yet") } else { Text::from(lines) };
+        let none = match &self.model.no_events {
+            Some(reason) => self.cut(&format!("not told: {reason}"), inner.width),
+            None => "nothing yet".to_owned(),
+        };
+        let text = if lines.is_empty() { Text::from(none) } else { Text::from(lines) };
         frame.render_widget(Paragraph::new(text), inner);
     }
 

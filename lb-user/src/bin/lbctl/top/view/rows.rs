@@ -48,7 +48,7 @@ impl View<'_> {
             Column::words("VIP", widest(rows.iter(), 0), 0),
             Column::words("ADDRESS", widest(rows.iter(), 1), 2),
             Column::words("STATE", 8, 0),
-            Column::number("REALS", 7, 0),
+            Column::number("REALS", widest(rows.iter(), 3).max(7), 0),
             Column::number("PACKETS/S", RATE, 0),
             Column::number("BITS/S", 7, 0),
             Column::number("FLOWS/S", 7, 1),
@@ -60,7 +60,7 @@ impl View<'_> {
 
     fn vip_cells(&self, vip: &VipStatus) -> Cells {
         let serving = vip.reals.iter().filter(|real| real.share > 0.0).count();
-        let [packets, bits, flows] = rates(self.rate(&Whose::Vips(vip.name.clone())));
+        let [packets, bits, flows] = rates(self.model.meter.rate(&Whose::Vips(vip.name.clone())));
         vec![
             (vip.name.clone(), Style::new()),
             (vip.address.to_string(), Style::new()),
@@ -91,15 +91,16 @@ impl View<'_> {
         }
         let rows: Vec<Cells> = shown.iter().map(|real| self.real_cells(vip, real)).collect();
         let columns = [
-            Column::words("REAL", widest(rows.iter(), 0), 0),
+            // Addresses of IPv6 differ in their last letters.
+            Column::words("REAL", widest(rows.iter(), 0), 0).whole(),
             Column::words("HEALTH", 7, 0),
             Column::words("STATE", 8, 0),
-            Column::number("WEIGHT", 6, 3),
-            Column::number("SHARE", 6, 2),
+            Column::number("WEIGHT", 6, 4),
+            Column::number("SHARE", 6, 3),
             Column::number("PACKETS/S", RATE, 0),
-            Column::number("BITS/S", 7, 0),
-            Column::number("FLOWS/S", 7, 1),
-            Column::words("REASON", 20, 4),
+            Column::number("BITS/S", 7, 1),
+            Column::number("FLOWS/S", 7, 2),
+            Column::words("REASON", 20, 5),
         ];
         let place = open.then(|| self.model.reals.cursor.place());
         table::draw(frame, inner, (&columns, &rows), place, self.look.ellipsis());
@@ -107,7 +108,7 @@ impl View<'_> {
 
     fn real_cells(&self, vip: &VipStatus, real: &RealStatus) -> Cells {
         let whose = Whose::Reals(vip.name.clone(), real.address);
-        let [packets, bits, flows] = rates(self.rate(&whose));
+        let [packets, bits, flows] = rates(self.model.meter.rate(&whose));
         vec![
             (real.address.to_string(), Style::new()),
             (real.health.clone(), self.colour_of(&real.health)),
@@ -150,11 +151,6 @@ impl View<'_> {
         } else {
             format!("{shown} of {all} with \"{filter}\": {name}")
         }
-    }
-
-    /// Nothing is known of what goes through while the daemon is silent.
-    fn rate(&self, whose: &Whose) -> Option<Rate> {
-        self.model.meter.rate(whose)
     }
 
     /// Of a state or a health.

@@ -20,17 +20,25 @@ pub(super) struct Column {
     pub(super) side: Alignment,
     /// What is left out first; zero never is.
     pub(super) spare: u8,
+    /// How much of it is there at least, if it is the first.
+    least: usize,
 }
 
 impl Column {
     /// Words.
     pub(super) fn words(title: &'static str, width: usize, spare: u8) -> Self {
-        Self { title, width: width.max(title.len()), side: Alignment::Left, spare }
+        let width = width.max(title.len());
+        Self { title, width, side: Alignment::Left, spare, least: width.min(FIRST) }
+    }
+
+    /// All of it, as long as another column can be left out.
+    pub(super) fn whole(self) -> Self {
+        Self { least: self.width, ..self }
     }
 
     /// A number.
     pub(super) fn number(title: &'static str, width: usize, spare: u8) -> Self {
-        Self { title, width: width.max(title.len()), side: Alignment::Right, spare }
+        Self { side: Alignment::Right, ..Self::words(title, width, spare) }
     }
 }
 
@@ -38,12 +46,12 @@ impl Column {
 pub(super) type Cells = Vec<(String, Style)>;
 
 /// Which columns fit into this width, and how wide each is. The first takes what is left over up to its
-/// width, at least [`FIRST`]; the last, if it is there, the rest.
+/// width, at least what it says; the last, if it is there, the rest.
 fn fit(columns: &[Column], width: usize) -> Vec<(usize, usize)> {
     let mut kept: Vec<_> = (0..columns.len()).collect();
     let needed = |kept: &[usize]| {
         let others = kept.iter().skip(1).map(|at| columns[*at].width + 1).sum::<usize>();
-        others + columns[0].width.min(FIRST)
+        others + columns[0].least
     };
     while needed(&kept) > width {
         let Some(first) = kept.iter().copied().max_by_key(|at| columns[*at].spare) else { break };
@@ -52,7 +60,7 @@ fn fit(columns: &[Column], width: usize) -> Vec<(usize, usize)> {
         }
         kept.retain(|at| *at != first);
     }
-    let others = needed(&kept) - columns[0].width.min(FIRST);
+    let others = needed(&kept) - columns[0].least;
     let first = width.saturating_sub(others).min(columns[0].width);
     let rest = width.saturating_sub(others + first);
     kept.iter()
@@ -66,7 +74,7 @@ fn fit(columns: &[Column], width: usize) -> Vec<(usize, usize)> {
         .collect()
 }
 
-/// What is left of the first column at least, if it is so wide.
+/// What is left of the first column at least, if it is so wide and says nothing else.
 const FIRST: usize = 15;
 
 /// Draws a heading and as many rows as there is room for, the selected one in sight.
