@@ -99,6 +99,9 @@ fn no_threshold_makes_a_vip_well_that_is_down_or_that_somebody_else_answers_for(
     let mut status = short();
     status.vips[0].reason = "stolen: 02:00:00:00:00:99 answers for 192.0.2.10, too".into();
     says(&status, "-w 1:", 1, "web degraded: stolen: 02:00");
+    let panics = "2 of 3 active reals are usable, fewer than panic_threshold: all that can be reached are used";
+    status.vips[0].reason = panics.into();
+    says(&status, "-w 1:", 1, "fewer than panic_threshold");
     status.vips[0].state = "down".into();
     status.vips[0].reason = "2 of 3 active reals are up, min_up is 3: not announced".into();
     says(&status, "-w 1: -c 1:", 2, "LB CRITICAL - web down: 2 of 3");
